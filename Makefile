@@ -1,0 +1,43 @@
+# The same few commands everywhere. Each makes its own environment in .venv when it is missing or out of date.
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: demo test test-all check bench serve docs clean lock
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo | test | test-all | check | bench | serve | docs | clean"
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[server,torch,dev]'
+	@touch $@
+
+demo: $(STAMP)          ## train, evaluate, seal, serve and ask, on real photos
+	$(BIN)/saccade demo
+
+serve: $(STAMP)         ## the demo's model, served until Ctrl-C
+	$(BIN)/saccade demo --serve
+
+test: $(STAMP)          ## the whole suite but the long proofs
+	$(BIN)/python -m pytest -m 'not long'
+
+test-all: $(STAMP)
+	$(BIN)/python -m pytest
+
+check: $(STAMP)         ## lint, format, types
+	$(BIN)/ruff check src tests benchmarks examples
+	$(BIN)/ruff format --check src tests benchmarks examples
+	$(BIN)/mypy
+
+bench: $(STAMP)         ## the short form of every figure
+	$(BIN)/python -m benchmarks
+
+docs: $(STAMP)
+	$(BIN)/python -m pytest tests/test_docs.py
+
+clean:
+	rm -rf $(VENV) build dist demo-run .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

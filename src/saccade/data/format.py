@@ -1,0 +1,31 @@
+"""The contract of a dataset layout: recognise, read, write. Keepers: data/formats/*."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+
+from saccade.data.dataset import Dataset
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was seen that speaks for a format. facts: short phrases with counts, to print."""
+
+    format: str
+    facts: tuple[str, ...]
+
+
+class Format(ABC):
+    name: str
+
+    @abstractmethod
+    def recognises(self, root: Path) -> Evidence | None:
+        """Looks at names and headers only. None means: not mine."""
+
+    @abstractmethod
+    def read(self, root: Path, images: Path | None = None) -> Dataset:
+        """Raises DataError naming file and line."""
+
+    @abstractmethod
+    def write(self, dataset: Dataset, root: Path) -> None:
+        """Writes into a new folder only."""
