@@ -1,0 +1,28 @@
+"""What every figure names: the machine and the versions."""
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+
+LIBRARIES = ("numpy", "opencv-python-headless", "pillow", "onnxruntime", "torch", "tensorflow-cpu", "granian", "fastapi")
+
+
+def describe() -> str:
+    """One paragraph: processor, cores, system, Python and the versions of the libraries that matter."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        model = names[0] if names else model
+    versions = []
+    for name in LIBRARIES:
+        try:
+            versions.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            versions.append(f"{name} absent")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return (
+        f"machine  {model}, {cores} cores, {platform.system()} {platform.release()}\n"
+        f"versions python {platform.python_version()}, " + ", ".join(versions)
+    )
