@@ -1,0 +1,263 @@
+"""Models by name and version: load, warm, check, swap, infer. Knows no registry and no protocol."""
+
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from saccade.errors import InferenceError, SaccadeError
+from saccade.inference.intake import Intake
+from saccade.inference.model import Model, Options, Outcome
+from saccade.inference.request import Answer, Request
+
+NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,127}")
+STATES = ("loading", "ready", "failed", "unloading")
+
+Observer = Callable[[str, str, Answer | SaccadeError, float], None]
+"""Called once per request with model name, version ("" when unknown), what came out, and seconds taken."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One version as the engine holds it. model is there while ready or unloading; error says why it failed."""
+
+    name: str
+    version: int
+    path: Path
+    state: str
+    model: Model | None = None
+    error: SaccadeError | None = None
+    load_s: float = 0.0
+
+
+@dataclass
+class _Shelf:
+    versions: dict[int, Entry] = field(default_factory=dict)
+    aliases: dict[str, int] = field(default_factory=dict)
+
+
+class Engine:
+    """Thread-safe. options: how every package is opened; max_images: of one request; max_deadline_s caps callers."""
+
+    def __init__(
+        self,
+        options: Options = Options(max_wait_s=0.25),
+        *,
+        decode_threads: int | None = None,
+        max_images: int = 64,
+        max_deadline_s: float = 60.0,
+        observer: Observer | None = None,
+    ) -> None:
+        self.options = options
+        self.max_images = max_images
+        self.max_deadline_s = max_deadline_s
+        self.observer = observer
+        self._intake = Intake(decode_threads or os.cpu_count() or 1)
+        self._shelves: dict[str, _Shelf] = {}
+        self._lock = threading.RLock()
+        self._closed = False
+
+    # Loading and swapping
+
+    def load(self, path: Path | str, name: str, version: int = 1, *, variant: str | None = None) -> Entry:
+        """Loads beside what is there; the version is `ready` only after digests, warm-up and golden outputs held.
+
+        Raises PackageError or InferenceError; the old versions stay as they were.
+        """
+        if not NAME.fullmatch(name):
+            raise InferenceError("a model name is 1 to 128 letters, digits, dot, dash or underscore", code="not_found")
+        began = time.monotonic()
+        entry = Entry(name, version, Path(path), "loading")
+        with self._lock:
+            shelf = self._shelves.setdefault(name, _Shelf())
+            held = shelf.versions.get(version)
+            if held is not None and held.state in ("loading", "ready", "unloading"):
+                return held
+            shelf.versions[version] = entry
+        try:
+            options = replace(self.options, variant=variant or self.options.variant)
+            model = Model.open(path, options=options, intake=self._intake)
+        except SaccadeError as error:
+            self._put(replace(entry, state="failed", error=error))
+            raise
+        except BaseException:
+            self._put(replace(entry, state="failed", error=InferenceError("loading failed", code="internal")))
+            raise
+        ready = replace(entry, state="ready", model=model, load_s=time.monotonic() - began)
+        self._put(ready)
+        return ready
+
+    def _put(self, entry: Entry) -> None:
+        with self._lock:
+            self._shelves[entry.name].versions[entry.version] = entry
+
+    def unload(self, name: str, version: int, *, drain_s: float = 30.0) -> None:
+        """New requests no longer find the version; accepted ones are finished first."""
+        with self._lock:
+            shelf = self._shelves.get(name)
+            entry = shelf.versions.get(version) if shelf else None
+            if shelf is None or entry is None:
+                raise InferenceError("no such model version is loaded", code="not_found")
+            if entry.model is not None:
+                self._put(replace(entry, state="unloading"))
+        if entry.model is not None:
+            entry.model.close(drain_s)
+        with self._lock:
+            shelf.versions.pop(version, None)
+            if not shelf.versions:
+                self._shelves.pop(name, None)
+
+    def set_aliases(self, name: str, aliases: Mapping[str, int]) -> None:
+        """The aliases of a name, all at once. An alias may point at a version that is not loaded yet."""
+        with self._lock:
+            if name in self._shelves:
+                self._shelves[name].aliases = dict(aliases)
+
+    def swap(self, path: Path | str, name: str, version: int) -> Entry:
+        """Loads a version beside the others, then unloads the older ones. A failure keeps what was there."""
+        entry = self.load(path, name, version)
+        for old in [v for v in self.versions(name) if v < version]:
+            self.unload(name, old)
+        return entry
+
+    # Looking
+
+    def names(self) -> list[str]:
+        with self._lock:
+            return sorted(self._shelves)
+
+    def versions(self, name: str) -> dict[int, Entry]:
+        with self._lock:
+            shelf = self._shelves.get(name)
+            return dict(sorted(shelf.versions.items())) if shelf else {}
+
+    def aliases(self, name: str) -> dict[str, int]:
+        with self._lock:
+            shelf = self._shelves.get(name)
+            return dict(shelf.aliases) if shelf else {}
+
+    def find(self, model: str, version: int | None = None) -> Entry:
+        """A ready version: the one asked for, else the alias's, else the newest ready.
+
+        Raises InferenceError: not_found, or not_ready when it is known but cannot answer now.
+        """
+        name, _, alias = model.partition("@")
+        with self._lock:
+            shelf = self._shelves.get(name)
+            if shelf is None:
+                raise InferenceError("no such model", hint="GET /api/v1/models lists them", code="not_found")
+            if version is None and alias:
+                version = shelf.aliases.get(alias)
+                if version is None:
+                    raise InferenceError("the model has no such alias", code="not_found")
+            if version is not None:
+                entry = shelf.versions.get(version)
+                if entry is None:
+                    raise InferenceError("the model has no such version", code="not_found")
+                if entry.state != "ready":
+                    raise InferenceError(f"the version is {entry.state}", hint="ask again later", code="not_ready")
+                return entry
+            ready = [e for e in shelf.versions.values() if e.state == "ready"]
+        if not ready:
+            raise InferenceError("no version of this model is ready", hint="ask again later", code="not_ready")
+        return max(ready, key=lambda e: e.version)
+
+    # Answering
+
+    def submit(self, request: Request) -> "Future[Answer]":
+        """Raises nothing: the future gives an Answer, or raises a SaccadeError that concerns the whole request.
+
+        Cancelling the future drops every picture of it that has not run.
+        """
+        future: Future[Answer] = Future()
+        began = time.monotonic()
+        name, version = request.model.partition("@")[0], ""
+        try:
+            entry = self._admit(request)
+            version = str(entry.version)
+            assert entry.model is not None
+            deadline = began + min(request.deadline_s, self.max_deadline_s)
+            items = [entry.model.submit(image, deadline) for image in request.images]
+        except SaccadeError as error:
+            self._observe(name if error.code != "not_found" else "", version, error, began)
+            future.set_exception(error)
+            return future
+        remaining = [len(items)]
+        lock = threading.Lock()
+
+        def done(_: "Future[Outcome]") -> None:
+            with lock:
+                remaining[0] -= 1
+                if remaining[0]:
+                    return
+            self._settle(future, entry, items, began)
+
+        future.add_done_callback(lambda f: [i.cancel() for i in items] if f.cancelled() else None)
+        for item in items:
+            item.add_done_callback(done)
+        return future
+
+    def _admit(self, request: Request) -> Entry:
+        if self._closed:
+            raise InferenceError("the engine is closing", hint="ask again later", code="draining")
+        if not request.images:
+            raise InferenceError("a request needs at least one image", code="batch_too_large")
+        if len(request.images) > self.max_images:
+            raise InferenceError(
+                f"{len(request.images)} images came, at most {self.max_images} fit in a request",
+                hint="send them in several requests",
+                code="batch_too_large",
+                details={"limit": self.max_images},
+            )
+        entry = self.find(request.model, request.version)
+        assert entry.model is not None
+        if self.options.max_wait_s is not None:
+            bound = self.options.max_wait_s * (1 if len(request.images) == 1 else 20)
+            wait = entry.model.expected_wait_s()
+            if wait > min(bound, request.deadline_s):
+                raise InferenceError(
+                    f"the expected wait is {wait:.2f} s, the bound {bound:.2f} s",
+                    hint="ask again later",
+                    code="overloaded",
+                )
+        return entry
+
+    def _settle(self, future: "Future[Answer]", entry: Entry, items: "list[Future[Outcome]]", began: float) -> None:
+        model = entry.model
+        assert model is not None
+        outcomes = [item.result() for item in items if not item.cancelled()]
+        left = InferenceError("the caller left", code="deadline_exceeded")
+        if len(outcomes) < len(items) or future.cancelled():
+            self._observe(entry.name, str(entry.version), InferenceError("the caller left", code="cancelled"), began)
+            if not future.cancelled() and future.set_running_or_notify_cancel():
+                future.set_exception(left)
+            return
+        stages = {stage for o in outcomes for stage in o.timings}
+        answer = Answer(
+            entry.name,
+            entry.version,
+            model.digest,
+            model.task.name,
+            model.labels,
+            tuple(o.result for o in outcomes),
+            {stage: max(o.timings.get(stage, 0.0) for o in outcomes) for stage in stages},
+        )
+        self._observe(entry.name, str(entry.version), answer, began)
+        if future.set_running_or_notify_cancel():
+            future.set_result(answer)
+
+    def _observe(self, name: str, version: str, what: Answer | SaccadeError, began: float) -> None:
+        if self.observer is not None:
+            self.observer(name, version, what, time.monotonic() - began)
+
+    def close(self, drain_s: float = 30.0) -> None:
+        """Refuses new requests, finishes accepted ones, frees every model."""
+        self._closed = True
+        for name in self.names():
+            for version in self.versions(name):
+                self.unload(name, version, drain_s=drain_s)
+        self._intake.close()

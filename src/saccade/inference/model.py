@@ -1,0 +1,308 @@
+"""One loaded package: decode, preprocess, batch, run, decode. In-process, or inside an engine."""
+
+import os
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import overload
+
+import numpy as np
+from saccade.package.reader import Package
+
+from saccade import tasks
+from saccade.errors import InferenceError, PackageError, SaccadeError
+from saccade.images import decode, preprocess
+from saccade.images.preprocess import Placement
+from saccade.inference import runtimes
+from saccade.inference.batcher import Batcher, Ran
+from saccade.inference.intake import Intake
+from saccade.inference.request import Source
+from saccade.inference.runtime import OpenGraph
+from saccade.package import reader
+from saccade.types import Array, Labels, Prediction
+
+INPUT = "image"
+"""The one input of a sealed graph: uint8 [N, H, W, 3]."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a package is opened.
+
+    threads: of the graph (None: one per core). max_batch, max_queue: rows. max_wait_s: refuse when the expected wait
+    of a single picture is longer; of several, twenty times that. None never refuses (a script that waits for itself).
+    """
+
+    variant: str | None = None
+    runtime: str = "onnxruntime"
+    device: str = "cpu"
+    threads: int | None = None
+    max_batch: int = 16
+    max_queue: int = 1024
+    max_wait_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one picture; timings in ms by stage (decode, queue, infer, post)."""
+
+    result: Prediction | SaccadeError
+    timings: dict[str, float]
+    outputs: dict[str, Array] | None = None
+    batch: int = 0
+
+
+class Model:
+    """A package ready to answer. Use as a context manager, or close it."""
+
+    def __init__(self, package: Package, graph: OpenGraph, options: Options, intake: Intake, owns_intake: bool) -> None:
+        self.package = package
+        self.manifest = package.manifest
+        self.digest = package.digest
+        self.labels: Labels = package.manifest.labels
+        self.task = tasks.find(package.manifest.task)
+        self.options = options
+        self._graph = graph
+        self._intake = intake
+        self._owns_intake = owns_intake
+        self._batcher = Batcher(graph.run, max_batch=options.max_batch, max_queue=options.max_queue)
+        self._pending = 0
+        self._lock = threading.Lock()
+        self._decode_s = 0.0
+        self._closed = False
+
+    @classmethod
+    def open(
+        cls, path: Path | str, *, options: Options = Options(), intake: Intake | None = None, check: bool = True
+    ) -> "Model":
+        """Verifies every digest, opens the graph, warms it and re-checks the golden outputs.
+
+        Raises PackageError: package_invalid, digest_mismatch, onnx_invalid, golden_mismatch.
+        """
+        package = reader.open_package(Path(path))
+        runtime = runtimes.find(options.runtime)
+        graph = runtime.open(package.graph_path(options.variant or "default"), options.device, options.threads)
+        if [i.name for i in graph.inputs] != [INPUT] or graph.inputs[0].dtype != "uint8":
+            graph.close()
+            raise PackageError(
+                f"a sealed graph takes one uint8 input {INPUT!r}, this one takes {[i.name for i in graph.inputs]}",
+                code="onnx_invalid",
+            )
+        own = intake is None
+        model = cls(package, graph, options, intake or Intake(os.cpu_count() or 1), own)
+        model._batcher.start()
+        try:
+            model._warm()
+            if check:
+                model._check_golden()
+        except BaseException:
+            model.close()
+            raise
+        return model
+
+    @overload
+    def predict(self, images: Source | str) -> Prediction: ...
+    @overload
+    def predict(self, images: Sequence[Source | str]) -> list[Prediction]: ...
+    def predict(self, images: Source | str | Sequence[Source | str]) -> Prediction | list[Prediction]:
+        """One picture (path, bytes or uint8 [H, W, 3]) gives one Prediction, a list gives a list.
+
+        Raises the first picture's error; `results` gives errors in their places instead.
+        """
+        single = isinstance(images, str | Path | bytes | np.ndarray)
+        found = self.results([images] if single else images)  # type: ignore[list-item,arg-type]
+        predictions: list[Prediction] = []
+        for result in found:
+            if isinstance(result, SaccadeError):
+                raise result
+            predictions.append(result)
+        return predictions[0] if single else predictions
+
+    def results(self, images: Sequence[Source | str]) -> list[Prediction | SaccadeError]:
+        """Predictions in the order given; a picture that cannot be used leaves its error in its place."""
+        return [outcome.result for outcome in self._each(images)]
+
+    def outputs(self, images: Sequence[Source | str]) -> dict[str, Array]:
+        """The graph's own outputs [N, ...], undecoded. Raises the first picture's error."""
+        rows: list[dict[str, Array]] = []
+        for outcome in self._each(images):
+            if outcome.outputs is None:
+                assert isinstance(outcome.result, SaccadeError)
+                raise outcome.result
+            rows.append(outcome.outputs)
+        return {name: np.stack([row[name] for row in rows]) for name in rows[0]} if rows else {}
+
+    def _each(self, images: Sequence[Source | str]) -> list[Outcome]:
+        # A window keeps the runner fed while holding few decoded pictures in memory.
+        window = 4 * self.options.max_batch
+        waiting: list[Future[Outcome]] = []
+        for i, image in enumerate(images):
+            if i >= window:
+                waiting[i - window].result()
+            source = Path(image) if isinstance(image, str) else image
+            waiting.append(self.submit(source, time.monotonic() + 3600.0))
+        return [future.result() for future in waiting]
+
+    def expected_wait_s(self) -> float:
+        """How long a picture that came now would wait, by what the pictures before it cost."""
+        each = max(self._batcher.row_s, self._decode_s / self._intake.threads)
+        return self._pending * each
+
+    def submit(self, source: Source, deadline: float) -> "Future[Outcome]":
+        """Decodes, batches and runs one picture. deadline: a moment of time.monotonic.
+
+        The future never raises: an error is the Outcome's result. Cancelling it drops work that has not begun.
+        """
+        future: Future[Outcome] = Future()
+        with self._lock:
+            if self._closed:
+                raise InferenceError("the model is being unloaded", hint="ask again", code="not_ready")
+            self._pending += 1
+        began = time.perf_counter()
+        try:
+            self._intake.pool.submit(self._prepare, source, deadline, future, began)
+        except RuntimeError:
+            self._finish(future, Outcome(InferenceError("the engine is closing", code="draining"), {}))
+        return future
+
+    def _prepare(self, source: Source, deadline: float, future: "Future[Outcome]", submitted: float) -> None:
+        timings: dict[str, float] = {}
+        try:
+            if future.cancelled():
+                raise InferenceError("the caller left", code="deadline_exceeded")
+            if time.monotonic() >= deadline:
+                raise InferenceError("the deadline passed before decoding", code="deadline_exceeded")
+            began = time.perf_counter()
+            timings["queue"] = (began - submitted) * 1e3
+            row, placement = self._decode(source, deadline)
+            took = time.perf_counter() - began
+            timings["decode"] = took * 1e3
+            self._decode_s += 0.2 * (took - self._decode_s) if self._decode_s else took
+            ran = self._batcher.submit({INPUT: row}, deadline)
+        except SaccadeError as error:
+            self._finish(future, Outcome(error, timings))
+            return
+        except Exception as error:  # noqa: BLE001 - a pool thread swallows what it does not hand on
+            self._finish(future, Outcome(_internal(error), timings))
+            return
+        # The caller's leaving must reach the queued row, so that it never runs.
+        future.add_done_callback(lambda f: ran.cancel() if f.cancelled() else None)
+        ran.add_done_callback(lambda f: self._answer(f, placement, timings, future))
+
+    def _decode(self, source: Source, deadline: float) -> tuple[Array, Placement]:
+        spec = self.manifest.preprocess
+        if isinstance(source, np.ndarray):
+            return preprocess.load(source, spec)
+        header = decode.inspect(source)
+        with self._intake.budget.hold(header.width * header.height, deadline):
+            return preprocess.load(source, spec)
+
+    def _answer(
+        self, ran: "Future[Ran]", placement: Placement, timings: dict[str, float], future: "Future[Outcome]"
+    ) -> None:
+        if ran.cancelled():
+            self._finish(future, Outcome(InferenceError("the caller left", code="deadline_exceeded"), timings))
+            return
+        error = ran.exception()
+        if error is not None:
+            typed = error if isinstance(error, SaccadeError) else _internal(error)
+            self._finish(future, Outcome(typed, timings))
+            return
+        row = ran.result()
+        timings["queue"] += row.queue_s * 1e3
+        timings["infer"] = row.infer_s * 1e3
+        began = time.perf_counter()
+        result: Prediction | SaccadeError
+        try:
+            batched = {name: value[None] for name, value in row.outputs.items()}
+            result = self.task.decode(batched, [placement], self.labels)[0]
+        except Exception as failure:  # noqa: BLE001 - runs in the batcher's thread, which must live on
+            result = failure if isinstance(failure, SaccadeError) else _internal(failure)
+        timings["post"] = (time.perf_counter() - began) * 1e3
+        self._finish(future, Outcome(result, timings, row.outputs, row.batch))
+
+    def _finish(self, future: "Future[Outcome]", outcome: Outcome) -> None:
+        with self._lock:
+            self._pending -= 1
+        if future.set_running_or_notify_cancel():
+            future.set_result(outcome)
+
+    def _warm(self) -> None:
+        spec = self.manifest.preprocess
+        blank = np.zeros((1, spec.height, spec.width, 3), np.uint8)
+        for rows in sorted({1, min(4, self.options.max_batch), self.options.max_batch}):
+            began = time.perf_counter()
+            outputs = self._graph.run({INPUT: np.repeat(blank, rows, 0)})
+            self._batcher.row_s = (time.perf_counter() - began) / rows
+            for name, value in outputs.items():
+                if value.shape[:1] != (rows,):
+                    raise PackageError(f"output {name!r} has shape {value.shape} for {rows} rows", code="onnx_invalid")
+
+    def _check_golden(self) -> None:
+        for i, golden in enumerate(self.package.golden()):
+            got = self.outputs([golden.image_bytes])
+            for name, expected in golden.expected.items():
+                if name not in got:
+                    raise PackageError(f"the graph has no output {name!r}", code="golden_mismatch")
+                agree(expected, got[name][0], f"golden picture {i}, output {name!r}")
+
+    def close(self, timeout_s: float = 30.0) -> None:
+        """Finishes what was accepted, then frees the graph."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        end = time.monotonic() + timeout_s
+        while self._pending and time.monotonic() < end:
+            time.sleep(0.005)
+        self._batcher.close()
+        self._graph.close()
+        if self._owns_intake:
+            self._intake.close()
+
+    def __enter__(self) -> "Model":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def agree(expected: Array, got: Array, what: str) -> None:
+    """Raises PackageError(golden_mismatch) unless cosine >= 0.999 and floats differ by at most 1e-2 of their range.
+
+    Kernels of other CPUs round differently, so equality to the bit cannot be asked for; integers must agree on 99 %.
+    """
+    expected = expected[0] if expected.shape == (1, *got.shape) else expected
+    if expected.shape != got.shape:
+        raise PackageError(f"{what}: expected shape {expected.shape}, got {got.shape}", code="golden_mismatch")
+    if not np.issubdtype(got.dtype, np.floating):
+        share = float(np.mean(expected == got)) if got.size else 1.0
+        if share < 0.99:
+            raise PackageError(f"{what}: {share:.2%} of values agree, expected 99 %", code="golden_mismatch")
+        return
+    a, b = expected.astype(np.float64).ravel(), got.astype(np.float64).ravel()
+    if not np.array_equal(np.isfinite(a), np.isfinite(b)):
+        raise PackageError(f"{what}: values are not finite in the same places", code="golden_mismatch")
+    a, b = a[np.isfinite(a)], b[np.isfinite(b)]
+    length = float(np.linalg.norm(a) * np.linalg.norm(b))
+    cosine = float(a @ b) / length if length else float(np.array_equal(a, b))
+    worst = float(np.abs(a - b).max(initial=0.0))
+    allowed = 1e-2 * max(1.0, float(np.abs(a).max(initial=0.0)))
+    if cosine < 0.999 or worst > allowed:
+        raise PackageError(
+            f"{what}: cosine {cosine:.5f} (expected 0.999), largest difference {worst:.2g} (allowed {allowed:.2g})",
+            hint="this machine computes something else than the one that sealed the package; seal it again here",
+            code="golden_mismatch",
+        )
+
+
+def _internal(cause: BaseException) -> InferenceError:
+    error = InferenceError("the engine failed on this picture", code="internal")
+    error.__cause__ = cause
+    return error

@@ -1,0 +1,37 @@
+"""What is asked of an engine and what it answers; free of any protocol."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from saccade.errors import SaccadeError
+from saccade.types import Array, Labels, Prediction
+
+Source = Path | bytes | Array
+"""A picture: a file, its encoded bytes, or uint8 pixels [H, W, 3]."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """model: `name` or `name@alias`; version wins over an alias. deadline_s: from submission to answer."""
+
+    model: str
+    images: tuple[Source, ...]
+    version: int | None = None
+    deadline_s: float = 10.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """results: one per image in the order sent, a Prediction or the error of that image alone.
+
+    timings: ms per stage (decode, queue, infer, post), the slowest image of the request.
+    """
+
+    model: str
+    version: int
+    digest: str
+    task: str
+    labels: Labels
+    results: tuple[Prediction | SaccadeError, ...]
+    timings: Mapping[str, float] = field(default_factory=dict)
