@@ -1,0 +1,114 @@
+"""The native API over HTTP: convert, ask the engine, convert back."""
+
+import asyncio
+from collections.abc import Mapping
+from concurrent.futures import Future
+
+from saccade.errors import InferenceError, ServerError
+from saccade.inference.engine import Engine
+from saccade.inference.request import Answer, Request
+from saccade.protocols.native import messages, openapi
+from saccade.protocols.protocol import Call, Protocol, Reply, Route, single
+
+MAX_BODY = 16 * 1024 * 1024
+JSON = ("content-type", "application/json")
+STAGES = ("decode", "queue", "infer", "post")
+PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'"
+
+
+class Native(Protocol):
+    """max_bytes: of an inference body."""
+
+    name = "native"
+
+    def __init__(self, max_bytes: int = MAX_BODY) -> None:
+        self.max_bytes = max_bytes
+
+    def routes(self, engine: Engine) -> list[Route]:
+        api = _Api(engine)
+        return [
+            Route("GET", "/api/v1/models", api.models),
+            Route("GET", "/api/v1/models/{name}", api.model),
+            Route("POST", "/api/v1/models/{name}/predict", api.predict, self.max_bytes),
+            Route("POST", "/api/v1/models/{name}/versions/{version}/predict", api.predict, self.max_bytes),
+            Route("GET", "/openapi.json", api.openapi, open=True),
+            Route("GET", "/docs", api.docs, open=True),
+            Route("GET", "/docs/errors", api.errors, open=True),
+        ]
+
+
+class _Api:
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def models(self, call: Call) -> Reply:
+        single(call.query, ())
+        return Reply(200, messages.dumps(messages.models(self._engine)), [JSON])
+
+    async def model(self, call: Call) -> Reply:
+        single(call.query, ())
+        return Reply(200, messages.dumps(messages.details(self._engine, call.parameters["name"])), [JSON])
+
+    async def predict(self, call: Call) -> Reply:
+        wish = messages.Wish(call.query)
+        model, version = call.parameters["name"], _version(call.parameters)
+        self._engine.find(model, version)  # a refusal that needs no body comes before the body
+        data = await call.read()
+        if not data:
+            raise ServerError("the body is empty, an image was expected", code="image_undecodable")
+        pictures, several = messages.images(call.headers.get("content-type", "application/octet-stream"), data)
+        request = Request(model, tuple(pictures), version, call.deadline_s)
+        answer = await _wait(self._engine.submit(request), call)
+        body = messages.dumps(messages.answer(answer, wish, several, call.request_id))
+        timing = ", ".join(f"{s};dur={answer.timings[s]:.1f}" for s in STAGES if s in answer.timings)
+        return Reply(
+            200,
+            body,
+            [
+                JSON,
+                ("x-model-version", str(answer.version)),
+                ("x-model-digest", answer.digest),
+                ("server-timing", timing),
+            ],
+        )
+
+    async def openapi(self, call: Call) -> Reply:
+        return Reply(200, messages.dumps(openapi.document()), [JSON])
+
+    async def docs(self, call: Call) -> Reply:
+        return _page(openapi.page())
+
+    async def errors(self, call: Call) -> Reply:
+        return _page(openapi.errors_page())
+
+
+def _page(text: str) -> Reply:
+    headers = [("content-type", "text/html; charset=utf-8"), ("content-security-policy", PAGE_POLICY)]
+    return Reply(200, text.encode(), headers)
+
+
+def _version(parameters: Mapping[str, str]) -> int | None:
+    text = parameters.get("version")
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise InferenceError("a version is a whole number from 1", code="not_found")
+    return int(text)
+
+
+async def _wait(future: "Future[Answer]", call: Call) -> Answer:
+    """The answer, unless the caller leaves first: then the work is dropped."""
+    asked = asyncio.wrap_future(future)
+    if call.left is None:
+        return await asked
+    gone = asyncio.ensure_future(call.left())
+    try:
+        await asyncio.wait((asked, gone), return_when=asyncio.FIRST_COMPLETED)
+        if asked.done():
+            return asked.result()
+        future.cancel()
+        raise InferenceError("the caller left", code="deadline_exceeded")
+    finally:
+        gone.cancel()
+        if not asked.done():
+            asked.cancel()

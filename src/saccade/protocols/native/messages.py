@@ -1,0 +1,333 @@
+"""Native messages: bodies to requests, answers to JSON. Opens no socket and knows no task by name."""
+
+import json
+import math
+import re
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from saccade.errors import SaccadeError, ServerError
+from saccade.images import decode
+from saccade.inference.engine import Engine, Entry
+from saccade.inference.request import Answer
+from saccade.protocols.protocol import problem, single
+from saccade.types import Labels, Prediction
+
+MAX_DEPTH = 32
+MAX_KEYS = 10_000
+MAX_PARTS = 64
+MAX_PART_HEAD = 8192
+TOP_K = 5
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_MARKS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_PARAMETER = re.compile(rf';\s*({_TOKEN})\s*=\s*(?:"((?:[^"\\\r\n]|\\.)*)"|({_TOKEN}))\s*')
+
+
+def prediction_id() -> str:
+    """26 characters: 48 bits of time in ms, then 80 bits of chance; sorts by time, cannot be guessed."""
+    number = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
+    return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
+
+
+# Bodies
+
+
+def strict_json(data: bytes) -> Any:
+    """JSON of at most 32 levels and 10,000 keys, 64-bit integers, no duplicate keys, no NaN.
+
+    Raises ServerError(malformed_json).
+    """
+    depth = 0
+    for mark in _MARKS.finditer(data):
+        sign = data[mark.start()]
+        depth += 1 if sign in b"[{" else -1 if sign in b"]}" else 0
+        if depth > MAX_DEPTH:
+            raise _malformed(f"it is nested deeper than {MAX_DEPTH} levels")
+    keys = 0
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal keys
+        keys += len(items)
+        if keys > MAX_KEYS:
+            raise _malformed(f"it has more than {MAX_KEYS} keys")
+        record = dict(items)
+        if len(record) < len(items):
+            raise _malformed("a key came twice")
+        return record
+
+    try:
+        return json.loads(
+            data.decode("utf-8"),
+            object_pairs_hook=pairs,
+            parse_constant=_constant,
+            parse_int=_integer,
+            parse_float=_real,
+        )
+    except UnicodeDecodeError:
+        raise _malformed("it is not UTF-8") from None
+    except (ValueError, RecursionError) as error:
+        where = f" at byte {error.pos}" if isinstance(error, json.JSONDecodeError) else ""
+        raise _malformed(f"it does not parse{where}") from None
+
+
+def _malformed(what: str) -> ServerError:
+    return ServerError(f"the body is not JSON as allowed here: {what}", code="malformed_json")
+
+
+def _constant(text: str) -> Any:
+    raise _malformed("NaN and Infinity are not JSON")
+
+
+def _integer(text: str) -> int:
+    if len(text) > 20 or not -(2**63) <= (number := int(text)) < 2**64:
+        raise _malformed("an integer is wider than 64 bits")
+    return number
+
+
+def _real(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise _malformed("a number is out of range")
+    return number
+
+
+def images(content_type: str, data: bytes) -> tuple[list[bytes], bool]:
+    """The encoded pictures of a body, and whether several may come back as `results`.
+
+    Raises ServerError: malformed_json, malformed_multipart, unknown_field, image_format_unsupported; ImageError.
+    """
+    kind, parameters = media_type(content_type)
+    if kind == "application/json":
+        return _from_json(strict_json(data))
+    if kind == "multipart/form-data":
+        found = multipart(data, parameters.get("boundary", ""))
+        return found, len(found) > 1
+    if kind.startswith("image/") or kind == "application/octet-stream":
+        return [data], False
+    raise ServerError(
+        "the content type is none that carries an image",
+        hint="send image/jpeg, multipart/form-data with fields `image`, or application/json",
+        code="image_format_unsupported",
+    )
+
+
+def media_type(text: str) -> tuple[str, dict[str, str]]:
+    """`multipart/form-data; boundary=x` as type and parameters, names in lower case."""
+    kind, semicolon, _ = text.partition(";")
+    found: dict[str, str] = {}
+    rest = text[len(kind) :]
+    while rest and semicolon:
+        match = _PARAMETER.match(rest)
+        if match is None:
+            break
+        value = match.group(3) if match.group(2) is None else re.sub(r"\\(.)", r"\1", match.group(2))
+        found.setdefault(match.group(1).lower(), value)
+        rest = rest[match.end() :]
+    return kind.strip().lower(), found
+
+
+def _from_json(record: Any) -> tuple[list[bytes], bool]:
+    if not isinstance(record, dict) or len(record) != 1 or not {"image", "images"} & set(record):
+        raise ServerError(
+            "the JSON body expects exactly one key: image, or images for several",
+            hint='{"image": "<base64>"}',
+            code="unknown_field",
+        )
+    several = "images" in record
+    texts = record["images"] if several else [record["image"]]
+    if not isinstance(texts, list) or not all(isinstance(t, str) for t in texts):
+        raise ServerError("an image in JSON is a base64 text", hint='{"image": "<base64>"}', code="malformed_json")
+    return [decode.from_base64(t) for t in texts], several
+
+
+def multipart(data: bytes, boundary: str) -> list[bytes]:
+    """The parts of a form whose fields are all named `image` (RFC 7578), in order. No nesting, no encodings.
+
+    Raises ServerError: malformed_multipart, unknown_field, batch_too_large.
+    """
+    if not re.fullmatch(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]", boundary):
+        raise _broken("the boundary is missing or has characters it may not have")
+    fence = b"--" + boundary.encode("ascii")
+    if not data.startswith(fence):
+        raise _broken("it does not begin with its boundary")
+    position, found = len(fence), []
+    while not data.startswith(b"--", position):
+        if not data.startswith(b"\r\n", position):
+            raise _broken("a boundary is not followed by a line end")
+        end_of_head = data.find(b"\r\n\r\n", position, position + MAX_PART_HEAD)
+        if end_of_head < 0:
+            raise _broken(f"a part has no end of its head within {MAX_PART_HEAD} bytes")
+        _check_part(data[position + 2 : end_of_head])
+        start = end_of_head + 4
+        end = data.find(b"\r\n" + fence, start)
+        if end < 0:
+            raise _broken("the last boundary is missing")
+        found.append(data[start:end])
+        if len(found) > MAX_PARTS:
+            raise ServerError(f"more than {MAX_PARTS} images came", hint="send fewer", code="batch_too_large")
+        position = end + 2 + len(fence)
+    if data[position + 2 :] not in (b"", b"\r\n"):
+        raise _broken("something follows the last boundary")
+    if not found:
+        raise ServerError("the form has no field `image`", code="batch_too_large")
+    return found
+
+
+def _check_part(head: bytes) -> None:
+    headers: dict[str, str] = {}
+    for line in head.decode("latin-1").split("\r\n"):
+        name, colon, value = line.partition(":")
+        if not colon or not re.fullmatch(_TOKEN, name) or name.lower() in headers:
+            raise _broken("a part has a header that is damaged or twice there")
+        headers[name.lower()] = value.strip()
+    kind, parameters = media_type(headers.get("content-disposition", ""))
+    if kind != "form-data" or "name" not in parameters:
+        raise _broken("a part has no name")
+    if headers.get("content-transfer-encoding", "binary").lower() not in ("binary", "8bit", "7bit"):
+        raise _broken("a part is encoded")
+    if parameters["name"] != "image":
+        raise ServerError("the form has a field that is unknown here", hint="known: image", code="unknown_field")
+
+
+def _broken(what: str) -> ServerError:
+    return ServerError(f"the multipart body is damaged: {what}", code="malformed_multipart")
+
+
+# Options
+
+
+class Wish:
+    """What the query asks of the answer. top_k 1..1000, threshold 0..1, mask png|rle|polygons|none."""
+
+    names = ("top_k", "threshold", "mask")
+
+    def __init__(self, query: list[tuple[str, str]]) -> None:
+        given = single(query, self.names)
+        self.top_k = _whole(given.get("top_k", str(TOP_K)), "top_k", 1, 1000)
+        self.threshold = _share(given["threshold"], "threshold") if "threshold" in given else None
+        self.mask = given.get("mask", "png")
+        if self.mask not in ("png", "rle", "polygons", "none"):
+            raise ServerError("mask is one of png, rle, polygons, none", code="invalid_value")
+
+
+def _whole(text: str, name: str, low: int, high: int) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
+        raise ServerError(f"{name} is a whole number from {low} to {high}", code="invalid_value")
+    return int(text)
+
+
+def _share(text: str, name: str) -> float:
+    if not re.fullmatch(r"[0-9]{0,3}\.?[0-9]{1,12}", text) or not 0 <= float(text) <= 1:
+        raise ServerError(f"{name} is a number from 0 to 1", code="invalid_value")
+    return float(text)
+
+
+# Answers
+
+
+def answer(what: Answer, wish: Wish, several: bool, request_id: str) -> dict[str, Any]:
+    """The JSON of an answer. Raises the picture's own error when only one was asked about."""
+    found: list[dict[str, Any]] = []
+    for result in what.results:
+        if isinstance(result, SaccadeError):
+            if not several:
+                raise result
+            found.append({"error": problem(result, request_id)})
+        else:
+            head = {
+                "model": what.model,
+                "version": str(what.version),
+                "task": what.task,
+                "prediction_id": prediction_id(),
+                "image": {"width": result.width, "height": result.height},
+            }
+            found.append({**head, **prediction(result, what.labels, wish)})
+    return {"results": found} if several else found[0]
+
+
+def prediction(result: Prediction, labels: Labels, wish: Wish) -> dict[str, Any]:
+    """By the fields that are there: class ids with scores, boxes when there are any."""
+    if result.class_ids is None or result.scores is None:
+        raise ServerError("this kind of answer has no native form yet", code="not_implemented")
+    ids, scores = np.asarray(result.class_ids), np.asarray(result.scores, np.float64)
+    keep = np.ones(len(ids), bool) if wish.threshold is None else ~(scores < wish.threshold)
+    order = np.flatnonzero(keep)
+    if result.boxes is None:
+        order = order[: wish.top_k]
+    rows: list[dict[str, Any]] = []
+    for i in order:
+        class_id = int(ids[i])
+        row: dict[str, Any] = {"class_id": class_id, "label": labels.names[class_id], "score": _number(scores[i])}
+        if result.boxes is not None:
+            sides = ("x_min", "y_min", "x_max", "y_max")
+            row["box"] = {side: _number(v) for side, v in zip(sides, result.boxes[i], strict=True)}
+        rows.append(row)
+    finite = bool(np.isfinite(scores).all()) and (result.boxes is None or bool(np.isfinite(result.boxes).all()))
+    return {"predictions": rows} if finite else {"predictions": rows, "nonfinite": True}
+
+
+def _number(value: Any) -> float | None:
+    # float32 to the shortest decimal that reads back as the same float32.
+    number = float(value)
+    return float(str(np.float32(number))) if math.isfinite(number) else None
+
+
+def models(engine: Engine) -> dict[str, Any]:
+    return {"models": [entry(engine, name) for name in engine.names()]}
+
+
+def entry(engine: Engine, name: str) -> dict[str, Any]:
+    """A model in the list: its versions and their states, its aliases."""
+    versions = engine.versions(name)
+    newest = _newest(versions)
+    return {
+        "name": name,
+        "task": newest.model.manifest.task if newest and newest.model else None,
+        "versions": [
+            {"version": str(v), "state": e.state, **({"reason": e.error.code} if e.error else {})}
+            for v, e in versions.items()
+        ],
+        "aliases": {alias: str(v) for alias, v in engine.aliases(name).items()},
+    }
+
+
+def details(engine: Engine, model: str) -> dict[str, Any]:
+    """One model with its class ledger, input, thresholds, metrics and digest. Raises InferenceError(not_found)."""
+    found = engine.find(model)
+    assert found.model is not None
+    manifest = found.model.manifest
+    spec = manifest.preprocess
+    return {
+        **entry(engine, found.name),
+        "version": str(found.version),
+        "labels": manifest.labels.to_json(),
+        "input": {"width": spec.width, "height": spec.height, "preprocess": spec.to_json()},
+        "thresholds": _plain(manifest.thresholds),
+        "metrics": _plain(manifest.metrics),
+        "digest": found.model.digest,
+    }
+
+
+def _newest(versions: Mapping[int, Entry]) -> Entry | None:
+    ready = [e for e in versions.values() if e.model is not None]
+    return max(ready, key=lambda e: e.version) if ready else None
+
+
+def _plain(value: Any) -> Any:
+    """Anything of a manifest as JSON, non-finite numbers as null."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [_plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def dumps(record: Any) -> bytes:
+    return json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
