@@ -1,0 +1,113 @@
+"""The learning half of classification in PyTorch: head, loss, tail and the number watched while training."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from saccade.types import Array, Labels
+
+LOSSES = {True: "cross_entropy", False: "bce"}
+"""The loss when nobody asks for one, by whether the classes exclude each other."""
+
+
+def head(features: int, labels: Labels) -> nn.Module:
+    """Pooled features [N, F] to logits [N, C]."""
+    return nn.Linear(features, len(labels))
+
+
+def named(raw: Tensor) -> dict[str, Tensor]:
+    """What the network gave, under the names calibrate and tail know."""
+    return {"logits": raw}
+
+
+def soft_targets(targets: Mapping[str, Tensor], labels: Labels) -> dict[str, Tensor]:
+    """Targets as float32 [N, C] rows that can be mixed; int64 ids [N] become one-hot rows."""
+    target = targets["target"]
+    if target.dtype == torch.int64 and target.ndim == 1:
+        target = F.one_hot(target, len(labels))
+    return {"target": target.float()}
+
+
+def class_weights(targets: Mapping[str, Array], labels: Labels) -> Array:
+    """Balanced weights float32 [C], mean 1: a class half as common weighs twice as much."""
+    target = np.asarray(targets["target"])
+    counts = np.bincount(target, minlength=len(labels)) if target.ndim == 1 else target.sum(0)
+    weights = 1.0 / np.maximum(counts, 1)
+    return np.asarray(weights * len(labels) / weights.sum(), np.float32)
+
+
+def loss(
+    outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor], labels: Labels, options: Mapping[str, Any]
+) -> Tensor:
+    """One number to make small.
+
+    targets: soft rows [N, C]. options: loss ("cross_entropy", "bce", "focal", "mse"), smoothing, focal_gamma,
+    class_weights (float32 [C] or None). Focal follows arXiv:1708.02002, on softmax for exclusive classes and on
+    sigmoids otherwise.
+    """
+    logits, rows = outputs["logits"].float(), targets["target"]
+    kind, smoothing, weights = options["loss"], float(options["smoothing"]), options.get("class_weights")
+    if smoothing:
+        rest = 1.0 / len(labels) if labels.exclusive else 0.5
+        rows = rows * (1 - smoothing) + smoothing * rest
+    if kind == "cross_entropy":
+        return F.cross_entropy(logits, rows, weight=weights)
+    if kind == "bce":
+        return F.binary_cross_entropy_with_logits(logits, rows, weight=weights) * (
+            len(labels) if labels.exclusive else 1
+        )
+    if kind == "mse":
+        error = (_probabilities(logits, labels) - rows).square()
+        return (error * weights if weights is not None else error).mean()
+    gamma = float(options["focal_gamma"])
+    if labels.exclusive:
+        logs = F.log_softmax(logits, 1)
+        terms = -rows * (1 - logs.exp()).pow(gamma) * logs
+    else:
+        plain = F.binary_cross_entropy_with_logits(logits, rows, reduction="none")
+        chance = torch.sigmoid(logits)
+        missed = rows * (1 - chance) + (1 - rows) * chance
+        terms = missed.pow(gamma) * plain
+    terms = terms * weights if weights is not None else terms
+    return terms.sum(1).mean()
+
+
+def tail(outputs: Mapping[str, Tensor], calibration: Mapping[str, float], labels: Labels) -> dict[str, Tensor]:
+    """Raw outputs to the sealed graph's: `scores` float32 [N, C], with the calibrated temperature inside."""
+    logits = outputs["logits"].float() / float(calibration.get("temperature", 1.0))
+    return {"scores": _probabilities(logits, labels)}
+
+
+def watch(outputs: Mapping[str, Array], targets: Mapping[str, Array], labels: Labels) -> tuple[str, float, float]:
+    """The number a run steers by, higher is better: its name, value and standard error.
+
+    Accuracy for exclusive classes; macro F1 at 0.5 otherwise (its standard error is that of label accuracy).
+    """
+    logits, target = np.asarray(outputs["logits"]), np.asarray(targets["target"])
+    if labels.exclusive:
+        right = float((logits.argmax(1) == target).mean())
+        return "accuracy", right, float(np.sqrt(max(right * (1 - right), 1e-6) / len(target)))
+    said, truth = logits > 0, target > 0.5
+    both, either = (said & truth).sum(0), said.sum(0) + truth.sum(0)
+    score = float(np.where(either > 0, 2 * both / np.maximum(either, 1), 0.0).mean())
+    right = float((said == truth).mean())
+    return "macro_f1", score, float(np.sqrt(max(right * (1 - right), 1e-6) / len(target)))
+
+
+def _probabilities(logits: Tensor, labels: Labels) -> Tensor:
+    return logits.softmax(1) if labels.exclusive else logits.sigmoid()
+
+
+def captions(targets: Mapping[str, Tensor], labels: Labels) -> list[str]:
+    """What a soft row says, for a contact sheet: "glass" or "glass 60 % paper 40 %"."""
+    lines = []
+    for row in targets["target"].cpu():
+        held = [(float(v), labels.names[i]) for i, v in enumerate(row) if v > 0.02]
+        held.sort(reverse=True)
+        plain = not labels.exclusive or len(held) == 1
+        lines.append(", ".join(n for _, n in held) if plain else " ".join(f"{n} {100 * v:.0f} %" for v, n in held))
+    return lines

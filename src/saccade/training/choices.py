@@ -1,0 +1,197 @@
+"""What "auto" means: facts about the data and the machine in, every knob filled in with its reason out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from saccade.training.events import Chosen
+from saccade.training.recipe import Recipe
+
+SMOKE_SIZE = 64
+SMOKE_IMAGES = 64
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the choices rest on. widths, heights: upright pixels of (some of) the training images."""
+
+    train: int
+    classes: tuple[str, ...]
+    counts: tuple[int, ...]
+    exclusive: bool
+    widths: tuple[int, ...]
+    heights: tuple[int, ...]
+    cores: int
+    device: str
+    bfloat16: bool
+    loss: str
+
+    @property
+    def per_class(self) -> float:
+        return self.train / max(1, len(self.classes))
+
+
+@dataclass(frozen=True)
+class Choices:
+    recipe: Recipe
+    chosen: tuple[Chosen, ...]
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        return {c.key: c.reason for c in self.chosen}
+
+
+class _Filler:
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.chosen: list[Chosen] = []
+
+    def fill(self, key: str, value: Any, reason: str) -> None:
+        if self.recipe.is_auto(key):
+            self.recipe = replace(self.recipe, **{key: value})
+            self.chosen.append(Chosen(key, value, reason))
+
+
+def choose(recipe: Recipe, facts: Facts) -> Choices:
+    """Fills in every "auto" knob; explicit values are never touched."""
+    filler = _Filler(recipe)
+    _machine(filler, facts)
+    _size(filler, facts)
+    _network(filler, facts)
+    _learning(filler, facts)
+    _augmentation(filler, facts)
+    return Choices(filler.recipe, tuple(filler.chosen))
+
+
+def _machine(filler: _Filler, facts: Facts) -> None:
+    filler.fill("device", facts.device, "an accelerator is there" if facts.device == "cuda" else "no accelerator found")
+    filler.fill("threads", facts.cores, f"{facts.cores} cores may be used")
+    if facts.bfloat16:
+        filler.fill("precision", "bfloat16", "this device multiplies bfloat16 natively; the exported graph is float32")
+    else:
+        filler.fill("precision", "float32", "no native bfloat16 here")
+
+
+def _size(filler: _Filler, facts: Facts) -> None:
+    widths, heights = np.asarray(facts.widths or (224,)), np.asarray(facts.heights or (224,))
+    width, height = float(np.median(widths)), float(np.median(heights))
+    longer = max(width, height)
+    if filler.recipe.smoke:
+        filler.fill("size", int(min(SMOKE_SIZE, longer)), "smoke run")
+    elif longer <= 40:
+        filler.fill("size", int(longer), f"images are {width:.0f}x{height:.0f}, kept as they are")
+    elif longer <= 140:
+        filler.fill("size", int(min(64, longer)) // 8 * 8, f"images are {width:.0f}x{height:.0f}")
+    elif facts.device == "cuda":
+        filler.fill("size", 224, f"images are {width:.0f}x{height:.0f}")
+    else:
+        filler.fill(
+            "size",
+            160 if longer >= 320 else 128,
+            f"images are {width:.0f}x{height:.0f}; a CPU learns more from more passes than from more pixels",
+        )
+    size = int(filler.recipe.size)
+    aspects = widths / np.maximum(heights, 1)
+    middle = float(np.median(aspects))
+    alike = float(np.mean(np.abs(np.log(aspects / middle)) < 0.1))
+    if alike < 0.8 or 0.87 < middle < 1.15:
+        why = "images are square" if alike >= 0.8 else f"shapes differ ({100 * alike:.0f} % share one)"
+        filler.fill("width", size, why)
+        filler.fill("height", size, why)
+        return
+    why = f"{100 * alike:.0f} % of the images share the shape {middle:.2f}:1"
+    shorter = max(16, round(size * min(middle, 1 / middle) / 16) * 16)
+    filler.fill("width", size if middle > 1 else shorter, why)
+    filler.fill("height", shorter if middle > 1 else size, why)
+
+
+def _network(filler: _Filler, facts: Facts) -> None:
+    longest = max(int(filler.recipe.width), int(filler.recipe.height))
+    if longest <= 72:
+        filler.fill("network", "residual-64", f"{longest} px input")
+    else:
+        filler.fill("network", "residual-224", f"{longest} px input")
+    own = filler.recipe.network in ("cnn-small", "residual-64", "residual-224")
+    filler.fill("weights", "none" if own else "auto", "this network learns from scratch" if own else "a timm network")
+
+
+def _learning(filler: _Filler, facts: Facts) -> None:
+    recipe, n = filler.recipe, facts.train
+    filler.fill("loss", facts.loss, "one class an image" if facts.exclusive else "several classes may hold at once")
+    if recipe.smoke:
+        filler.fill("epochs", 1, "smoke run")
+    elif recipe.budget:
+        filler.fill("epochs", 100_000, f"the budget of {recipe.budget:.0f} s ends the run")
+    else:
+        filler.fill("epochs", int(np.clip(60_000 // max(1, n), 12, 120)), f"about 60,000 images in all, {n} a pass")
+    if recipe.optimizer == "gradient_descent":
+        filler.fill("batch", n, "gradient descent looks at every image before it moves")
+    else:
+        batch = 64 if n >= 3000 else 32
+        if facts.device == "cuda":
+            batch *= 2
+        filler.fill("batch", max(1, min(batch, n // 4)) if n >= 8 else n, f"{n} training images")
+    filler.fill("optimizer", "adamw", "good without tuning")
+    pretrained = filler.recipe.weights != "none"
+    rates = {"gradient_descent": 0.1, "sgd": 0.1, "momentum": 0.03, "nesterov": 0.03, "adam": 1e-3, "adamw": 2e-3}
+    rate = rates[filler.recipe.optimizer] * (0.15 if pretrained else 1.0)
+    if filler.recipe.network == "cnn-small":
+        rate = min(rate, 1e-3) if filler.recipe.optimizer in ("adam", "adamw") else rate
+    filler.fill(
+        "rate", rate, f"usual peak for {filler.recipe.optimizer}{' from pretrained weights' if pretrained else ''}"
+    )
+    adamw = filler.recipe.optimizer == "adamw"
+    filler.fill("weight_decay", 0.05 if adamw else 5e-4, f"usual for {filler.recipe.optimizer}")
+    steps = max(1, n // max(1, int(filler.recipe.batch)))
+    filler.fill("ema", round(float(np.clip(1 - 1 / (3 * steps), 0.9, 0.999)), 5), "averages about three passes")
+    ratio = max(facts.counts, default=1) / max(1, min(facts.counts, default=1))
+    if ratio >= 4:
+        filler.fill("class_weights", "balanced", f"the largest class is {ratio:.0f} times the smallest")
+    else:
+        filler.fill("class_weights", "none", f"classes are balanced within {ratio:.1f} times")
+    smooth = facts.loss == "cross_entropy" and filler.recipe.loss == "cross_entropy"
+    filler.fill(
+        "smoothing", 0.1 if smooth else 0.0, "usual with cross-entropy" if smooth else f"none with {filler.recipe.loss}"
+    )
+
+
+def _augmentation(filler: _Filler, facts: Facts) -> None:
+    small = max(int(filler.recipe.width), int(filler.recipe.height)) <= 40
+    scarce = facts.per_class < 250
+    why = "tiny images" if small else ("few images a class" if scarce else "enough images a class")
+    filler.fill("rotation", 8.0 if small else 15.0, why)
+    filler.fill("shift", 0.08 if small else 0.1, why)
+    filler.fill("zoom", 0.1 if small else 0.2, why)
+    filler.fill("crop", 1.0 if small or not scarce else 0.35, why)
+    _flips(filler, facts)
+    colour = 0.15 if small else 0.3
+    filler.fill("brightness", colour, why)
+    filler.fill("contrast", colour, why)
+    filler.fill("saturation", 0.0 if small else 0.3, why)
+    filler.fill("hue", 0.0 if small else 0.03, why)
+    filler.fill("mixup", 0.0, "CutMix serves better here")
+    filler.fill("cutmix", 1.0, "scarce images are mixed") if scarce and facts.exclusive else filler.fill(
+        "cutmix", 0.0, "enough images a class" if facts.exclusive else "several classes may hold at once"
+    )
+    filler.fill("erase", 0.25 if small else 0.1, why)
+
+
+def _flips(filler: _Filler, facts: Facts) -> None:
+    handed = handed_classes(facts.classes)
+    if handed:
+        filler.fill("flip_horizontal", False, f"mirror images may mean something else in classes like {handed[0]!r}")
+    else:
+        filler.fill("flip_horizontal", True, "no class name speaks of side, digit or letter")
+
+
+def handed_classes(names: Sequence[str]) -> list[str]:
+    """Class names in which left and right may matter: digits, single letters, words of side or direction."""
+    sides = {"left", "right", "clockwise", "counterclockwise", "east", "west", "l", "r"}
+
+    def matters(name: str) -> bool:
+        words = set(name.lower().replace("-", " ").replace("_", " ").split())
+        return name.strip().isdigit() or len(name.strip()) == 1 or bool(words & sides)
+
+    return [n for n in names if matters(n)]

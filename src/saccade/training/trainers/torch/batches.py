@@ -1,0 +1,145 @@
+"""Images decoded once, packed as uint8 and kept; batches drawn from them by seed and position alone."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from saccade.errors import DataError, SaccadeError
+from saccade.images.decode import inspect
+from saccade.images.preprocess import PreprocessSpec, load
+from saccade.tasks.task import Task
+from saccade.training.recipe import Recipe
+from saccade.types import Array, Labels, Sample
+
+CACHE_BYTES = 20 << 30
+"""Packed images kept on disk in all; the least recently used go first."""
+
+
+@dataclass(frozen=True)
+class Pack:
+    """images: uint8 [N, H, W, 3]; targets: named tensors, first axis N."""
+
+    images: Tensor
+    targets: Mapping[str, Tensor]
+
+    def __len__(self) -> int:
+        return int(self.images.shape[0])
+
+    def take(self, places: Tensor, device: torch.device) -> tuple[Tensor, dict[str, Tensor]]:
+        images = self.images[places].to(device, non_blocking=True)
+        return images, {k: v[places].to(device, non_blocking=True) for k, v in self.targets.items()}
+
+
+def pack(samples: Sequence[Sample], labels: Labels, task: Task, spec: PreprocessSpec, recipe: Recipe) -> Pack:
+    """Reads every image through the house's one preprocessing, or finds them packed already. Raises DataError."""
+    encoded = [task.encode(s, labels) for s in samples]
+    targets = {k: torch.from_numpy(np.stack([e[k] for e in encoded])) for k in encoded[0]}
+    images = _images(samples, spec, recipe)
+    return Pack(torch.from_numpy(images), targets)
+
+
+def order(n: int, seed: int, epoch: int) -> Tensor:
+    """The order of an epoch, the same whenever it is asked for."""
+    return torch.randperm(n, generator=torch.Generator().manual_seed(mixed(seed, epoch, 1)))
+
+
+def mixed(*numbers: int) -> int:
+    """One 62-bit seed from several numbers; neighbours give unrelated ones."""
+    return int.from_bytes(hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest(), "big") >> 2
+
+
+def sizes(samples: Sequence[Sample], most: int = 256) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Upright widths and heights of evenly drawn samples, from headers alone."""
+    step = max(1, len(samples) // most)
+    found = [_size(s) for s in samples[::step]]
+    return tuple(w for w, _ in found), tuple(h for _, h in found)
+
+
+def _size(sample: Sample) -> tuple[int, int]:
+    if isinstance(sample.image, np.ndarray):
+        return int(sample.image.shape[1]), int(sample.image.shape[0])
+    header = inspect(sample.image)
+    return header.width, header.height
+
+
+def _images(samples: Sequence[Sample], spec: PreprocessSpec, recipe: Recipe) -> Array:
+    shape = (len(samples), spec.height, spec.width, 3)
+    if recipe.cache == "none":
+        packed = np.empty(shape, np.uint8)
+        _decode(samples, spec, packed)
+        return packed
+    folder = cache_folder(recipe)
+    file = folder / f"{_key(samples, spec)}.u8"
+    if not file.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        half = file.with_suffix(f".{os.getpid()}.half")
+        try:
+            target = np.memmap(half, np.uint8, "w+", shape=shape)
+            _decode(samples, spec, target)
+            target.flush()
+            half.replace(file)
+        finally:
+            half.unlink(missing_ok=True)
+        _evict(folder, keep=file)
+    os.utime(file)
+    # Copy-on-write: nothing is ever written, but torch warns about memory it may not write to.
+    return np.memmap(file, np.uint8, "c", shape=shape)
+
+
+def cache_folder(recipe: Recipe) -> Path:
+    if recipe.cache != "auto":
+        return Path(recipe.cache)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "saccade" / "packed"
+
+
+def _decode(samples: Sequence[Sample], spec: PreprocessSpec, into: Array) -> None:
+    def one(place: int) -> None:
+        try:
+            into[place] = load(samples[place].image, spec)[0]
+        except SaccadeError as error:
+            raise DataError(
+                f"{samples[place].key} cannot be used: {error.message}", hint="run `saccade check` on the data"
+            ) from error
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for _ in pool.map(one, range(len(samples))):
+            pass
+
+
+def _key(samples: Sequence[Sample], spec: PreprocessSpec) -> str:
+    """By content, never by name or date: the same pictures at the same size are decoded once on this machine."""
+    digest = hashlib.sha256(json.dumps([1, spec.to_json()], sort_keys=True).encode())
+    for piece in _contents(samples):
+        digest.update(hashlib.sha256(piece).digest())
+    return digest.hexdigest()
+
+
+def _contents(samples: Sequence[Sample]) -> Iterator[bytes]:
+    for sample in samples:
+        image = sample.image
+        if isinstance(image, np.ndarray):
+            yield repr((image.shape, image.dtype.str)).encode() + image.tobytes()
+        elif isinstance(image, bytes):
+            yield image
+        else:
+            try:
+                yield Path(image).read_bytes()
+            except OSError as error:
+                raise DataError(f"{sample.key} cannot be read: {error.strerror}", hint="run `saccade check`") from error
+
+
+def _evict(folder: Path, keep: Path) -> None:
+    files = sorted((f for f in folder.glob("*.u8") if f != keep), key=lambda f: f.stat().st_mtime, reverse=True)
+    room = CACHE_BYTES - keep.stat().st_size
+    for file in files:
+        room -= file.stat().st_size
+        if room < 0:
+            file.unlink(missing_ok=True)

@@ -1,0 +1,22 @@
+"""How the learning rate moves, a function of progress 0..1 alone, whether steps or the clock measure it."""
+
+import math
+
+from saccade.training.recipe import Recipe
+
+FLOOR = 0.002
+"""What the peak falls to at the end of a cosine or one-cycle schedule."""
+
+
+def factor(recipe: Recipe, progress: float) -> float:
+    """Share of the peak rate at `progress`. one_cycle follows arXiv:1708.07120, warm-up arXiv:1706.02677."""
+    progress = min(1.0, max(0.0, progress))
+    if recipe.schedule == "constant":
+        return 1.0
+    if recipe.schedule == "step":
+        return float(recipe.step_factor ** math.floor(progress / recipe.step_every + 1e-9))
+    rise = 0.3 if recipe.schedule == "one_cycle" and recipe.warmup <= 0.05 else recipe.warmup
+    start = 0.04 if recipe.schedule == "one_cycle" else 0.0
+    if progress < rise:
+        return start + (1 - start) * max(progress / rise, 0.01)
+    return FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * (progress - rise) / max(1e-9, 1 - rise)))
