@@ -1,0 +1,339 @@
+"""Puts the house together: an ASGI application over plain routes. The head is checked before a byte of body is read."""
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
+from typing import Any
+from urllib.parse import parse_qsl
+
+from saccade.errors import SaccadeError, ServerError
+from saccade.inference.engine import Engine
+from saccade.inference.model import Options
+from saccade.protocols.native.http import Native
+from saccade.protocols.native.messages import dumps, prediction_id
+from saccade.protocols.protocol import Call, Protocol, Reply, Route, problem, single
+from saccade.server.console import views
+from saccade.server.keys import Keys
+from saccade.server.metrics import Metrics
+from saccade.server.settings import Settings
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+log = logging.getLogger("saccade.server")
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+TEXT = ("content-type", "text/plain; charset=utf-8")
+
+
+class State:
+    """Where the server is in its life: started once what was asked for is loaded, then perhaps draining."""
+
+    def __init__(self) -> None:
+        self.started = False
+        self.draining = False
+
+
+class App:
+    """The ASGI application. Routes are matched by their segments; several methods may share a pattern."""
+
+    def __init__(
+        self, settings: Settings, engine: Engine, routes: Sequence[Route], keys: Keys, metrics: Metrics, state: State
+    ) -> None:
+        self.settings = settings
+        self.engine = engine
+        self.keys = keys
+        self.metrics = metrics
+        self.state = state
+        self._exact: dict[str, dict[str, Route]] = {}
+        self._patterns: list[tuple[re.Pattern[str], str]] = []
+        for route in [*routes, *self._own()]:
+            if route.pattern not in self._exact:
+                self._exact[route.pattern] = {}
+                if "{" in route.pattern:
+                    self._patterns.append((_pattern(route.pattern), route.pattern))
+            self._exact[route.pattern][route.method] = route
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return await _lifespan(receive, send)
+        if scope["type"] != "http":
+            return None
+        request_id, pattern, reply, code = prediction_id(), "", Reply(500), ""
+        method = scope["method"]
+        try:
+            headers = self._head(scope)
+            given = headers.get("x-request-id", "")
+            request_id = given if _REQUEST_ID.fullmatch(given) else request_id
+            route, parameters = self._route(scope["path"], method)
+            pattern = route.pattern
+            self._admit(route, headers)
+            call = Call(
+                method=method,
+                path=scope["path"],
+                parameters=parameters,
+                headers=headers,
+                query=_query(scope["query_string"]),
+                body=self._body(receive, route.max_bytes),
+                request_id=request_id,
+                deadline_s=self._deadline(headers),
+                left=lambda: _left(receive),
+            )
+            reply = await route.handler(call)
+        except SaccadeError as error:
+            reply, code = _failure(error, request_id)
+            if reply.status == 500:
+                log.error("request %s failed", request_id, exc_info=error)
+        except asyncio.CancelledError:
+            raise
+        except Exception:  # the rim: nothing may end the process, and a stranger gets a bland sentence
+            log.exception("request %s failed", request_id)
+            reply, code = _failure(ServerError("", code="internal"), request_id)
+        self.metrics.answered(pattern, method if method in ("GET", "POST", "HEAD") else "other", reply.status, code)
+        await _send(reply, request_id, method, send, scope)
+
+    # The head
+
+    def _head(self, scope: Message) -> dict[str, str]:
+        """Headers by lower-case name. Raises ServerError for a head that is too large or says two things."""
+        s = self.settings
+        line = len(scope.get("raw_path") or scope["path"].encode()) + len(scope["query_string"])
+        if line > s.line_bytes:
+            raise ServerError(f"the address has {line} bytes, at most {s.line_bytes} are read", code="uri_too_long")
+        pairs: list[tuple[bytes, bytes]] = scope["headers"]
+        size = sum(len(n) + len(v) + 4 for n, v in pairs) + line
+        if size > s.head_bytes or len(pairs) > s.head_fields:
+            raise ServerError(
+                f"the head has {size} bytes in {len(pairs)} fields, at most {s.head_bytes} in {s.head_fields} are read",
+                code="headers_too_large",
+            )
+        headers: dict[str, str] = {}
+        for raw, value in pairs:
+            name = raw.decode("latin-1").lower()
+            if name in headers and name in (
+                "host",
+                "content-length",
+                "content-type",
+                "authorization",
+                "transfer-encoding",
+            ):
+                raise ServerError(f"the header {name} came twice", code="malformed_http")
+            headers[name] = value.decode("latin-1")
+        self._check_host(headers.get("host"), scope.get("http_version", "1.1"))
+        return headers
+
+    def _check_host(self, host: str | None, version: str) -> None:
+        if host is None:
+            if version in ("2", "1.0"):
+                return
+            raise ServerError("the Host header is missing", code="bad_host")
+        name = re.sub(r":[0-9]{1,5}$", "", host).lower()
+        if not re.fullmatch(r"[a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\]", name):
+            raise ServerError("the Host header is no host name", code="bad_host")
+        s = self.settings
+        # On loopback a page from elsewhere could rebind its own name to 127.0.0.1 and ask with the user's browser.
+        if (s.loopback or s.hosts) and name not in (*_LOOPBACK, s.host, *s.hosts):
+            raise ServerError("the Host header is not one of this server's names", hint="set hosts", code="bad_host")
+
+    def _route(self, path: str, method: str) -> tuple[Route, dict[str, str]]:
+        methods, parameters = self._exact.get(path), {}
+        if methods is None or "{" in path:
+            methods = None
+            for expression, pattern in self._patterns:
+                match = expression.fullmatch(path)
+                if match is not None:
+                    methods, parameters = self._exact[pattern], match.groupdict()
+                    break
+        if methods is None:
+            raise ServerError("there is nothing at this address", hint="see /docs", code="not_found")
+        route = methods.get("GET" if method == "HEAD" else method)
+        if route is None:
+            allowed = sorted({*methods, *(["HEAD"] if "GET" in methods else [])})
+            raise ServerError(
+                f"this address takes {', '.join(allowed)}",
+                code="method_not_allowed",
+                details={"allow": ", ".join(allowed)},
+            )
+        return route, parameters
+
+    def _admit(self, route: Route, headers: dict[str, str]) -> None:
+        """What can be refused on the head alone: no key, an encoding, a body that says it is too large."""
+        if not route.open and not self.settings.insecure and (not self.settings.loopback or self.keys.any()):
+            scheme, _, token = headers.get("authorization", "").partition(" ")
+            self.keys.check(token.strip() if scheme.lower() == "bearer" else "")
+        if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+            raise ServerError(
+                "compressed bodies are refused", hint="send the image as it is", code="content_encoding_unsupported"
+            )
+        length = headers.get("content-length", "0")
+        if not re.fullmatch(r"[0-9]{1,18}", length):
+            raise ServerError("Content-Length is no number", code="malformed_http")
+        if int(length) > route.max_bytes:
+            raise _too_large(route.max_bytes)
+
+    def _deadline(self, headers: dict[str, str]) -> float:
+        text = headers.get("x-request-timeout-ms")
+        if text is None:
+            return self.settings.deadline_s
+        if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) == 0:
+            raise ServerError("x-request-timeout-ms is a whole number of milliseconds", code="invalid_value")
+        return min(int(text) / 1e3, self.settings.deadline_cap_s)
+
+    # The body
+
+    async def _body(self, receive: Receive, limit: int) -> AsyncIterator[bytes]:
+        """Counted while reading; in time, and after a grace above a floor rate. Raises ServerError."""
+        s, loop = self.settings, asyncio.get_running_loop()
+        began, total = loop.time(), 0
+        while True:
+            allowed = min(s.body_s, s.body_grace_s + total / s.body_floor)
+            try:
+                async with asyncio.timeout_at(began + allowed):
+                    message = await receive()
+            except TimeoutError:
+                raise ServerError(
+                    f"the body came too slowly: {total} bytes in {loop.time() - began:.0f} s",
+                    hint=f"at least {s.body_floor} bytes a second, all within {s.body_s:.0f} s",
+                    code="request_timeout",
+                ) from None
+            if message["type"] == "http.disconnect":
+                raise ServerError("the caller left", code="request_timeout")
+            part = message.get("body", b"")
+            total += len(part)
+            if total > limit:
+                raise _too_large(limit)
+            if part:
+                yield part
+            if not message.get("more_body", False):
+                return
+
+    # Probes
+
+    def _own(self) -> list[Route]:
+        return [
+            Route("GET", "/livez", self._livez, open=True),
+            Route("GET", "/readyz", self._readyz, open=True),
+            Route("GET", "/startupz", self._startupz, open=True),
+            Route("GET", "/metrics", self._metrics),
+        ]
+
+    async def _livez(self, call: Call) -> Reply:
+        return Reply(200, b"live\n", [TEXT])
+
+    async def _readyz(self, call: Call) -> Reply:
+        if self.state.draining:
+            raise ServerError("the server is shutting down", code="draining")
+        return await self._startupz(call)
+
+    async def _startupz(self, call: Call) -> Reply:
+        if not self.state.started:
+            raise ServerError("models are being loaded", hint="ask again in a moment", code="not_ready")
+        return Reply(200, b"ready\n", [TEXT])
+
+    async def _metrics(self, call: Call) -> Reply:
+        single(call.query, ())
+        text = self.metrics.text(self.engine)
+        return Reply(200, text.encode(), [("content-type", "text/plain; version=0.0.4; charset=utf-8")])
+
+
+def build(
+    settings: Settings,
+    engine: Engine,
+    *,
+    keys: Keys | None = None,
+    metrics: Metrics | None = None,
+    state: State | None = None,
+    protocols: Sequence[Protocol] | None = None,
+) -> App:
+    """The application over an engine. state: given by whoever starts and drains; default is started."""
+    if state is None:
+        state = State()
+        state.started = True
+    if metrics is None:
+        metrics = Metrics()
+    engine.observer = metrics.observe
+    spoken = [Native(settings.body_bytes)] if protocols is None else protocols
+    routes = [route for protocol in spoken for route in protocol.routes(engine)]
+    return App(settings, engine, [*routes, *views.routes(engine)], keys or Keys(settings.home), metrics, state)
+
+
+def make_engine(settings: Settings) -> Engine:
+    options = Options(
+        variant=settings.variant,
+        threads=settings.graph_threads,
+        max_batch=settings.max_batch,
+        max_queue=settings.max_queue,
+        max_wait_s=settings.max_wait_s,
+    )
+    return Engine(
+        options,
+        decode_threads=settings.decode_threads,
+        max_images=settings.max_images,
+        max_deadline_s=settings.deadline_cap_s,
+    )
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    quoted = re.escape(text).replace(r"\{", "{").replace(r"\}", "}")
+    return re.compile(re.sub(r"\{(\w+)(:path)?\}", lambda m: f"(?P<{m[1]}>{'.+' if m[2] else '[^/]+'})", quoted))
+
+
+def _query(raw: bytes) -> list[tuple[str, str]]:
+    if not raw:
+        return []
+    try:
+        return parse_qsl(
+            raw.decode("ascii"), keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=64
+        )
+    except ValueError:
+        raise ServerError("the query is not name=value pairs", code="malformed_http") from None
+
+
+def _too_large(limit: int) -> ServerError:
+    return ServerError(
+        f"the body is larger than {limit} bytes",
+        hint="send less",
+        code="payload_too_large",
+        details={"max_bytes": limit},
+    )
+
+
+def _failure(error: SaccadeError, request_id: str) -> tuple[Reply, str]:
+    body = problem(error, request_id)
+    headers = [("content-type", "application/problem+json")]
+    if "retry_after_s" in body:
+        headers.append(("retry-after", str(body["retry_after_s"])))
+    if body["status"] == 405:
+        headers.append(("allow", body.pop("allow")))
+    if body["status"] == 401:
+        headers.append(("www-authenticate", "Bearer"))
+    return Reply(body["status"], dumps(body), headers), body["code"]
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _send(reply: Reply, request_id: str, method: str, send: Send, scope: Message) -> None:
+    headers = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in reply.headers]
+    headers += [
+        (b"x-request-id", request_id.encode()),
+        (b"x-content-type-options", b"nosniff"),
+        (b"content-length", str(len(reply.body)).encode()),
+    ]
+    # The rest of a refused body is never read, so this connection cannot carry another request.
+    if reply.status in (400, 408, 413, 414, 431) and scope.get("http_version", "1.1").startswith("1"):
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if method == "HEAD" else reply.body})
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        kind = (await receive())["type"].removeprefix("lifespan.")
+        await send({"type": f"lifespan.{kind}.complete"})
+        if kind == "shutdown":
+            return

@@ -1,0 +1,160 @@
+"""API keys of a home: `sac_live_<id12>_<43 base62>_<crc6>`. Only an HMAC of the secret is kept; a key is shown once."""
+
+import hashlib
+import hmac
+import json
+import os
+import re
+import secrets
+import tempfile
+import threading
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from saccade.errors import ServerError, UsageError
+
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_SHAPE = re.compile(r"sac_live_([0-9A-Za-z]{12})_([0-9A-Za-z]{43})_([0-9A-Za-z]{6})")
+DAYS = 365
+FRESH_S = 2.0
+"""A revoked key stops within this time in every server of the home."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """What is kept of a key. created, expires: seconds since the epoch; digest: HMAC-SHA256, hex."""
+
+    id: str
+    name: str
+    digest: str
+    created: float
+    expires: float
+    revoked: bool = False
+
+
+class Keys:
+    """The keys of one home folder: `keys.json` and the pepper beside it, both readable by their owner only."""
+
+    def __init__(self, home: Path, clock: Callable[[], float] = time.time) -> None:
+        self._file = home / "keys.json"
+        self._pepper_file = home / "pepper"
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._held: dict[str, Key] = {}
+        self._looked = -FRESH_S
+        self._stamp: tuple[int, int] | None = None
+
+    def make(self, name: str, days: float = DAYS) -> str:
+        """A new key, the only time it is seen in full."""
+        if not re.fullmatch(r"[\w .@-]{1,64}", name) or days <= 0:
+            raise UsageError("a key has a name of 1 to 64 letters and a life of more than 0 days")
+        secret = "".join(secrets.choice(_ALPHABET) for _ in range(43))
+        now = self._clock()
+        key = Key(
+            "".join(secrets.choice(_ALPHABET) for _ in range(12)),
+            name,
+            self._hash(secret, self._pepper()),
+            now,
+            now + days * 86400,
+        )
+        with self._lock:
+            self._write({**self._read(), key.id: key})
+        body = f"sac_live_{key.id}_{secret}"
+        return f"{body}_{_crc(body)}"
+
+    def list(self) -> list[Key]:
+        with self._lock:
+            return sorted(self._read().values(), key=lambda k: k.created)
+
+    def revoke(self, id: str) -> None:
+        """Raises UsageError when there is no such key."""
+        with self._lock:
+            held = self._read()
+            if id not in held:
+                raise UsageError(f"no key has the id {id!r}", hint="saccade keys list")
+            self._write({**held, id: replace(held[id], revoked=True)})
+
+    def any(self) -> bool:
+        """True when a key was ever made here, revoked ones too: revoking the last key must not open the door."""
+        return bool(self._current())
+
+    def check(self, text: str) -> Key:
+        """The key behind a text. Raises ServerError(unauthenticated), the same for every cause."""
+        match = _SHAPE.fullmatch(text)
+        if match is not None and hmac.compare_digest(_crc(text[: match.start(3) - 1]), match.group(3)):
+            key = self._current().get(match.group(1))
+            # An unknown id costs the same hash as a known one, so time tells nothing.
+            digest = self._hash(match.group(2), self._pepper())
+            if hmac.compare_digest(digest, key.digest if key else "0" * 64) and key is not None:
+                if not key.revoked and self._clock() < key.expires:
+                    return key
+        raise ServerError(
+            "this server needs a valid API key", hint="send Authorization: Bearer <key>", code="unauthenticated"
+        )
+
+    def _current(self) -> dict[str, Key]:
+        now = time.monotonic()
+        with self._lock:
+            if now - self._looked >= FRESH_S:
+                self._looked = now
+                try:
+                    stat = self._file.stat()
+                    stamp = (stat.st_mtime_ns, stat.st_ino)
+                except FileNotFoundError:
+                    stamp = None
+                if stamp != self._stamp:
+                    self._held, self._stamp = self._read(), stamp
+            return self._held
+
+    def _read(self) -> dict[str, Key]:
+        try:
+            records = json.loads(self._file.read_text("utf-8"))
+        except FileNotFoundError:
+            return {}
+        return {record["id"]: Key(**record) for record in records}
+
+    def _write(self, held: dict[str, Key]) -> None:
+        _write(self._file, json.dumps([asdict(k) for k in held.values()], indent=1).encode())
+        self._looked = -FRESH_S
+
+    def _pepper(self) -> bytes:
+        try:
+            return self._pepper_file.read_bytes()
+        except FileNotFoundError:
+            _write(self._pepper_file, secrets.token_bytes(32), new=True)
+            return self._pepper_file.read_bytes()
+
+    @staticmethod
+    def _hash(secret: str, pepper: bytes) -> str:
+        return hmac.new(pepper, secret.encode(), hashlib.sha256).hexdigest()
+
+
+def _write(file: Path, data: bytes, new: bool = False) -> None:
+    """Durably and at once, mode 0600. With new, a file that is already there wins."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=file.name)  # mkstemp gives 0600
+    try:
+        with os.fdopen(handle, "wb") as out:
+            out.write(data)
+            out.flush()
+            os.fsync(out.fileno())
+        if new:
+            try:
+                os.link(name, file)
+            except FileExistsError:
+                return
+        else:
+            Path(name).replace(file)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _crc(text: str) -> str:
+    number, digits = zlib.crc32(text.encode()), ""
+    for _ in range(6):
+        number, digit = divmod(number, 62)
+        digits = _ALPHABET[digit] + digits
+    return digits

@@ -1,0 +1,148 @@
+"""Counters and histograms as Prometheus text, counted in one place around the engine."""
+
+import threading
+from bisect import bisect_left
+from collections.abc import Callable
+
+from saccade.errors import SaccadeError
+from saccade.inference.engine import Engine
+from saccade.inference.request import Answer
+
+BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+STAGES = ("decode", "queue", "infer", "post")
+Labels = tuple[tuple[str, str], ...]
+
+
+class Counter:
+    kind = "counter"
+
+    def __init__(self) -> None:
+        self._values: dict[Labels, float] = {}
+
+    def add(self, amount: float = 1.0, **labels: str) -> None:
+        key = tuple(labels.items())
+        self._values[key] = self._values.get(key, 0.0) + amount
+
+    def lines(self, name: str) -> list[str]:
+        return [f"{name}{_braces(key)} {_number(value)}" for key, value in self._values.items()]
+
+
+class Histogram:
+    """Of seconds, in cumulative buckets."""
+
+    kind = "histogram"
+
+    def __init__(self) -> None:
+        self._counts: dict[Labels, list[int]] = {}
+        self._sums: dict[Labels, float] = {}
+
+    def add(self, seconds: float, **labels: str) -> None:
+        key = tuple(labels.items())
+        counts = self._counts.setdefault(key, [0] * (len(BUCKETS_S) + 1))
+        counts[bisect_left(BUCKETS_S, seconds)] += 1
+        self._sums[key] = self._sums.get(key, 0.0) + seconds
+
+    def lines(self, name: str) -> list[str]:
+        out = []
+        for key, counts in self._counts.items():
+            total = 0
+            for bound, count in zip([*map(str, BUCKETS_S), "+Inf"], counts, strict=True):
+                total += count
+                out.append(f"{name}_bucket{_braces((*key, ('le', bound)))} {total}")
+            out.append(f"{name}_sum{_braces(key)} {self._sums[key]:.9g}")
+            out.append(f"{name}_count{_braces(key)} {total}")
+        return out
+
+
+class Metrics:
+    """observe goes to the engine, answered to the app; both may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.requests = Counter()
+        self.images = Counter()
+        self.stages = Histogram()
+        self.whole = Histogram()
+        self.http = Counter()
+        self.refused = Counter()
+
+    def observe(self, name: str, version: str, what: Answer | SaccadeError, seconds: float) -> None:
+        with self._lock:
+            outcome = what.code if isinstance(what, SaccadeError) else "ok"
+            self.requests.add(model=name, version=version, outcome=outcome)
+            if isinstance(what, SaccadeError):
+                return
+            self.whole.add(seconds, model=name, version=version)
+            for result in what.results:
+                code = result.code if isinstance(result, SaccadeError) else "ok"
+                self.images.add(model=name, version=version, outcome=code)
+            for stage in STAGES:
+                if stage in what.timings:
+                    self.stages.add(what.timings[stage] / 1e3, model=name, version=version, stage=stage)
+
+    def answered(self, route: str, method: str, status: int, code: str = "") -> None:
+        with self._lock:
+            self.http.add(route=route, method=method, status=str(status))
+            if code:
+                self.refused.add(code=code)
+
+    def text(self, engine: Engine) -> str:
+        with self._lock:
+            families: list[tuple[str, str, Counter | Histogram]] = [
+                ("saccade_requests_total", "Requests to the engine by outcome.", self.requests),
+                ("saccade_images_total", "Images by outcome.", self.images),
+                ("saccade_stage_seconds", "Time in each stage, slowest image of a request.", self.stages),
+                ("saccade_request_seconds", "Time from submission to answer.", self.whole),
+                ("saccade_http_requests_total", "HTTP requests by route and status.", self.http),
+                ("saccade_errors_total", "Errors by code.", self.refused),
+            ]
+            out: list[str] = []
+            for name, words, family in families:
+                out += [f"# HELP {name} {words}", f"# TYPE {name} {family.kind}", *family.lines(name)]
+        gauges: list[tuple[str, str, Callable[[], list[str]]]] = [
+            ("saccade_model_ready", "1 for each version that answers.", lambda: _ready(engine)),
+            ("saccade_model_load_seconds", "Time to load, warm and check a version.", lambda: _loads(engine)),
+            ("saccade_expected_wait_seconds", "What a picture that came now would wait.", lambda: _waits(engine)),
+        ]
+        for name, words, lines in gauges:
+            out += [f"# HELP {name} {words}", f"# TYPE {name} gauge", *(name + line for line in lines())]
+        return "\n".join(out) + "\n"
+
+
+def _ready(engine: Engine) -> list[str]:
+    return [
+        f"{_braces((('model', n), ('version', str(v))))} {int(e.state == 'ready')}"
+        for n in engine.names()
+        for v, e in engine.versions(n).items()
+    ]
+
+
+def _loads(engine: Engine) -> list[str]:
+    return [
+        f"{_braces((('model', n), ('version', str(v))))} {e.load_s:.3f}"
+        for n in engine.names()
+        for v, e in engine.versions(n).items()
+        if e.model
+    ]
+
+
+def _waits(engine: Engine) -> list[str]:
+    return [
+        f"{_braces((('model', n), ('version', str(v))))} {e.model.expected_wait_s():.6f}"
+        for n in engine.names()
+        for v, e in engine.versions(n).items()
+        if e.model
+    ]
+
+
+def _braces(labels: Labels) -> str:
+    inside = ",".join(f'{name}="{_escape(value)}"' for name, value in labels)
+    return f"{{{inside}}}" if inside else ""
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) else repr(value)

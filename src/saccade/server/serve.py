@@ -1,0 +1,133 @@
+"""Serves packages over HTTP until told to stop: the verb behind `saccade serve` and `saccade.serve`."""
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from saccade.errors import ServerError, UsageError
+from saccade.package import reader
+from saccade.server.app import State, build, make_engine
+from saccade.server.keys import Keys
+from saccade.server.settings import Settings
+from saccade.server.source import Both, Folders, Follower, Source
+
+log = logging.getLogger("saccade.server")
+
+
+def serve(packages: Sequence[str | Path] = (), *, settings_file: Path | None = None, **given: Any) -> int:
+    """Blocks until SIGTERM or Ctrl-C; returns 0 after a clean drain.
+
+    packages: folders, or `name[@alias]` in the home; none serves the whole home and follows it. given: fields of
+    Settings (host, port, home, insecure...). Raises UsageError, ServerError(insecure_listen), PackageError.
+    """
+    if given.get("home") is None and os.environ.get("SACCADE_HOME"):
+        given["home"] = Path(os.environ["SACCADE_HOME"])
+    settings = Settings.gather(given, file=settings_file)
+    keys = Keys(settings.home)
+    check_listen(settings, keys)
+    return run(settings, source_of(packages, settings.home), keys)
+
+
+def check_listen(settings: Settings, keys: Keys) -> None:
+    """Raises ServerError(insecure_listen) when strangers could connect and no key was ever made."""
+    if not settings.loopback and not settings.insecure and not keys.any():
+        raise ServerError(
+            f"listening on {settings.host} needs an API key, and {settings.home} has none",
+            hint="saccade keys make NAME, or --insecure to let everyone in",
+            code="insecure_listen",
+        )
+    if not settings.loopback and not settings.insecure and settings.tls_cert is None:
+        raise ServerError(
+            f"API keys would travel in clear text to {settings.host}",
+            hint="give tls_cert and tls_key, or --insecure behind a proxy that speaks TLS",
+            code="insecure_listen",
+        )
+
+
+def source_of(packages: Sequence[str | Path], home: Path) -> Source:
+    """Folders are served under the name in their manifest; anything else is looked up in the home's registry."""
+    folders: dict[str, Path] = {}
+    names: list[str] = []
+    for given in packages:
+        if Path(given).is_dir():
+            name = reader.open_package(Path(given)).manifest.name
+            if name in folders:
+                raise UsageError(f"two packages are named {name!r}", hint="push them and serve the home")
+            folders[name] = Path(given)
+        elif isinstance(given, Path) or os.sep in given:
+            raise UsageError(f"no package at {given}", hint="give the folder that holds manifest.json")
+        else:
+            names.append(given)
+    sources: list[Source] = [Folders(folders)] if folders else []
+    if names or not packages:
+        from saccade.server.home import Home  # the registry opens a database: only when it is asked for
+
+        sources.append(Home(home, names))
+    return sources[0] if len(sources) == 1 else Both(sources)
+
+
+def run(settings: Settings, source: Source, keys: Keys | None = None) -> int:
+    """Listens at once (livez answers), loads meanwhile, is ready when the source's packages are."""
+    from saccade.server.http import listen
+
+    if not logging.getLogger().handlers:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    _check_free(settings)
+    engine, state = make_engine(settings), State()
+    app = build(settings, engine, keys=keys, state=state)
+    follower = Follower(engine, source, settings.poll_s, settings.finish_s)
+    failure: list[BaseException] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        listening = asyncio.ensure_future(listen(app, settings))
+
+        def load() -> None:
+            try:
+                errors = follower.step()
+                if errors and not any(e.state == "ready" for n in engine.names() for e in engine.versions(n).values()):
+                    raise errors[0]
+            except BaseException as error:  # noqa: BLE001 - handed to the main thread, which raises it
+                failure.append(error)
+                loop.call_soon_threadsafe(listening.cancel)
+                return
+            state.started = True
+            follower.start()
+            scheme = "https" if settings.tls_cert else "http"
+            log.info("ready at %s://%s:%d, API pages at /docs", scheme, settings.host, settings.port)
+
+        threading.Thread(target=load, name="loader", daemon=True).start()
+        try:
+            await listening
+        except asyncio.CancelledError:
+            if not failure:
+                raise
+
+    asyncio.run(main())
+    if failure:
+        raise failure[0]
+    follower.stop()
+    engine.close(settings.finish_s)
+    log.info("stopped")
+    return 0
+
+
+def _check_free(settings: Settings) -> None:
+    """Raises ServerError when the port is taken: the server below would share it silently."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            raise ServerError(
+                f"port {settings.port} on {settings.host} cannot be had: {error.strerror}",
+                hint="stop the other server or give --port",
+                code="port_taken",
+            ) from error

@@ -1,0 +1,111 @@
+"""Every setting of the server: keyword, environment variable SACCADE_<NAME>, TOML file, default; the first wins."""
+
+import ipaddress
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from saccade.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Sizes in bytes, times in seconds (LIMITS A1 to A10, C5, C6, I2).
+
+    hosts: names the Host header may hold besides loopback ones; empty beyond loopback allows any. insecure: listen
+    beyond loopback without keys. drain_s: how long to serve on after SIGTERM before the listener closes; finish_s: how
+    long accepted requests may take then. max_wait_s: refuse a picture that would wait longer.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    home: Path = Path.home() / ".saccade"
+    insecure: bool = False
+    hosts: tuple[str, ...] = ()
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    head_s: float = 10.0
+    body_s: float = 30.0
+    body_grace_s: float = 5.0
+    body_floor: int = 16 * 1024
+    head_bytes: int = 16 * 1024
+    head_fields: int = 64
+    line_bytes: int = 8 * 1024
+    body_bytes: int = 16 * 1024 * 1024
+    deadline_s: float = 10.0
+    deadline_cap_s: float = 60.0
+    max_images: int = 64
+    max_batch: int = 16
+    max_queue: int = 1024
+    max_wait_s: float = 0.25
+    decode_threads: int | None = None
+    graph_threads: int | None = None
+    variant: str | None = None
+    poll_s: float = 0.5
+    drain_s: float = 5.0
+    finish_s: float = 30.0
+    connections: int = 1024
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise UsageError(f"port is 0 to 65535, got {self.port}")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise UsageError("TLS needs both tls_cert and tls_key")
+        if self.tls_key is not None and self.tls_key.stat().st_mode & 0o077:
+            raise UsageError(f"{self.tls_key} can be read by others", hint=f"chmod 600 {self.tls_key}")
+
+    @property
+    def loopback(self) -> bool:
+        """True when only this machine can connect."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @classmethod
+    def gather(
+        cls, given: Mapping[str, Any], *, file: Path | None = None, environ: Mapping[str, str] = os.environ
+    ) -> "Settings":
+        """given: keywords, where None means not given. Raises UsageError for an unknown or unreadable setting."""
+        known = {f.name: str(f.type) for f in fields(cls)}
+        written: dict[str, Any] = {}
+        if file is not None:
+            try:
+                written = tomllib.loads(file.read_text("utf-8"))
+            except (OSError, ValueError) as error:
+                raise UsageError(f"settings file {file} cannot be read: {error}") from error
+        unknown = sorted((set(given) | set(written)) - set(known))
+        if unknown:
+            raise UsageError(f"unknown settings {unknown}", hint=f"known: {', '.join(known)}")
+        values = {name: _read(name, kind, written[name]) for name, kind in known.items() if name in written}
+        for name, kind in known.items():
+            text = environ.get(f"SACCADE_{name.upper()}")
+            if text:
+                values[name] = _read(name, kind, text)
+        values.update({name: _read(name, known[name], v) for name, v in given.items() if v is not None})
+        return cls(**values)
+
+
+def _read(name: str, kind: str, value: Any) -> Any:
+    """A value as the setting's type, from text or TOML."""
+    try:
+        if kind.startswith("bool"):
+            if isinstance(value, str):
+                return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[value.lower()]
+            return bool(value)
+        if kind.startswith("int"):
+            return int(value)
+        if kind.startswith("float"):
+            return float(value)
+        if "Path" in kind:
+            return Path(value).expanduser()
+        if kind.startswith("tuple"):
+            return tuple(value.split(",")) if isinstance(value, str) else tuple(value)
+        return str(value)
+    except (KeyError, TypeError, ValueError):
+        raise UsageError(f"setting {name} expects {kind}, got {value!r}") from None

@@ -1,0 +1,134 @@
+"""Which packages are served: folders named on the command line, or what a home's registry holds; followed as it changes."""
+
+import logging
+import threading
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from saccade.errors import SaccadeError
+from saccade.inference.engine import Engine
+
+log = logging.getLogger("saccade.server")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """versions: name -> version -> package folder. aliases: name -> alias -> version."""
+
+    versions: Mapping[str, Mapping[int, Path]] = field(default_factory=dict)
+    aliases: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+
+class Source(Protocol):
+    """revision changes whenever wanted would answer otherwise, and is cheap."""
+
+    def revision(self) -> Hashable: ...
+    def wanted(self) -> Wanted: ...
+
+
+class Folders:
+    """Package folders as given; each is version 1 of the name it is given under."""
+
+    def __init__(self, packages: Mapping[str, Path]) -> None:
+        self._packages = dict(packages)
+
+    def revision(self) -> Hashable:
+        return 0
+
+    def wanted(self) -> Wanted:
+        return Wanted({name: {1: path} for name, path in self._packages.items()})
+
+
+class Both:
+    """Several sources as one."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._sources = sources
+
+    def revision(self) -> Hashable:
+        return tuple(source.revision() for source in self._sources)
+
+    def wanted(self) -> Wanted:
+        versions: dict[str, Mapping[int, Path]] = {}
+        aliases: dict[str, Mapping[str, int]] = {}
+        for source in self._sources:
+            one = source.wanted()
+            versions.update(one.versions)
+            aliases.update(one.aliases)
+        return Wanted(versions, aliases)
+
+
+class Follower:
+    """Keeps an engine at what a source wants: new versions are loaded beside, checked, flipped to; old ones drained."""
+
+    def __init__(self, engine: Engine, source: Source, poll_s: float = 0.5, finish_s: float = 30.0) -> None:
+        self._engine = engine
+        self._source = source
+        self._poll_s = poll_s
+        self._finish_s = finish_s
+        self._seen: Hashable = object()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def step(self) -> list[SaccadeError]:
+        """One look; returns what could not be loaded. A version that fails leaves those in service untouched."""
+        revision = self._source.revision()
+        if revision == self._seen:
+            return []
+        wanted, errors = self._source.wanted(), []
+        for name, versions in wanted.versions.items():
+            held = self._engine.versions(name)
+            for version, path in sorted(versions.items(), reverse=True):
+                if version in held and held[version].state == "ready":
+                    continue
+                try:
+                    entry = self._engine.load(path, name, version)
+                    log.info("%s version %d is ready after %.2f s", name, version, entry.load_s)
+                except SaccadeError as error:
+                    log.error("%s version %d is not served: %s", name, version, error)
+                    errors.append(error)
+            self._engine.set_aliases(name, self._usable(name, wanted.aliases.get(name, {})))
+        for name in self._engine.names():
+            for version in self._engine.versions(name):
+                if version not in wanted.versions.get(name, {}) and self._replaced(name, version, wanted):
+                    self._engine.unload(name, version, drain_s=self._finish_s)
+                    log.info("%s version %d is unloaded", name, version)
+        self._seen = revision
+        return errors
+
+    def _usable(self, name: str, aliases: Mapping[str, int]) -> dict[str, int]:
+        """An alias moves only to a version that is ready; else it stays where it was."""
+        held, before = self._engine.versions(name), self._engine.aliases(name)
+        moved = {}
+        for alias, version in aliases.items():
+            ready = version in held and held[version].state == "ready"
+            moved[alias] = version if ready else before.get(alias, version)
+        return moved
+
+    def _replaced(self, name: str, version: int, wanted: Wanted) -> bool:
+        """A version goes when nothing points at it and, if its name is still wanted, another one can answer."""
+        if version in self._engine.aliases(name).values() and name in wanted.versions:
+            return False
+        others = [e for v, e in self._engine.versions(name).items() if v != version and e.state == "ready"]
+        return name not in wanted.versions or bool(others)
+
+    def start(self, on_error: Callable[[Exception], None] | None = None) -> None:
+        def loop() -> None:
+            while not self._stop.wait(self._poll_s):
+                try:
+                    self.step()
+                except (SaccadeError, OSError) as error:
+                    # A lost registry never fails the models that are loaded (LIMITS I3).
+                    log.error("the registry cannot be read: %s", error)
+                    if on_error is not None:
+                        on_error(error)
+
+        self._thread = threading.Thread(target=loop, name="follower", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
