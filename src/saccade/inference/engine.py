@@ -45,14 +45,14 @@ class Engine:
 
     def __init__(
         self,
-        options: Options = Options(max_wait_s=0.25),
+        options: Options | None = None,
         *,
         decode_threads: int | None = None,
         max_images: int = 64,
         max_deadline_s: float = 60.0,
         observer: Observer | None = None,
     ) -> None:
-        self.options = options
+        self.options = options or Options(max_wait_s=0.25)
         self.max_images = max_images
         self.max_deadline_s = max_deadline_s
         self.observer = observer

@@ -1,4 +1,4 @@
-"""The contract of a protocol, plain requests and responses, and each error as an HTTP status (the only place that knows).
+"""The contract of a protocol, plain requests and responses, and each error as an HTTP status (only here).
 
 A handler takes a Call and gives a Reply, so ASGI, Flask and Django can mount the same ones.
 """

@@ -1,4 +1,4 @@
-"""Which packages are served: folders named on the command line, or what a home's registry holds; followed as it changes."""
+"""Which packages are served: folders as named, or what a home's registry holds; followed as it changes."""
 
 import logging
 import threading

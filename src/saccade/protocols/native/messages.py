@@ -24,8 +24,8 @@ MAX_PART_HEAD = 8192
 TOP_K = 5
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _MARKS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
-_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_PARAMETER = re.compile(rf';\s*({_TOKEN})\s*=\s*(?:"((?:[^"\\\r\n]|\\.)*)"|({_TOKEN}))\s*')
+_WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_PARAMETER = re.compile(rf';\s*({_WORD})\s*=\s*(?:"((?:[^"\\\r\n]|\\.)*)"|({_WORD}))\s*')
 
 
 def prediction_id() -> str:
@@ -182,7 +182,7 @@ def _check_part(head: bytes) -> None:
     headers: dict[str, str] = {}
     for line in head.decode("latin-1").split("\r\n"):
         name, colon, value = line.partition(":")
-        if not colon or not re.fullmatch(_TOKEN, name) or name.lower() in headers:
+        if not colon or not re.fullmatch(_WORD, name) or name.lower() in headers:
             raise _broken("a part has a header that is damaged or twice there")
         headers[name.lower()] = value.strip()
     kind, parameters = media_type(headers.get("content-disposition", ""))

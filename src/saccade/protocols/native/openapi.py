@@ -211,7 +211,8 @@ saccade.Client("http://127.0.0.1:8000").predict("NAME", "photo.jpg")</pre>
 
 def _html(title: str, body: str) -> str:
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
-    return f'<!doctype html><html lang="en"><head>{head}<style>{_STYLE}</style></head><body><main>{body}</main></body></html>'
+    head += f"<style>{_STYLE}</style>"
+    return f'<!doctype html><html lang="en"><head>{head}</head><body><main>{body}</main></body></html>'
 
 
 def page() -> str:

@@ -1,0 +1,158 @@
+"""The batcher: each row its own outputs, errors of one row only, deadlines, cancelled work, a bounded queue."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from saccade.errors import InferenceError
+from saccade.inference.batcher import Batcher
+
+
+def row(mark):
+    return {"image": np.full((4, 4, 3), mark % 251, np.uint8)}
+
+
+def double(arrays):
+    return {"scores": arrays["image"].reshape(len(arrays["image"]), -1).astype(np.float32) * 2}
+
+
+def far():
+    return time.monotonic() + 60
+
+
+def test_every_caller_gets_its_own_row():
+    batches = []
+
+    def run(arrays):
+        batches.append(len(arrays["image"]))
+        time.sleep(0.001)
+        return double(arrays)
+
+    batcher = Batcher(run, max_batch=8).start()
+
+    def ask(mark):
+        ran = batcher.submit(row(mark), far()).result(10)
+        return float(ran.outputs["scores"][0]), ran.outputs["scores"].shape
+
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(ask, range(600)))
+    batcher.close()
+    assert answers == [((m % 251) * 2.0, (48,)) for m in range(600)]
+    assert max(batches) > 1
+    assert max(batches) <= 8
+
+
+def held():
+    """A runner that waits at a gate, so that rows queue behind it."""
+    gate, entered, seen = threading.Event(), threading.Event(), []
+
+    def run(arrays):
+        seen.append([int(a[0, 0, 0]) for a in arrays["image"]])
+        entered.set()
+        assert gate.wait(10)
+        return double(arrays)
+
+    return gate, entered, seen, run
+
+
+def test_a_batch_is_what_queued_meanwhile():
+    gate, entered, seen, run = held()
+    batcher = Batcher(run, max_batch=4).start()
+    first = batcher.submit(row(0), far())
+    assert entered.wait(10)
+    rest = [batcher.submit(row(m), far()) for m in range(1, 7)]
+    gate.set()
+    assert [int(f.result(10).outputs["scores"][0]) for f in [first, *rest]] == [0, 2, 4, 6, 8, 10, 12]
+    batcher.close()
+    assert seen == [[0], [1, 2, 3, 4], [5, 6]]
+
+
+def test_cancelled_and_expired_rows_never_run():
+    gate, entered, seen, run = held()
+    batcher = Batcher(run, max_batch=8).start()
+    first = batcher.submit(row(0), far())
+    assert entered.wait(10)
+    left, late, kept = batcher.submit(row(1), far()), batcher.submit(row(2), time.monotonic()), batcher.submit(row(3), far())
+    assert left.cancel()
+    gate.set()
+    assert first.result(10)
+    with pytest.raises(InferenceError) as error:
+        late.result(10)
+    assert error.value.code == "deadline_exceeded"
+    assert kept.result(10).batch == 1
+    batcher.close()
+    assert seen == [[0], [3]]
+
+
+@pytest.mark.parametrize("extra", [-1, 0, 1])
+def test_the_queue_is_bounded(extra):
+    gate, entered, _, run = held()
+    batcher = Batcher(run, max_queue=5).start()
+    batcher.submit(row(0), far())
+    assert entered.wait(10)
+    wanted, refused = 5 + extra, 0
+    for mark in range(wanted):
+        try:
+            batcher.submit(row(mark), far())
+        except InferenceError as error:
+            assert error.code == "overloaded"
+            refused += 1
+    gate.set()
+    batcher.close()
+    assert refused == max(0, extra)
+
+
+def test_one_bad_row_in_a_batch_fails_alone():
+    def run(arrays):
+        if (arrays["image"][:, 0, 0, 0] == 13).any():
+            raise RuntimeError("unlucky")
+        return double(arrays)
+
+    batcher = Batcher(run, max_batch=64)
+    futures = [batcher.submit(row(m), far()) for m in range(64)]
+    batcher.start()
+    for mark, future in enumerate(futures):
+        if mark == 13:
+            with pytest.raises(InferenceError) as error:
+                future.result(10)
+            assert error.value.code == "inference_failed"
+            assert "unlucky" not in str(error.value)
+        else:
+            assert float(future.result(10).outputs["scores"][0]) == mark * 2
+    batcher.close()
+
+
+def test_rows_of_unlike_shape_never_share_a_batch():
+    shapes = []
+
+    def run(arrays):
+        shapes.append(arrays["image"].shape)
+        return {"scores": arrays["image"].sum((1, 2, 3))[:, None]}
+
+    batcher = Batcher(run)
+    futures = [batcher.submit({"image": np.ones((s, s, 3), np.uint8)}, far()) for s in (2, 2, 4, 2)]
+    batcher.start()
+    assert [int(f.result(10).outputs["scores"][0]) for f in futures] == [12, 12, 48, 12]
+    batcher.close()
+    assert shapes == [(2, 2, 2, 3), (1, 4, 4, 3), (1, 2, 2, 3)]
+
+
+def test_a_graph_that_loses_rows_is_an_error():
+    batcher = Batcher(lambda arrays: {"scores": np.zeros((7, 1))}).start()
+    with pytest.raises(InferenceError, match="shape"):
+        batcher.submit(row(1), far()).result(10)
+    batcher.close()
+
+
+def test_closing_runs_what_was_accepted_and_refuses_the_rest():
+    batcher = Batcher(double)
+    futures = [batcher.submit(row(m), far()) for m in range(20)]
+    batcher.start()
+    batcher.close()
+    assert [float(f.result(0).outputs["scores"][0]) for f in futures] == [m * 2.0 for m in range(20)]
+    with pytest.raises(InferenceError) as error:
+        batcher.submit(row(1), far())
+    assert error.value.code == "not_ready"

@@ -1,0 +1,59 @@
+"""API keys: shown once, kept as a digest, refused alike for every cause."""
+
+import pytest
+
+from saccade.errors import ServerError, UsageError
+from saccade.server import keys as module
+from saccade.server.keys import Keys
+
+
+def refused(keys, text):
+    with pytest.raises(ServerError) as error:
+        keys.check(text)
+    assert error.value.code == "unauthenticated"
+    return str(error.value)
+
+
+def test_a_key_opens_until_it_is_revoked(tmp_path):
+    keys = Keys(tmp_path)
+    assert not keys.any()
+    text = keys.make("phone")
+    assert keys.check(text).name == "phone"
+    assert text.split("_")[3] not in (tmp_path / "keys.json").read_text()
+    assert (tmp_path / "keys.json").stat().st_mode & 0o077 == 0
+    assert (tmp_path / "pepper").stat().st_mode & 0o077 == 0
+    keys.revoke(keys.list()[0].id)
+    refused(keys, text)
+    assert keys.any()
+
+
+def test_every_refusal_sounds_the_same(tmp_path):
+    now = [1000.0]
+    keys = Keys(tmp_path, clock=lambda: now[0])
+    text = keys.make("a", days=1)
+    other = text[:9] + "0" * 12 + text[21:]
+    typo = text[:-1] + ("0" if text[-1] != "0" else "1")
+    wrong = f"{text[:22]}{'A' * 43}"
+    wrong += "_" + module._crc(wrong)
+    said = {refused(keys, t) for t in ("", "x", text[:-1], typo, other, wrong, text + "\n", "sac_live_" + "é" * 63)}
+    now[0] += 86401
+    said.add(refused(keys, text))
+    assert len(said) == 1
+
+
+def test_another_server_of_the_home_sees_a_revocation(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "FRESH_S", 0.0)
+    here, there = Keys(tmp_path), Keys(tmp_path)
+    text = here.make("a")
+    assert there.check(text)
+    here.revoke(here.list()[0].id)
+    refused(there, text)
+
+
+def test_wrong_usage(tmp_path):
+    keys = Keys(tmp_path)
+    for name in ("", "a\nb", "x" * 65):
+        with pytest.raises(UsageError):
+            keys.make(name)
+    with pytest.raises(UsageError):
+        keys.revoke("nobody")
