@@ -1,0 +1,153 @@
+"""What manifest.json says. The page that specifies it byte by byte is docs/format.md."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from saccade.errors import DataError, PackageError
+from saccade.images.preprocess import PreprocessSpec
+from saccade.types import Labels, TensorSpec
+
+FORMAT_VERSION = 1
+MAX_BYTES = 4 * 1024 * 1024
+NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,127}")
+PATH = re.compile(
+    r"(model\.onnx|certificate\.json|report\.html|golden/[a-z0-9._-]{1,100}"
+    r"|variants/[a-z0-9][a-z0-9._-]{0,62}/[a-z0-9._-]{1,100})"
+)
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """sha256: hex; size: bytes."""
+
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class GraphEntry:
+    """One graph of the package. file: path inside it. runtime: which runtime opens it."""
+
+    file: str
+    runtime: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """name: model name. graphs: by variant, "default" first. metrics: a scorecard's headline numbers, as JSON.
+
+    golden: names of the golden samples: golden/NAME.image and golden/NAME.OUTPUT.npy. files: every other file.
+    """
+
+    name: str
+    task: str
+    labels: Labels
+    preprocess: PreprocessSpec
+    graphs: Mapping[str, GraphEntry]
+    golden: tuple[str, ...] = ()
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    calibration: Mapping[str, float] = field(default_factory=dict)
+    metrics: tuple[Mapping[str, Any], ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, FileEntry] = field(default_factory=dict)
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON: UTF-8, sorted keys, no spaces, no NaN. Its SHA-256 is the digest of the package."""
+        record = {
+            "format_version": FORMAT_VERSION,
+            "name": self.name,
+            "task": self.task,
+            "labels": self.labels.to_json(),
+            "preprocess": self.preprocess.to_json(),
+            "graphs": {
+                name: {
+                    "file": g.file,
+                    "runtime": g.runtime,
+                    "inputs": [t.to_json() for t in g.inputs],
+                    "outputs": [t.to_json() for t in g.outputs],
+                }
+                for name, g in self.graphs.items()
+            },
+            "golden": list(self.golden),
+            "thresholds": dict(self.thresholds),
+            "calibration": dict(self.calibration),
+            "metrics": [dict(m) for m in self.metrics],
+            "provenance": dict(self.provenance),
+            "files": {path: {"sha256": f.sha256, "size": f.size} for path, f in self.files.items()},
+        }
+        return json.dumps(
+            record, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False
+        ).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Manifest":
+        """Raises PackageError for anything but a manifest of this format version."""
+        if len(data) > MAX_BYTES:
+            raise PackageError(f"manifest.json is {len(data)} bytes, limit {MAX_BYTES}")
+        try:
+            record = json.loads(data, object_pairs_hook=_unique, parse_constant=_no_constant)
+        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+            raise PackageError(f"manifest.json is not JSON: {error}", hint="seal the package again") from error
+        if not isinstance(record, dict):
+            raise PackageError("manifest.json holds no object")
+        version = record.pop("format_version", None)
+        if version != FORMAT_VERSION:
+            raise PackageError(
+                f"this saccade reads package format {FORMAT_VERSION}, the package says {version!r}",
+                hint="install a newer saccade" if isinstance(version, int) else "seal the package again",
+            )
+        try:
+            made = cls(
+                name=record.pop("name"),
+                task=record.pop("task"),
+                labels=Labels.from_json(record.pop("labels")),
+                preprocess=PreprocessSpec.from_json(record.pop("preprocess")),
+                graphs={k: _graph(g) for k, g in record.pop("graphs").items()},
+                golden=tuple(record.pop("golden")),
+                thresholds=record.pop("thresholds"),
+                calibration=record.pop("calibration"),
+                metrics=tuple(record.pop("metrics")),
+                provenance=record.pop("provenance"),
+                files={k: FileEntry(str(f["sha256"]), int(f["size"])) for k, f in record.pop("files").items()},
+            )
+        except (KeyError, TypeError, AttributeError, ValueError, DataError) as error:
+            raise PackageError(f"manifest.json lacks or misstates a field: {error}") from error
+        if record:
+            raise PackageError(f"manifest.json has unknown fields {sorted(record)}", hint="install a newer saccade")
+        made._check()
+        return made
+
+    def _check(self) -> None:
+        if not isinstance(self.name, str) or not NAME.fullmatch(self.name):
+            raise PackageError(f"a model name is {NAME.pattern}, got {self.name!r}")
+        wrong = [p for p in self.files if not PATH.fullmatch(p)]
+        if wrong:
+            raise PackageError(f"file names in a package follow a fixed pattern, got {wrong[0]!r}")
+        missing = [g.file for g in self.graphs.values() if g.file not in self.files]
+        if missing or "default" not in self.graphs:
+            raise PackageError(f"graph file {missing[0] if missing else 'of variant default'} is not listed")
+
+
+def _graph(record: Mapping[str, Any]) -> GraphEntry:
+    return GraphEntry(
+        str(record["file"]),
+        str(record["runtime"]),
+        tuple(TensorSpec.from_json(t) for t in record["inputs"]),
+        tuple(TensorSpec.from_json(t) for t in record["outputs"]),
+    )
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = dict(pairs)
+    if len(record) != len(pairs):
+        raise PackageError("manifest.json has a key twice")
+    return record
+
+
+def _no_constant(text: str) -> float:
+    raise PackageError(f"manifest.json holds {text}, which is no number")

@@ -1,0 +1,119 @@
+"""Assembles a package beside its place, then seals it: digests last, one rename makes it appear."""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from saccade.errors import PackageError, StorageError
+from saccade.package.manifest import PATH, FileEntry, Manifest
+from saccade.package.reader import Package, open_package
+from saccade.storage.files import Files
+from saccade.types import Array
+
+
+class PackageWriter:
+    """Collects files for a new package folder. `seal` makes it appear whole; `drop` forgets everything."""
+
+    def __init__(self, folder: Path, files: Files | None = None) -> None:
+        self.folder = folder
+        self._files = files or Files()
+        self._draft: Path | None = None
+
+    def add(self, name: str, data: bytes) -> None:
+        """Adds a file under a name that the format allows. Raises PackageError, StorageError."""
+        if not PATH.fullmatch(name):
+            raise PackageError(f"file names in a package follow a fixed pattern, got {name!r}")
+        try:
+            target = self._open() / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._files.write(target, data)
+        except OSError as error:
+            self.drop()
+            raise _full(error) from error
+
+    def add_json(self, name: str, record: Mapping[str, Any]) -> None:
+        self.add(name, json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False).encode())
+
+    def add_golden(self, name: str, image: bytes, expected: Mapping[str, Array]) -> None:
+        """A golden sample: the encoded picture and the graph's outputs for it, without batch axis."""
+        self.add(f"golden/{name}.image", image)
+        for output, values in expected.items():
+            buffer = io.BytesIO()
+            np.save(buffer, values, allow_pickle=False)
+            self.add(f"golden/{name}.{output}.npy", buffer.getvalue())
+
+    def seal(self, manifest: Manifest) -> Package:
+        """Writes the manifest with every digest and moves the folder into place, replacing an older package there.
+
+        Raises PackageError when something else is in the way, StorageError when the disk refuses.
+        """
+        draft = self._open()
+        if self.folder.exists() and not (self.folder / "manifest.json").is_file():
+            raise PackageError(f"{self.folder} is in the way and is no package", hint="name another folder")
+        try:
+            names = sorted(p for p in draft.rglob("*") if p.is_file())
+            entries = {p.relative_to(draft).as_posix(): _entry(p) for p in names}
+            sealed = replace(manifest, files=entries)
+            data = sealed.to_bytes()
+            Manifest.from_bytes(data)
+            self._files.write(draft / "manifest.json", data)
+            for folder in {p.parent for p in names} | {draft}:
+                self._files.sync_folder(folder)
+            old: Path | None = None
+            if self.folder.exists():
+                old = Path(tempfile.mkdtemp(prefix=f".{self.folder.name}.old.", dir=self.folder.parent))
+                os.replace(self.folder, old / "package")
+            self._files.rename(draft, self.folder)
+            self._draft = None
+            if old is not None:
+                shutil.rmtree(old)
+        except OSError as error:
+            self.drop()
+            raise _full(error) from error
+        return open_package(self.folder)
+
+    def drop(self) -> None:
+        """Removes what was assembled so far."""
+        if self._draft is not None:
+            shutil.rmtree(self._draft, ignore_errors=True)
+            self._draft = None
+
+    def _open(self) -> Path:
+        if self._draft is None:
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            self._draft = Path(tempfile.mkdtemp(prefix=f".{self.folder.name}.", dir=self.folder.parent))
+            self._draft.chmod(0o755)
+        return self._draft
+
+
+def reseal(
+    package: Package, *, metrics: tuple[Mapping[str, Any], ...], extra: Mapping[str, bytes], files: Files | None = None
+) -> Package:
+    """The same package with measured numbers and further files: a new digest in the same place."""
+    writer = PackageWriter(package.path, files)
+    for name in package.manifest.files:
+        if name not in extra:
+            writer.add(name, (package.path / name).read_bytes())
+    for name, data in extra.items():
+        writer.add(name, data)
+    return writer.seal(replace(package.manifest, metrics=metrics))
+
+
+def _entry(file: Path) -> FileEntry:
+    with file.open("rb") as stream:
+        return FileEntry(hashlib.file_digest(stream, "sha256").hexdigest(), file.stat().st_size)
+
+
+def _full(error: OSError) -> StorageError:
+    return StorageError(
+        f"the package could not be written: {error.strerror or error}", hint="free some disk space, then seal again"
+    )

@@ -1,0 +1,42 @@
+"""Durable steps on disk behind one object, so that tests can make any of them fail."""
+
+import os
+import tempfile
+from pathlib import Path
+
+
+class Files:
+    """write, fsync, rename: after `replace` returns, the new content survives a power cut; before, the old one does."""
+
+    def write(self, file: Path, data: bytes) -> None:
+        """Writes and syncs a new file. Raises OSError."""
+        with file.open("wb") as out:
+            out.write(data)
+            out.flush()
+            os.fsync(out.fileno())
+
+    def rename(self, old: Path, new: Path) -> None:
+        """Moves within one disk in one step and syncs the folder. Raises OSError."""
+        old.replace(new)
+        self.sync_folder(new.parent)
+
+    def replace(self, file: Path, data: bytes) -> None:
+        """The old content or the new one, never half. Raises OSError; what was there stays."""
+        handle, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
+        os.close(handle)
+        draft = Path(name)
+        try:
+            self.write(draft, data)
+            draft.chmod(0o644)
+            self.rename(draft, file)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
+
+    def sync_folder(self, folder: Path) -> None:
+        """Makes the names inside a folder durable."""
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
