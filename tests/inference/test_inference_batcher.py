@@ -75,7 +75,11 @@ def test_cancelled_and_expired_rows_never_run():
     batcher = Batcher(run, max_batch=8).start()
     first = batcher.submit(row(0), far())
     assert entered.wait(10)
-    left, late, kept = batcher.submit(row(1), far()), batcher.submit(row(2), time.monotonic()), batcher.submit(row(3), far())
+    left, late, kept = (
+        batcher.submit(row(1), far()),
+        batcher.submit(row(2), time.monotonic()),
+        batcher.submit(row(3), far()),
+    )
     assert left.cancel()
     gate.set()
     assert first.result(10)

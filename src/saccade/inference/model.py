@@ -38,7 +38,6 @@ class Options:
     """
 
     variant: str | None = None
-    runtime: str = "onnxruntime"
     device: str = "cpu"
     threads: int | None = None
     max_batch: int = 16
@@ -84,8 +83,10 @@ class Model:
         Raises PackageError: package_invalid, digest_mismatch, onnx_invalid, golden_mismatch.
         """
         package = reader.open_package(Path(path))
-        runtime = runtimes.find(options.runtime)
-        graph = runtime.open(package.graph_path(options.variant or "default"), options.device, options.threads)
+        variant = options.variant or "default"
+        file = package.graph_path(variant)
+        runtime = runtimes.find(package.manifest.graphs[variant].runtime)
+        graph = runtime.open(file, options.device, options.threads)
         if [i.name for i in graph.inputs] != [INPUT] or graph.inputs[0].dtype != "uint8":
             graph.close()
             raise PackageError(
@@ -197,9 +198,10 @@ class Model:
         spec = self.manifest.preprocess
         if isinstance(source, np.ndarray):
             return preprocess.load(source, spec)
-        header = decode.inspect(source)
+        data = decode.read(source)
+        header = decode.inspect(data)
         with self._intake.budget.hold(header.width * header.height, deadline):
-            return preprocess.load(source, spec)
+            return preprocess.load(data, spec)
 
     def _answer(
         self, ran: "Future[Ran]", placement: Placement, timings: dict[str, float], future: "Future[Outcome]"

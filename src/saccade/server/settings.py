@@ -72,7 +72,7 @@ class Settings:
         cls, given: Mapping[str, Any], *, file: Path | None = None, environ: Mapping[str, str] = os.environ
     ) -> "Settings":
         """given: keywords, where None means not given. Raises UsageError for an unknown or unreadable setting."""
-        known = {f.name: str(f.type) for f in fields(cls)}
+        known = {f.name: getattr(f.type, "__name__", str(f.type)) for f in fields(cls)}
         written: dict[str, Any] = {}
         if file is not None:
             try:

@@ -1,0 +1,205 @@
+"""Model and engine: golden outputs, own answers for every caller, aliases, swaps, refusals."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from saccade.errors import ImageError, InferenceError, PackageError
+from saccade.inference.engine import Engine
+from saccade.inference.model import Model, Options
+from saccade.inference.request import Request
+from saccade.testing.packages import colors, png
+
+
+def red(prediction):
+    return float(prediction.scores[list(prediction.class_ids).index(0)]) * 255
+
+
+def test_a_model_answers_files_bytes_and_arrays_alike(tmp_path):
+    data = png(10, 200, 30)
+    (tmp_path / "a.png").write_bytes(data)
+    pixels = np.full((30, 40, 3), (10, 200, 30), np.uint8)
+    with Model.open(colors(tmp_path / "p").path) as model:
+        answers = [
+            model.predict(tmp_path / "a.png"),
+            model.predict(str(tmp_path / "a.png")),
+            *model.predict([data, pixels]),
+        ]
+        assert {a.scores.tobytes() for a in answers} == {answers[0].scores.tobytes()}
+        assert (answers[0].width, answers[0].height) == (40, 30)
+        assert model.outputs([data, data])["scores"].shape == (2, 3)
+        assert model.outputs([]) == {}
+        with pytest.raises(ImageError):
+            model.predict(b"no picture")
+        good, bad = model.results([data, b"no picture"])
+        assert good.width == 40
+        assert isinstance(bad, ImageError)
+    with pytest.raises(InferenceError):
+        model.predict(data)
+
+
+def test_golden_outputs_that_do_not_come_out_refuse_the_package(tmp_path):
+    package = colors(tmp_path / "p", lie=True)
+    with pytest.raises(PackageError) as error:
+        Model.open(package.path)
+    assert error.value.code == "golden_mismatch"
+
+
+def test_a_changed_byte_refuses_the_package(tmp_path):
+    package = colors(tmp_path / "p")
+    file = package.path / "model.onnx"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(PackageError) as error:
+        Model.open(package.path)
+    assert error.value.code == "digest_mismatch"
+
+
+def test_marked_images_from_many_threads_each_get_their_own_answer(tmp_path):
+    engine = Engine(Options(max_wait_s=None))
+    engine.load(colors(tmp_path / "p").path, "colors", 1)
+
+    def ask(mark):
+        images = tuple(png(m % 256, 7, 9) for m in range(mark, mark + mark % 3 + 1))
+        answer = engine.submit(Request("colors", images)).result(30)
+        return [round(red(r)) for r in answer.results] == [m % 256 for m in range(mark, mark + mark % 3 + 1)]
+
+    with ThreadPoolExecutor(16) as pool:
+        assert all(pool.map(ask, range(300)))
+    engine.close()
+
+
+def test_one_bad_image_fails_alone(tmp_path):
+    engine = Engine()
+    engine.load(colors(tmp_path / "p").path, "colors", 1)
+    answer = engine.submit(Request("colors", (png(1, 0, 0), b"junk", png(2, 0, 0)))).result(10)
+    assert [round(red(r)) if not isinstance(r, Exception) else r.code for r in answer.results] == [
+        1,
+        "image_format_unsupported",
+        2,
+    ]
+    assert set(answer.timings) == {"decode", "queue", "infer", "post"}
+    engine.close()
+
+
+def code(engine, *args, **kwargs):
+    with pytest.raises(InferenceError) as error:
+        engine.submit(Request(*args, **kwargs)).result(10)
+    return error.value.code
+
+
+def test_names_versions_and_aliases(tmp_path):
+    engine = Engine()
+    one, two = colors(tmp_path / "one"), colors(tmp_path / "two", reverse=True)
+    engine.load(one.path, "colors", 1)
+    engine.load(two.path, "colors", 2)
+    engine.set_aliases("colors", {"stable": 1, "gone": 9})
+    image = (png(255, 0, 0),)
+
+    def asked(model, version=None):
+        answer = engine.submit(Request(model, image, version)).result(10)
+        return answer.version, answer.digest
+
+    assert asked("colors") == (2, two.digest)
+    assert asked("colors@stable") == (1, one.digest)
+    assert asked("colors", 1) == (1, one.digest)
+    for wrong in ("nobody", "colors@nobody", "colors@gone", "../colors", ""):
+        assert code(engine, wrong, image) == "not_found"
+    assert code(engine, "colors", image, 7) == "not_found"
+    engine.unload("colors", 2)
+    assert asked("colors") == (1, one.digest)
+    engine.close()
+    assert code(engine, "colors", image) == "draining"
+
+
+@pytest.mark.parametrize("count", [0, 3, 4, 5])
+def test_images_of_a_request_are_counted(tmp_path, count):
+    engine = Engine(max_images=4)
+    engine.load(colors(tmp_path / "p").path, "colors", 1)
+    if count in (0, 5):
+        assert code(engine, "colors", (png(0, 0, 0),) * count) == "batch_too_large"
+    else:
+        assert len(engine.submit(Request("colors", (png(0, 0, 0),) * count)).result(10).results) == count
+    engine.close()
+
+
+def test_a_deadline_that_has_passed_is_an_error(tmp_path):
+    engine = Engine(Options())
+    engine.load(colors(tmp_path / "p").path, "colors", 1)
+    answer = engine.submit(Request("colors", (png(0, 0, 0),), deadline_s=0.0)).result(10)
+    assert answer.results[0].code == "deadline_exceeded"
+    engine.close()
+
+
+def test_a_wait_that_would_be_too_long_is_refused(tmp_path, monkeypatch):
+    engine = Engine(Options(max_wait_s=0.25))
+    model = engine.load(colors(tmp_path / "p").path, "colors", 1).model
+    monkeypatch.setattr(model, "expected_wait_s", lambda: 0.26)
+    assert code(engine, "colors", (png(0, 0, 0),)) == "overloaded"
+    monkeypatch.setattr(model, "expected_wait_s", lambda: 0.24)
+    assert engine.submit(Request("colors", (png(0, 0, 0),))).result(10)
+    engine.close()
+
+
+def test_a_failed_load_keeps_what_was_there(tmp_path):
+    engine = Engine()
+    engine.load(colors(tmp_path / "one").path, "colors", 1)
+    with pytest.raises(PackageError):
+        engine.load(colors(tmp_path / "two", lie=True).path, "colors", 2)
+    assert engine.versions("colors")[2].state == "failed"
+    assert engine.submit(Request("colors", (png(0, 0, 0),))).result(10).version == 1
+    engine.close()
+
+
+def test_swapping_under_load_loses_nobody(tmp_path):
+    engine = Engine(Options(max_wait_s=None))
+    packages = [colors(tmp_path / str(v), reverse=v % 2 == 0) for v in range(1, 5)]
+    engine.load(packages[0].path, "colors", 1)
+    stop, seen, failures = threading.Event(), [], []
+
+    def ask():
+        while not stop.is_set():
+            try:
+                answer = engine.submit(Request("colors", (png(9, 0, 0),))).result(10)
+                assert answer.digest == packages[answer.version - 1].digest
+                seen.append(answer.version)
+            except InferenceError as error:
+                failures.append(error.code)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    [t.start() for t in threads]
+    for version in (2, 3, 4):
+        time.sleep(0.1)
+        engine.swap(packages[version - 1].path, "colors", version)
+    time.sleep(0.1)
+    stop.set()
+    [t.join() for t in threads]
+    engine.close()
+    assert failures == []
+    assert {1, 2, 3, 4} <= set(seen)
+
+
+def test_scores_that_are_not_finite_do_not_crash(tmp_path):
+    engine = Engine()
+    engine.load(colors(tmp_path / "p", logarithm=True).path, "colors", 1)
+    result = engine.submit(Request("colors", (png(0, 0, 255),))).result(10).results[0]
+    assert not np.isfinite(result.scores).all()
+    engine.close()
+
+
+def test_abandoned_requests_do_not_run(tmp_path):
+    engine = Engine(Options(max_wait_s=None), decode_threads=1)
+    model = engine.load(colors(tmp_path / "p").path, "colors", 1).model
+    image = (png(1, 1, 1, 3000, 3000),)
+    futures = [engine.submit(Request("colors", image)) for _ in range(30)]
+    began = time.monotonic()
+    assert sum(f.cancel() for f in futures[1:]) > 20
+    futures[0].result(10)
+    while model._pending and time.monotonic() - began < 10:
+        time.sleep(0.01)
+    assert model._pending == 0
+    engine.close()
