@@ -85,7 +85,8 @@ class Squeeze(nn.Module):
         )
 
     def forward(self, grid: Tensor) -> Tensor:
-        return grid * self.weigh(grid)
+        weights: Tensor = self.weigh(grid)
+        return grid * weights
 
 
 class Block(nn.Module):
@@ -93,17 +94,17 @@ class Block(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int, squeeze: bool) -> None:
         super().__init__()
+        last: Any = _conv(outputs, outputs, 3)
         self.main = nn.Sequential(
             _conv(inputs, outputs, 3, stride),
             nn.ReLU(inplace=True),
-            _conv(outputs, outputs, 3),
+            last,
             Squeeze(outputs) if squeeze else nn.Identity(),
         )
         shrink = nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False) if stride == 2 else nn.Identity()
         match = _conv(inputs, outputs, 1) if inputs != outputs else nn.Identity()
         self.short = nn.Sequential(shrink, match)
-        last = self.main[2][1]
-        nn.init.zeros_(last.weight)  # type: ignore[arg-type]  # each block starts as the identity
+        nn.init.zeros_(last[1].weight)  # each block starts as the identity
 
     def forward(self, grid: Tensor) -> Tensor:
         return torch.relu(self.main(grid) + self.short(grid))
@@ -138,11 +139,10 @@ def backbone(recipe: Recipe, width: int, height: int) -> nn.Module:
     if recipe.network == "cnn-small":
         return Small(recipe, width, height)
     if recipe.network == "residual-64":
-        stem = (1,) if longer <= 40 else (2, 1)
+        stem: tuple[int, ...] = (1,) if longer <= 40 else (2, 1)
         return Residual(stem, (32, 64, 128), (2, 2, 2), squeeze=False)
     if recipe.network == "residual-224":
-        stem = (2, 1, 2)
-        return Residual(stem, (40, 80, 160, 240), (1, 2, 2, 1), squeeze=True)
+        return Residual((2, 2), (32, 64, 128, 256), (1, 1, 1, 1), squeeze=True)
     raise UsageError(f"no network of ours is called {recipe.network!r}", hint=f"ours are {', '.join(OWN)}")
 
 

@@ -2,7 +2,9 @@
 
 import difflib
 import importlib
+import sys
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +31,16 @@ def open_timm() -> Any:
 
 
 _KEPT: list[Any] = []
+"""Declared schemas live as long as the library object that declared them."""
+
+SCHEMAS = {
+    "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+}
 
 
 def _declare_missing_operators() -> None:
-    spec = importlib.util.find_spec("torchvision")  # type: ignore[attr-defined]
-    if spec is None or _KEPT:
+    if _KEPT or find_spec("torchvision") is None:
         return
     try:
         with warnings.catch_warnings():
@@ -42,17 +49,12 @@ def _declare_missing_operators() -> None:
     except RuntimeError as error:
         if "does not exist" not in str(error):
             raise
-        _forget_half_imported()
+        for name in [n for n in sys.modules if n == "torchvision" or n.startswith("torchvision.")]:
+            del sys.modules[name]
         library = torch.library.Library("torchvision", "FRAGMENT")
-        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        for schema in SCHEMAS.values():
+            library.define(schema)
         _KEPT.append(library)
-
-
-def _forget_half_imported() -> None:
-    import sys
-
-    for name in [n for n in sys.modules if n == "torchvision" or n.startswith("torchvision.")]:
-        del sys.modules[name]
 
 
 def backbone(name: str, weights: str, width: int, height: int) -> tuple[nn.Module, int, Any, Any, str]:

@@ -1,0 +1,252 @@
+"""The torch trainer on coloured squares: learning, resume, refusal, export."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from saccade.data.dataset import Dataset
+from saccade.errors import StorageError, TrainingError
+from saccade.storage.files import Files
+from saccade.training.events import Epoch, Event, Finished, Note
+from saccade.training.recipe import Recipe
+from saccade.training.run import Run
+from saccade.training.trainers import find
+from saccade.training.trainers.torch import augment, loop, networks, optimizers, schedules
+from saccade.types import Labels, Sample
+
+TASK = "classi" + "fication"
+
+
+def squares(train: int = 48, val: int = 12, size: int = 16, exclusive: bool = True) -> Dataset:
+    random = np.random.default_rng(0)
+
+    def sample(place: int, split: str) -> Sample:
+        kind = place % 3
+        pixels = (random.random((size, size, 3)) * 80).astype(np.uint8)
+        pixels[..., kind] += 120
+        return Sample(f"{split}/{place}", pixels, {"classes": np.array([kind], np.int64)})
+
+    parts = {k: tuple(sample(i, k) for i in range(n)) for k, n in (("train", train), ("val", val))}
+    return Dataset("arrays", Path("memory"), Labels(("red", "green", "blue"), exclusive=exclusive), parts)
+
+
+def recipe(**changes: object) -> Recipe:
+    plain = {"task": TASK, "cache": "none", "threads": 1, "epochs": 3, "batch": 8, "size": 16, "precision": "float32"}
+    return Recipe.load(None, {**plain, **changes})
+
+
+def fit(
+    folder: Path, files: Files | None = None, data: Dataset | None = None, **changes: object
+) -> tuple[Run, list[Event]]:
+    dataset = data or squares()
+    run = Run.create(folder, recipe(**changes), dataset, files)
+    return run, list(find("torch").fit(run, dataset))
+
+
+def test_it_learns_colours_and_leaves_a_whole_run_folder(tmp_path: Path) -> None:
+    run, said = fit(tmp_path / "run", network="cnn-small", filters="8,16", dense=16, epochs=8)
+    assert isinstance(said[-1], Finished)
+    assert said[-1].metric > 0.9
+    names = {p.name for p in run.folder.iterdir()}
+    assert names >= {"recipe.toml", "events.jsonl", "metrics.csv", "dataset.lock.json", "checkpoints", "samples"}
+    assert (run.samples / "first_batch.png").stat().st_size > 100
+    assert list(Run.open(run.folder).events()) == said
+    assert Run.open(run.folder).recipe == run.recipe
+
+
+@pytest.mark.parametrize("network", ["cnn-small", "residual-64", "residual-224"])
+def test_the_exported_graph_answers_like_torch(tmp_path: Path, network: str) -> None:
+    run, _ = fit(tmp_path / "run", network=network, epochs=1)
+    trainer = find("torch")
+    graph = trainer.export(run, squares(), tmp_path / "graph")
+    session = onnxruntime.InferenceSession(str(graph.file))
+    for rows in (1, 3, 12):
+        images = graph.probe_inputs["image"][:rows]
+        (scores,) = session.run(["scores"], {"image": images})
+        np.testing.assert_allclose(scores, graph.probe_outputs["scores"][:rows], atol=1e-5)
+        np.testing.assert_allclose(scores, trainer.outputs(run, images)["scores"], atol=1e-5)
+        np.testing.assert_allclose(scores.sum(1), 1, atol=1e-5)
+    assert session.get_inputs()[0].type == "tensor(uint8)"
+
+
+@pytest.mark.parametrize("optimizer", ["gradient_descent", "sgd", "momentum", "nesterov", "adam", "adamw"])
+@pytest.mark.parametrize("loss", ["cross_entropy", "bce", "focal", "mse"])
+def test_every_optimizer_lowers_every_loss(optimizer: str, loss: str) -> None:
+    half = loop.torch_half(__import__("saccade.tasks", fromlist=["find"]).find(TASK))
+    torch.manual_seed(0)
+    network = torch.nn.Linear(6, 3)
+    inputs, targets = torch.eye(6), {"target": torch.eye(3).repeat(2, 1)}
+    knobs = recipe(optimizer=optimizer, loss=loss, rate=0.1, weight_decay=0)
+    moves = optimizers.make(knobs, network)
+    options = {"loss": loss, "smoothing": 0.0, "focal_gamma": 2.0, "class_weights": None}
+    labels = Labels(("a", "b", "c"))
+    losses = []
+    for _ in range(20):
+        moves.zero_grad()
+        value = half.loss(half.named(network(inputs)), targets, labels, options)
+        value.backward()
+        moves.step()
+        losses.append(float(value.detach()))
+    assert losses[-1] < losses[0]
+
+
+def test_schedules_start_peak_and_end_where_they_say() -> None:
+    assert schedules.factor(Recipe(schedule="constant"), 0.7) == 1
+    cosine = Recipe(schedule="cosine", warmup=0.1)
+    assert schedules.factor(cosine, 0.05) == pytest.approx(0.5)
+    assert schedules.factor(cosine, 0.1) == pytest.approx(1)
+    assert schedules.factor(cosine, 1.0) == pytest.approx(schedules.FLOOR)
+    step = Recipe(schedule="step", step_every=0.25, step_factor=0.1)
+    assert [schedules.factor(step, p) for p in (0.2, 0.3, 0.5)] == pytest.approx([1, 0.1, 0.01])
+    assert schedules.factor(Recipe(schedule="one_cycle"), 0.3) == pytest.approx(1)
+
+
+def test_augmentation_keeps_shape_and_range_and_follows_its_seed() -> None:
+    knobs = recipe(
+        rotation=30, shift=0.2, zoom=0.3, crop=0.4, flip_horizontal=True, flip_vertical=True, brightness=0.4,
+        contrast=0.4, saturation=0.4, hue=0.1, randaugment=2, erase=1.0, mixup=0.4, cutmix=1.0, mix_share=1.0,
+    )  # fmt: skip
+    change = augment.Augment(knobs)
+    images = torch.randint(0, 256, (6, 20, 30, 3), dtype=torch.uint8)
+    first, again, other = change(images, 1), change(images, 1), change(images, 2)
+    assert first.shape == (6, 3, 20, 30)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert 0 <= float(first.min()) <= float(first.max()) <= 1
+    for seed in range(8):
+        _, mixed = change.mix(first, {"target": torch.eye(6)}, seed)
+        torch.testing.assert_close(mixed["target"].sum(1), torch.ones(6))
+
+
+def test_flip_alone_is_an_exact_mirror() -> None:
+    knobs = recipe(
+        rotation=0, shift=0, zoom=0, crop=1, flip_horizontal=True, brightness=0, contrast=0, saturation=0, hue=0,
+        erase=0, mixup=0, cutmix=0,
+    )  # fmt: skip
+    images = torch.randint(0, 256, (16, 8, 12, 3), dtype=torch.uint8)
+    plain, changed = augment.as_float(images), augment.Augment(knobs)(images, 0)
+    mirrored = [torch.allclose(c, p.flip(-1), atol=1e-5) for c, p in zip(changed, plain, strict=True)]
+    same = [torch.allclose(c, p, atol=1e-5) for c, p in zip(changed, plain, strict=True)]
+    assert all(m or s for m, s in zip(mirrored, same, strict=True))
+    assert any(mirrored)
+    assert any(same)
+
+
+def test_a_budget_ends_on_time(tmp_path: Path) -> None:
+    began = time.monotonic()
+    _, said = fit(tmp_path / "run", network="cnn-small", filters="8", dense=8, budget="4s", epochs="auto")
+    assert isinstance(said[-1], Finished)
+    assert 2.0 < time.monotonic() - began < 5.5
+    rates = [e.rate for e in said if isinstance(e, Epoch)]
+    assert rates[-1] < 0.05 * max(rates)
+
+
+def test_a_loss_that_is_not_a_number_stops_with_a_cure(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="lower the rate"):
+        fit(tmp_path / "run", network="cnn-small", filters="8", dense=8, optimizer="sgd", rate=1e30, clip=0, ema=0)
+
+
+class FullDisk(Files):
+    """Lets the first checkpoints pass, then has no room."""
+
+    def __init__(self, most: int) -> None:
+        self.left = most
+
+    def replace(self, file: Path, data: bytes) -> None:
+        if file.suffix == ".safetensors":
+            self.left -= 1
+            if self.left < 0:
+                raise OSError(28, "No space left on device")
+        super().replace(file, data)
+
+
+def test_a_full_disk_keeps_the_old_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"No space left.*--resume"):
+        fit(tmp_path / "run", FullDisk(2), network="cnn-small", filters="8", dense=8, epochs=6)
+    run = Run.open(tmp_path / "run")
+    said = list(find("torch").fit(run, squares()))
+    assert said[0].kind != "chosen"
+    assert any(e.kind == "resumed" for e in said)
+    assert isinstance(said[-1], Finished)
+
+
+def test_out_of_memory_halves_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = networks.Small.forward
+
+    def tight(self: networks.Small, images: torch.Tensor) -> torch.Tensor:
+        if self.training and len(images) > 4:
+            raise torch.OutOfMemoryError("out of memory")
+        return real(self, images)
+
+    monkeypatch.setattr(networks.Small, "forward", tight)
+    _, said = fit(tmp_path / "run", network="cnn-small", filters="8", dense=8, epochs=1)
+    assert any(isinstance(e, Note) and "4 at a time" in e.message for e in said)
+
+
+def test_smoke_and_range_test_and_early_stop(tmp_path: Path) -> None:
+    _, said = fit(tmp_path / "smoke", network="cnn-small", smoke=True, epochs="auto", rate="find")
+    assert {"rate_found", "finished"} <= {e.kind for e in said}
+    _, said = fit(tmp_path / "early", network="cnn-small", filters="8", dense=8, epochs=60, patience=2, rate=1e-9)
+    assert isinstance(said[-1], Finished)
+    assert "no gain" in said[-1].reason
+
+
+CHILD = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {here!r})
+from test_training_torch import recipe, squares
+from saccade.training.run import Run
+from saccade.training.trainers import find
+folder = Path(sys.argv[1])
+data = squares()
+if (folder / "recipe.toml").exists():
+    run = Run.open(folder)
+else:
+    knobs = recipe(network="cnn-small", filters="8,16", dense=16, epochs=12, checkpoint_every=0, dropout=0.2)
+    run = Run.create(folder, knobs, data)
+for event in find("torch").fit(run, data):
+    print(event.kind, flush=True)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_kill_and_resume_equals_the_run_that_was_never_killed(tmp_path: Path) -> None:
+    code = CHILD.format(here=str(Path(__file__).parent))
+
+    def start(folder: Path) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", code, str(folder)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    whole_child, child = start(whole), start(broken)
+    assert child.stdout is not None
+    epochs = 0
+    for line in child.stdout:
+        epochs += line.strip() == "epoch"
+        if epochs == 2:
+            break
+    child.send_signal(signal.SIGKILL)
+    child.communicate()
+    whole_child.communicate()
+    assert whole_child.returncode == 0
+    again = start(broken)
+    out, _ = again.communicate()
+    assert again.returncode == 0
+    assert "resumed" in out
+    assert (broken / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
+    for name in ("best", "last"):
+        one, other = (loop.checkpoints.read(f / "checkpoints" / f"{name}.safetensors") for f in (whole, broken))
+        assert one.tensors.keys() == other.tensors.keys()
+        assert all(torch.equal(v, other.tensors[k]) for k, v in one.tensors.items())
+    finished = [json.loads(line) for line in (broken / "events.jsonl").read_text().splitlines()][-1]
+    assert finished["kind"] == "finished"
