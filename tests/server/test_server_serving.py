@@ -1,0 +1,282 @@
+"""The server on a real socket: answers, refusals by size, time and name, hostile bodies, keys, drain."""
+
+import http.client
+import io
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from PIL import Image
+
+from saccade.server.keys import Keys
+from saccade.testing.packages import colors, png
+
+PREDICT = "/api/v1/models/colors/predict"
+START = "import stubs, sys, json; from saccade.server.serve import serve; sys.exit(serve([sys.argv[1]], **json.loads(sys.argv[2])))"
+
+
+class Running:
+    def __init__(self, package, home, **settings):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        given = {"port": self.port, "home": str(home), "drain_s": 0.3, **settings}
+        self.began = time.monotonic()
+        self.process = subprocess.Popen([sys.executable, "-c", START, str(package), json.dumps(given)], stderr=-1)
+
+    def ask(self, method, path, body=None, **headers):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            connection.request(method, path, body, {k.replace("_", "-"): v for k, v in headers.items()})
+            reply = connection.getresponse()
+            return reply.status, dict((k.lower(), v) for k, v in reply.getheaders()), reply.read()
+        finally:
+            connection.close()
+
+    def wait(self):
+        while time.monotonic() - self.began < 30:
+            try:
+                if self.ask("GET", "/readyz")[0] == 200:
+                    return self
+            except OSError:
+                pass
+            assert self.process.poll() is None, self.process.stderr.read().decode()
+            time.sleep(0.02)
+        raise AssertionError("not ready")
+
+    def raw(self, data, wait=8.0):
+        """What comes back on a bare socket, and after how long the server closed."""
+        began = time.monotonic()
+        out = b""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=wait) as connection:
+            try:
+                connection.sendall(data)
+                while part := connection.recv(65536):
+                    out += part
+            except ConnectionError:
+                pass
+        return out, time.monotonic() - began
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(20)
+        self.process.stderr.close()
+        return code
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("server")
+    package = colors(folder / "package").path
+    running = Running(package, folder / "home", body_grace_s=0.5, head_s=1.0, body_bytes=100_000).wait()
+    yield running
+    assert running.stop() == 0
+
+
+def code(reply):
+    status, headers, body = reply
+    assert headers["content-type"] == "application/problem+json"
+    problem = json.loads(body)
+    assert problem["status"] == status
+    assert problem["request_id"] == headers["x-request-id"]
+    return status, problem["code"]
+
+
+def test_one_photo(server):
+    status, headers, body = server.ask("POST", PREDICT + "?top_k=2", png(255, 0, 51), content_type="image/png")
+    answer = json.loads(body)
+    assert status == 200
+    assert answer["image"] == {"width": 40, "height": 30}
+    assert [(p["label"], round(p["score"], 6)) for p in answer["predictions"]] == [("red", 1.0), ("blue", 0.2)]
+    assert headers["x-model-version"] == answer["version"] == "1"
+    assert len(headers["x-model-digest"]) == 64
+    assert [s.split(";")[0].strip() for s in headers["server-timing"].split(",")] == [
+        "decode",
+        "queue",
+        "infer",
+        "post",
+    ]
+    assert headers["x-content-type-options"] == "nosniff"
+    own = server.ask("POST", PREDICT, png(0, 0, 0), x_request_id="mine-1")[1]
+    assert own["x-request-id"] == "mine-1"
+
+
+def test_marked_images_from_many_threads(server):
+    def ask(mark):
+        body = json.loads(server.ask("POST", PREDICT, png(mark, 0, 0))[2])
+        return round({p["label"]: p["score"] for p in body["predictions"]}["red"] * 255)
+
+    with ThreadPoolExecutor(12) as pool:
+        assert list(pool.map(ask, range(200))) == list(range(200))
+
+
+def test_typed_refusals(server):
+    image = png(1, 2, 3)
+    assert code(server.ask("POST", PREDICT.replace("colors", "nobody"), image)) == (404, "not_found")
+    assert code(server.ask("POST", PREDICT + "?topk=3", image)) == (400, "unknown_field")
+    assert code(server.ask("POST", PREDICT + "?top_k=3&top_k=3", image)) == (400, "unknown_field")
+    assert code(server.ask("POST", PREDICT + "?top_k", image)) == (400, "malformed_http")
+    assert code(server.ask("POST", PREDICT, b"{}", content_type="application/json")) == (400, "unknown_field")
+    assert code(server.ask("POST", PREDICT, image, content_encoding="gzip")) == (415, "content_encoding_unsupported")
+    assert code(server.ask("POST", PREDICT, image, host="evil.example")) == (400, "bad_host")
+    assert code(server.ask("POST", PREDICT, image, x_request_timeout_ms="soon")) == (400, "invalid_value")
+    assert code(server.ask("GET", "/nowhere")) == (404, "not_found")
+    assert code(server.ask("GET", "/api/v1/models?x=1")) == (400, "unknown_field")
+    assert code(server.ask("POST", PREDICT, b"")) == (422, "image_undecodable")
+    refused = server.ask("TRACE", PREDICT)
+    assert code(refused) == (405, "method_not_allowed")
+    assert refused[1]["allow"] == "POST"
+
+
+@pytest.mark.parametrize(("extra", "status"), [(-1, 415), (0, 415), (1, 413)])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_body_size(server, extra, status, chunked):
+    data = b"x" * (100_000 + extra)
+    if chunked:
+        head = f"POST {PREDICT} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+        out, _ = server.raw(head.encode() + f"{len(data):x}\r\n".encode() + data + b"\r\n0\r\n\r\n")
+        assert out.split()[1] == str(status).encode()
+    else:
+        assert server.ask("POST", PREDICT, data)[0] == status
+
+
+def test_head_size(server):
+    assert code(server.ask("GET", "/livez", x_pad="a" * 17_000)) == (431, "headers_too_large")
+    assert code(server.ask("GET", "/livez?" + "a" * 8200)) == (414, "uri_too_long")
+    assert code(server.ask("GET", "/livez", **{f"x_{i}": "1" for i in range(70)})) == (431, "headers_too_large")
+
+
+def test_slow_bodies_and_heads_are_closed_in_time(server):
+    head = f"POST {PREDICT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50\r\n\r\nabc".encode()
+    out, took = server.raw(head)
+    assert out.startswith(b"HTTP/1.1 408")
+    assert b"request_timeout" in out
+    assert 0.4 < took < 3
+    out, took = server.raw(b"GET /livez HTTP/1.1\r\nHo")
+    assert took < 4
+
+
+def test_bytes_that_are_no_request(server):
+    dice = random.Random(5)
+    for _ in range(60):
+        junk = bytes(dice.randrange(256) for _ in range(dice.randrange(1, 200))) + b"\r\n\r\n"
+        out, _ = server.raw(junk)
+        assert b" 500 " not in out[:16]
+    for head in ("Content-Length: 3\r\nContent-Length: 4", "Content-Length: -1", "Content-Length: 3x", "Bad Name: 1"):
+        out, _ = server.raw(f"POST {PREDICT} HTTP/1.1\r\nHost: localhost\r\n{head}\r\n\r\nabc".encode())
+        assert out[:12] == b"HTTP/1.1 400"
+
+
+def hostile():
+    dice = random.Random(11)
+    out = io.BytesIO()
+    Image.effect_noise((60, 60), 90).convert("RGB").save(out, "JPEG")
+    jpeg = out.getvalue()
+    bomb = io.BytesIO()
+    Image.new("1", (16_000, 16_000)).save(bomb, "PNG")
+    yield from (jpeg[: len(jpeg) * i // 20] for i in range(20))
+    for _ in range(60):
+        data = bytearray(png(9, 9, 9) if dice.random() < 0.5 else jpeg)
+        for _ in range(dice.randint(1, 8)):
+            data[dice.randrange(len(data))] = dice.randrange(256)
+        yield bytes(data)
+    yield bomb.getvalue()
+    yield b"<svg xmlns='http://www.w3.org/2000/svg'/>"
+    yield b"%!PS-Adobe"
+    yield b"GIF89a" + bytes(200)
+    yield b"II*\x00" + bytes(200)
+
+
+def test_hostile_images_are_answers_or_typed_refusals(server):
+    for data in hostile():
+        began = time.monotonic()
+        reply = server.ask("POST", PREDICT, data, content_type="image/jpeg")
+        assert reply[0] == 200 or code(reply)[0] in (413, 415, 422)
+        assert time.monotonic() - began < 2
+    assert server.ask("GET", "/livez")[0] == 200
+
+
+def test_pages_probes_and_metrics(server):
+    for path in ("/livez", "/readyz", "/startupz", "/docs", "/docs/errors", "/openapi.json"):
+        assert server.ask("GET", path)[0] == 200, path
+    assert "default-src 'none'" in server.ask("GET", "/docs")[1]["content-security-policy"]
+    status, headers, body = server.ask("HEAD", "/docs")
+    assert (status, body) == (200, b"")
+    server.ask("POST", PREDICT, png(0, 0, 0))
+    text = server.ask("GET", "/metrics")[2].decode()
+    for stage in ("decode", "queue", "infer", "post"):
+        assert f'saccade_stage_seconds_count{{model="colors",version="1",stage="{stage}"}}' in text
+    assert 'saccade_model_ready{model="colors",version="1"} 1' in text
+    entry = json.loads(server.ask("GET", "/api/v1/models/colors")[2])
+    assert [c["name"] for c in entry["labels"]["classes"]] == ["red", "green", "blue"]
+
+
+def test_terminating_finishes_what_was_accepted(tmp_path):
+    server = Running(colors(tmp_path / "p").path, tmp_path / "home", drain_s=0.8).wait()
+    statuses, stop = [], threading.Event()
+
+    def ask():
+        while not stop.is_set():
+            try:
+                statuses.append(server.ask("POST", PREDICT, png(1, 1, 1))[0])
+            except ConnectionRefusedError:
+                return
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    [t.start() for t in threads]
+    time.sleep(0.3)
+    server.process.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    assert code(server.ask("GET", "/readyz")) == (503, "draining")
+    assert server.process.wait(20) == 0
+    stop.set()
+    [t.join() for t in threads]
+    server.process.stderr.close()
+    assert set(statuses) == {200}
+
+
+def test_keys_are_asked_for_once_there_is_one(tmp_path):
+    keys = Keys(tmp_path / "home")
+    key = keys.make("phone")
+    server = Running(colors(tmp_path / "p").path, tmp_path / "home").wait()
+    try:
+        assert code(server.ask("POST", PREDICT, png(1, 1, 1))) == (401, "unauthenticated")
+        assert code(server.ask("GET", "/metrics")) == (401, "unauthenticated")
+        assert code(server.ask("GET", "/api/v1/models", authorization="Bearer " + key[:-1])) == (401, "unauthenticated")
+        assert server.ask("POST", PREDICT, png(1, 1, 1), authorization="Bearer " + key)[0] == 200
+        assert server.ask("GET", "/livez")[0] == 200
+    finally:
+        assert server.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "word"), [({"host": "0.0.0.0"}, "insecure_listen"), ({"prot": 1}, "unknown settings")]
+)
+def test_starts_that_are_refused(tmp_path, change, word):
+    server = Running(colors(tmp_path / "p").path, tmp_path / "home", **change)
+    _, said = server.process.communicate(timeout=20)
+    assert server.process.returncode == 1
+    assert "needs an API key" in said.decode() or word in said.decode()
+
+
+def test_a_package_that_lies_is_not_served(tmp_path):
+    server = Running(colors(tmp_path / "p", lie=True).path, tmp_path / "home")
+    _, said = server.process.communicate(timeout=20)
+    assert server.process.returncode == 1
+    assert "golden" in said.decode()
+
+
+def test_the_application_opens_without_heavy_neighbours():
+    heavy = "torch keras tensorflow starlette saccade.training saccade.verbs saccade.data".split()
+    code = f"import sys, saccade.server.app; print([m for m in {heavy} if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
+    assert out.stdout.strip() == "[]"

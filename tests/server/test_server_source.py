@@ -1,0 +1,70 @@
+"""Following a source: new versions, aliases, broken packages, and settings from every place."""
+
+import pytest
+
+from saccade.errors import UsageError
+from saccade.inference.engine import Engine
+from saccade.inference.request import Request
+from saccade.server.settings import Settings
+from saccade.server.source import Follower, Wanted
+from saccade.testing.packages import colors, png
+
+
+class Shelf:
+    def __init__(self):
+        self.number, self.now = 0, Wanted()
+
+    def put(self, versions, aliases):
+        self.number, self.now = self.number + 1, Wanted({"colors": versions}, {"colors": aliases})
+
+    def revision(self):
+        return self.number
+
+    def wanted(self):
+        return self.now
+
+
+def test_versions_and_aliases_are_followed(tmp_path):
+    one, two = colors(tmp_path / "1").path, colors(tmp_path / "2").path
+    bad = colors(tmp_path / "3", lie=True).path
+    engine, shelf = Engine(), Shelf()
+    follower = Follower(engine, shelf)
+
+    def answers(model):
+        return engine.submit(Request(model, (png(1, 1, 1),))).result(10).version
+
+    shelf.put({1: one}, {"stable": 1})
+    assert follower.step() == []
+    assert (answers("colors"), answers("colors@stable")) == (1, 1)
+    shelf.put({1: one, 2: two}, {"stable": 1})
+    follower.step()
+    assert (answers("colors"), answers("colors@stable")) == (2, 1)
+    shelf.put({2: two}, {"stable": 2})
+    follower.step()
+    assert answers("colors@stable") == 2
+    assert list(engine.versions("colors")) == [2]
+    shelf.put({3: bad}, {"stable": 3})
+    assert [e.code for e in follower.step()] == ["golden_mismatch"]
+    assert (answers("colors"), answers("colors@stable")) == (2, 2)
+    assert follower.step() == []
+    engine.close()
+
+
+def test_settings_come_from_keyword_environment_file_and_default(tmp_path):
+    file = tmp_path / "server.toml"
+    file.write_text('port = 1\nmax_batch = 2\nhosts = ["a", "b"]\n')
+    environ = {"SACCADE_PORT": "3", "SACCADE_INSECURE": "true", "SACCADE_HOME": "/h"}
+    settings = Settings.gather({"port": None, "deadline_s": 2}, file=file, environ=environ)
+    assert (settings.port, settings.max_batch, settings.hosts, settings.insecure) == (3, 2, ("a", "b"), True)
+    assert (settings.deadline_s, str(settings.home)) == (2.0, "/h")
+    assert Settings.gather({"port": 4}, file=file, environ=environ).port == 4
+    for wrong in ({"prot": 1}, {"port": "x"}, {"port": 65536}, {"port": -1}, {"tls_cert": "a"}):
+        with pytest.raises(UsageError):
+            Settings.gather(wrong, environ={})
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"), [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("a.b", False)]
+)
+def test_loopback(host, loopback):
+    assert Settings(host=host).loopback is loopback
