@@ -1,0 +1,49 @@
+"""Dataset layouts, one file each; autodetection prints its evidence and never guesses between two."""
+
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+from saccade.data.dataset import Dataset
+from saccade.data.format import Evidence, Format
+from saccade.errors import DataError, UsageError
+
+
+@cache
+def keepers() -> dict[str, Format]:
+    """Every format beside this file, by name."""
+    here = Path(__file__).parent
+    found = [import_module(f"{__name__}.{p.stem}").FORMAT for p in sorted(here.glob("*.py")) if p.stem != "__init__"]
+    return {f.name: f for f in found}
+
+
+def recognise(path: Path) -> list[Evidence]:
+    """What every keeper sees in a folder or file. Raises DataError when there is nothing."""
+    if not path.exists():
+        raise DataError(f"{path} does not exist", hint="check the path")
+    if path.is_dir() and not any(path.iterdir()):
+        raise DataError(f"{path} is empty", hint="put images into one folder per class")
+    return [e for keeper in keepers().values() if (e := keeper.recognises(path)) is not None]
+
+
+def read(path: Path, format: str | None = None, images: Path | None = None) -> tuple[Dataset, Evidence]:
+    """Reads a dataset in the format named, or in the only one that fits.
+
+    Raises DataError when none fits, UsageError when several do or the name is unknown.
+    """
+    if format is not None:
+        if format not in keepers():
+            raise UsageError(f"no format {format!r}", hint=f"formats are {', '.join(keepers())}")
+        evidence = keepers()[format].recognises(path) or Evidence(format, ("named by --format",))
+        return keepers()[format].read(path, images), evidence
+    found = recognise(path)
+    if not found:
+        raise DataError(
+            f"no known layout in {path}: expected one folder of images per class, a CSV with image and label columns, "
+            "or arrays (.npz, IDX)",
+            hint="see docs/02-data.md",
+        )
+    if len(found) > 1:
+        seen = "; ".join(f"{e.format}: {', '.join(e.facts)}" for e in found)
+        raise UsageError(f"{path} can be read in {len(found)} ways: {seen}", hint="choose one with --format")
+    return keepers()[found[0].format].read(path, images), found[0]
