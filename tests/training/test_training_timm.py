@@ -1,5 +1,6 @@
 """Backbones by their timm name."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -7,9 +8,9 @@ import torch
 from safetensors.torch import save_file
 
 from saccade.errors import UsageError
-
-pytest.importorskip("timm")
 from saccade.training.trainers.torch import timm
+
+pytestmark = pytest.mark.skipif(find_spec("timm") is None, reason="timm is not installed")
 
 NAME = "mobilenetv3_small_050"
 
