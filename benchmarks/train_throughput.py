@@ -1,0 +1,137 @@
+"""Training throughput of cnn-small at 224x224, batch 32: ours, a plain float32 torch loop, and Keras when installed.
+
+    python -m benchmarks.train_throughput [--steps 10] [--rounds 3]
+
+Each contestant runs in its own process, in turn; the median of the rounds is printed with the ratio to ours.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+
+BATCH, SIZE, CLASSES = 32, 224, 6
+
+
+def ours(steps: int) -> float:
+    import numpy as np
+    import torch
+
+    from saccade import tasks
+    from saccade.training.recipe import Recipe
+    from saccade.training.trainers.torch import loop
+    from saccade.training.trainers.torch.augment import Augment
+    from saccade.training.trainers.torch.batches import Pack
+    from saccade.types import Labels
+
+    (name,) = tasks.fitting(frozenset({"classes"}))
+    precision = "bfloat16" if torch.cpu._is_avx512_bf16_supported() else "float32"
+    quiet = "rotation shift zoom brightness contrast saturation hue mixup cutmix erase"
+    still = dict.fromkeys(quiet.split(), 0)
+    recipe = Recipe.load(
+        None,
+        {
+            "network": "cnn-small", "weights": "none", "width": SIZE, "height": SIZE, "batch": BATCH, "rate": 0.001,
+            "precision": precision, "device": "cpu", "loss": "cross_entropy", "optimizer": "adam", "weight_decay": 0,
+            "class_weights": "none", "smoothing": 0, "ema": 0, "crop": 1, "flip_horizontal": False, "epochs": 1, **still,
+        },
+    )  # fmt: skip
+    random = np.random.default_rng(0)
+    images = torch.from_numpy(random.integers(0, 256, (BATCH * 2, SIZE, SIZE, 3), np.uint8))
+    pack = Pack(images, {"target": torch.from_numpy(random.integers(0, CLASSES, BATCH * 2))})
+    labels = Labels(tuple(f"class {i}" for i in range(CLASSES)))
+    session = loop._open_session(recipe, labels, tasks.find(name), pack, [])
+    change, places = Augment(recipe), torch.arange(BATCH)
+    return _timed(lambda: loop._one_step(session, pack, places, change), steps)
+
+
+def plain(steps: int) -> float:
+    import torch
+    from torch import nn
+
+    layers: list[nn.Module] = []
+    for inputs, outputs in ((3, 32), (32, 64), (64, 128)):
+        layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+    network = nn.Sequential(*layers, nn.Flatten(), nn.Linear(128 * 28 * 28, 128), nn.ReLU(), nn.Linear(128, CLASSES))
+    optimizer = torch.optim.Adam(network.parameters())
+    images, targets = torch.rand(BATCH, 3, SIZE, SIZE), torch.randint(CLASSES, (BATCH,))
+
+    def step() -> None:
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(network(images), targets).backward()
+        optimizer.step()
+
+    return _timed(step, steps)
+
+
+def keras(steps: int) -> float:
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    import keras as library
+    import numpy as np
+
+    parts = [library.layers.Input((SIZE, SIZE, 3))]
+    for filters in (32, 64, 128):
+        parts += [library.layers.Conv2D(filters, 3, padding="same", activation="relu"), library.layers.MaxPooling2D()]
+    parts += [library.layers.Flatten(), library.layers.Dense(128, "relu"), library.layers.Dense(CLASSES, "softmax")]
+    network = library.Sequential(parts)
+    network.compile("adam", "sparse_categorical_crossentropy")
+    images, targets = np.random.rand(BATCH, SIZE, SIZE, 3).astype("float32"), np.random.randint(0, CLASSES, BATCH)
+    return _timed(lambda: network.train_on_batch(images, targets), steps)
+
+
+CONTESTANTS = {"ours": ours, "plain torch": plain, "keras": keras}
+
+
+def _timed(step, steps: int) -> float:
+    for _ in range(2):
+        step()
+    start = time.perf_counter()
+    for _ in range(steps):
+        step()
+    return BATCH * steps / (time.perf_counter() - start)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--one", choices=CONTESTANTS, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(CONTESTANTS[options.one](options.steps)))
+        return
+    there = [n for n in CONTESTANTS if n != "keras" or (find_spec("keras") and find_spec("tensorflow"))]
+    figures: dict[str, list[float]] = {n: [] for n in there}
+    for _ in range(options.rounds):
+        for name in there:
+            command = [
+                sys.executable,
+                "-m",
+                "benchmarks.train_throughput",
+                "--one",
+                name,
+                "--steps",
+                str(options.steps),
+            ]
+            answer = subprocess.run(command, capture_output=True, text=True, check=True)
+            figures[name].append(float(answer.stdout.strip().splitlines()[-1]))
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores; cnn-small {SIZE}x{SIZE}, batch {BATCH}, {options.steps} steps"
+    )
+    base = statistics.median(figures["ours"])
+    for name, speeds in figures.items():
+        middle = statistics.median(speeds)
+        print(
+            f"{name:<12} {middle:7.1f} img/s  {min(speeds):.1f} to {max(speeds):.1f}  ours is {base / middle:.2f} times this"
+        )
+    if "keras" not in there:
+        print("keras        not installed: pip install keras tensorflow-cpu to compare")
+
+
+if __name__ == "__main__":
+    main()
