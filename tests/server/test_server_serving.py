@@ -20,7 +20,7 @@ from saccade.server.keys import Keys
 from saccade.testing.packages import colors, png
 
 PREDICT = "/api/v1/models/colors/predict"
-START = "import stubs, sys, json; from saccade.server.serve import serve; sys.exit(serve([sys.argv[1]], **json.loads(sys.argv[2])))"
+START = "import sys, json; from saccade.server.serve import serve; sys.exit(serve([sys.argv[1]], **json.loads(sys.argv[2])))"
 
 
 class Running:
