@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import overload
 
 import numpy as np
-from saccade.package.reader import Package
 
 from saccade import tasks
 from saccade.errors import InferenceError, PackageError, SaccadeError
@@ -23,6 +22,7 @@ from saccade.inference.intake import Intake
 from saccade.inference.request import Source
 from saccade.inference.runtime import OpenGraph
 from saccade.package import reader
+from saccade.package.reader import Package
 from saccade.types import Array, Labels, Prediction
 
 INPUT = "image"
