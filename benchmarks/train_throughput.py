@@ -32,6 +32,7 @@ def ours(steps: int) -> float:
     (name,) = tasks.fitting(frozenset({"classes"}))
     precision = "bfloat16" if torch.cpu._is_avx512_bf16_supported() else "float32"
     quiet = "rotation shift zoom brightness contrast saturation hue mixup cutmix erase"
+    quiet = "rotation shift zoom brightness contrast saturation hue mixup cutmix erase"
     still = dict.fromkeys(quiet.split(), 0)
     recipe = Recipe.load(
         None,
@@ -126,9 +127,7 @@ def main() -> None:
     base = statistics.median(figures["ours"])
     for name, speeds in figures.items():
         middle = statistics.median(speeds)
-        print(
-            f"{name:<12} {middle:7.1f} img/s  {min(speeds):.1f} to {max(speeds):.1f}  ours is {base / middle:.2f} times this"
-        )
+        print(f"{name:<12} {middle:7.1f} img/s  {ends}  ours is {base / middle:.2f} times this")
     if "keras" not in there:
         print("keras        not installed: pip install keras tensorflow-cpu to compare")
 
