@@ -20,7 +20,10 @@ from saccade.server.keys import Keys
 from saccade.testing.packages import colors, png
 
 PREDICT = "/api/v1/models/colors/predict"
-START = "import sys, json; from saccade.server.serve import serve; sys.exit(serve([sys.argv[1]], **json.loads(sys.argv[2])))"
+START = (
+    "import sys, json; from saccade.server.serve import serve; "
+    "sys.exit(serve([sys.argv[1]], **json.loads(sys.argv[2])))"
+)
 
 
 class Running:
@@ -37,7 +40,7 @@ class Running:
         try:
             connection.request(method, path, body, {k.replace("_", "-"): v for k, v in headers.items()})
             reply = connection.getresponse()
-            return reply.status, dict((k.lower(), v) for k, v in reply.getheaders()), reply.read()
+            return reply.status, {k.lower(): v for k, v in reply.getheaders()}, reply.read()
         finally:
             connection.close()
 
@@ -209,7 +212,7 @@ def test_pages_probes_and_metrics(server):
     for path in ("/livez", "/readyz", "/startupz", "/docs", "/docs/errors", "/openapi.json"):
         assert server.ask("GET", path)[0] == 200, path
     assert "default-src 'none'" in server.ask("GET", "/docs")[1]["content-security-policy"]
-    status, headers, body = server.ask("HEAD", "/docs")
+    status, _, body = server.ask("HEAD", "/docs")
     assert (status, body) == (200, b"")
     server.ask("POST", PREDICT, png(0, 0, 0))
     text = server.ask("GET", "/metrics")[2].decode()

@@ -106,7 +106,7 @@ class Model:
         return model
 
     @overload
-    def predict(self, images: Source | str) -> Prediction: ...
+    def predict(self, images: Source | str) -> Prediction: ...  # type: ignore[overload-overlap]
     @overload
     def predict(self, images: Sequence[Source | str]) -> list[Prediction]: ...
     def predict(self, images: Source | str | Sequence[Source | str]) -> Prediction | list[Prediction]:

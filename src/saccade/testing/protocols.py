@@ -24,7 +24,7 @@ def ask(route: Route, data: bytes = b"", content_type: str = "image/png", **para
 
 
 def check(protocol: Protocol, engine: Engine, model: str, image: bytes) -> None:
-    """Raises AssertionError where a protocol breaks the contract. model: ready in the engine; image: one it can read."""
+    """Raises AssertionError where a protocol breaks the contract. model: ready in the engine; image: readable."""
     routes = protocol.routes(engine)
     assert len({(r.method, r.pattern) for r in routes}) == len(routes)
     predicting = [r for r in routes if r.method == "POST" and "{name}" in r.pattern and "{version}" not in r.pattern]

@@ -33,6 +33,7 @@ def check(runtime: Runtime, folder: Path) -> None:
     try:
         runtime.open(folder / "damaged.onnx").close()
     except PackageError as error:
-        assert error.code == "onnx_invalid"
+        code = error.code
     else:
-        raise AssertionError("a damaged graph was opened")
+        code = "opened"
+    assert code == "onnx_invalid"
