@@ -1,22 +1,23 @@
-"""Which class, or which classes, a picture shows. numpy only.
+"""Classification: which classes does this picture show? One (exclusive) or several (multi-label)."""
 
-Outputs of a sealed graph: `scores` float32 [N, C], softmax for exclusive classes, sigmoid otherwise, calibrated by
-temperature (Guo et al., "On Calibration of Modern Neural Networks", 2017).
-"""
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from saccade.errors import DataError
+from saccade.errors import DataError, InferenceError
 from saccade.images import draw
 from saccade.images.preprocess import Placement
-from saccade.tasks.classification.scorer import ClassScorer
+from saccade.tasks.classification.score import ClassScorer
 from saccade.tasks.task import Scorer, Task
 from saccade.types import Array, Image, Labels, Prediction, Sample, TensorSpec
 
+TEMPERATURES = (0.25, 10.0)
+"""Bounds of the fitted temperature: a small, perfectly separated validation split would ask for 0."""
+
 
 class Classification(Task):
+    """Targets: `target` int64 [] (exclusive) or float32 [C] multi-hot. Raw outputs: `logits`; sealed: `scores` [N, C]."""
+
     name = "classification"
     needs = ("classes",)
 
@@ -24,62 +25,95 @@ class Classification(Task):
         return (TensorSpec("scores", "float32", (None, len(labels))),)
 
     def encode(self, sample: Sample, labels: Labels) -> dict[str, Array]:
-        """`target`: int64 [] for exclusive classes, else float32 [C] of zeros and ones."""
-        classes = np.asarray(sample.annotation["classes"], np.int64)
-        if classes.size and (classes.min() < 0 or classes.max() >= len(labels)):
-            raise DataError(f"{sample.key} has class id {int(classes.max())}, the ledger ends at {len(labels) - 1}")
+        """Raises DataError when the classes are missing, not in the ledger, or not exactly one where one is asked."""
+        ids = sample.annotation.get("classes")
+        if ids is None:
+            raise DataError(f"{sample.key} has no classes", hint="label it, or leave it out")
+        ids = np.asarray(ids)
+        if ids.ndim != 1 or not (np.issubdtype(ids.dtype, np.integer) or ids.size == 0):
+            raise DataError(f"{sample.key}: classes must be integers [K], got {ids.dtype} {list(ids.shape)}")
+        strange = [int(i) for i in ids if not 0 <= i < len(labels)]
+        if strange:
+            raise DataError(f"{sample.key}: class id {strange[0]} is not in the ledger of {len(labels)} classes")
         if labels.exclusive:
-            if classes.size != 1:
-                raise DataError(f"{sample.key} has {classes.size} classes, exactly one was expected")
-            return {"target": classes.reshape(())}
+            if ids.size != 1:
+                raise DataError(
+                    f"{sample.key} has {ids.size} classes, expected exactly one",
+                    hint="read the dataset as multi-label if several classes may hold at once",
+                )
+            return {"target": np.asarray(ids[0], np.int64)}
         target = np.zeros(len(labels), np.float32)
-        target[classes] = 1
+        target[ids.astype(np.int64)] = 1.0
         return {"target": target}
 
     def calibrate(self, outputs: Mapping[str, Array], targets: Mapping[str, Array], labels: Labels) -> dict[str, float]:
-        """The temperature in 0.05..20 that makes the validation log-likelihood greatest (golden-section search)."""
+        """The temperature T that makes the negative log-likelihood of `logits` / T smallest (arXiv:1706.04599).
+
+        Multi-label: binary cross-entropy over all classes. The loss is convex in 1 / T, so a golden-section search
+        over log T finds the one minimum. Raises DataError when logits are not finite or do not fit the targets.
+        """
         logits = np.asarray(outputs["logits"], np.float64)
         target = np.asarray(targets["target"])
+        if logits.ndim != 2 or len(logits) != len(target) or logits.shape[1] != len(labels) or not len(logits):
+            raise DataError(f"expected logits [N, {len(labels)}] for {len(target)} targets, got {list(logits.shape)}")
+        if not np.isfinite(logits).all():
+            raise DataError("logits are not finite", hint="the network diverged; lower the learning rate")
 
-        def cost(log_temperature: float) -> float:
-            return _nll(logits / np.exp(log_temperature), target, labels.exclusive)
+        def loss(log_t: float) -> float:
+            scaled = logits / np.exp(log_t)
+            if labels.exclusive:
+                return float((_log_sum_exp(scaled) - np.take_along_axis(scaled, target[:, None], 1)[:, 0]).mean())
+            return float((np.logaddexp(0.0, scaled) - target * scaled).mean())
 
-        low, high = np.log(0.05), np.log(20.0)
-        ratio = (np.sqrt(5) - 1) / 2
-        for _ in range(60):
-            left, right = high - ratio * (high - low), low + ratio * (high - low)
-            if cost(left) < cost(right):
-                high = right
-            else:
-                low = left
-        return {"temperature": float(np.exp((low + high) / 2))}
+        low, high = np.log(TEMPERATURES)
+        return {"temperature": float(np.exp(golden_section(loss, float(low), float(high))))}
 
-    def decode(
-        self, outputs: Mapping[str, Array], placements: Sequence[Placement], labels: Labels
-    ) -> list[Prediction]:
-        """All classes, best first; equal scores keep the ledger's order."""
-        answers = []
-        for scores, place in zip(outputs["scores"], placements, strict=True):
-            order = np.argsort(-scores, kind="stable").astype(np.int64)
-            answers.append(Prediction(place.width, place.height, order, scores[order].astype(np.float32)))
-        return answers
+    def decode(self, outputs: Mapping[str, Array], placements: Sequence[Placement], labels: Labels) -> list[Prediction]:
+        """All classes, best first; equal scores keep the order of the ledger."""
+        scores = np.asarray(outputs["scores"])
+        if scores.shape != (len(placements), len(labels)):
+            raise InferenceError(
+                f"scores have shape {list(scores.shape)}, expected [{len(placements)}, {len(labels)}]",
+                code="model_does_not_fit",
+            )
+        orders = np.argsort(-scores, axis=1, kind="stable")
+        ranked = np.take_along_axis(scores, orders, 1).astype(np.float32)
+        return [
+            Prediction(p.width, p.height, class_ids=order.astype(np.int64), scores=row)
+            for p, order, row in zip(placements, orders, ranked, strict=True)
+        ]
 
     def scorer(self, labels: Labels) -> Scorer:
-        return ClassScorer(self.name, labels)
+        return ClassScorer(self, labels)
 
     def draw(self, image: Image, prediction: Prediction, labels: Labels) -> Image:
-        assert prediction.class_ids is not None
-        assert prediction.scores is not None
+        """The picture with a bar for each of the five best classes."""
+        if prediction.class_ids is None or prediction.scores is None:
+            raise InferenceError(f"a {self.name} answer has class_ids and scores")
         best = prediction.class_ids[:5]
         return draw.bars(image, [labels.names[i] for i in best], [float(s) for s in prediction.scores[:5]])
 
 
-def _nll(logits: Array, target: Array, exclusive: bool) -> float:
-    if exclusive:
-        shifted = logits - logits.max(1, keepdims=True)
-        logs = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
-        return float(-logs[np.arange(len(target)), target].mean())
-    return float((np.logaddexp(0, logits) - target * logits).mean())
+def golden_section(loss: Callable[[float], float], low: float, high: float, tolerance: float = 1e-5) -> float:
+    """Where a function with one valley is smallest between low and high, to `tolerance`."""
+    ratio = (5**0.5 - 1) / 2
+    left, right = high - ratio * (high - low), low + ratio * (high - low)
+    at_left, at_right = loss(left), loss(right)
+    while high - low > tolerance:
+        if at_left < at_right:
+            high, right, at_right = right, left, at_left
+            left = high - ratio * (high - low)
+            at_left = loss(left)
+        else:
+            low, left, at_left = left, right, at_right
+            right = low + ratio * (high - low)
+            at_right = loss(right)
+    return (low + high) / 2
 
 
-TASK = Classification()
+def _log_sum_exp(rows: Array) -> Array:
+    top = rows.max(1)
+    return np.asarray(top + np.log(np.exp(rows - top[:, None]).sum(1)))
+
+
+task = Classification
