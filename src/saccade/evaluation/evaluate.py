@@ -1,0 +1,104 @@
+"""Runs a sealed package over a split of a dataset: the very thing that will be served."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from saccade.data.dataset import Dataset
+from saccade.errors import DataError, SaccadeError
+from saccade.inference.model import Model
+from saccade.types import Array, Labels, Sample, Scorecard, Table, names_text
+
+AT_ONCE = 256
+UNREADABLE = "Unreadable images"
+
+
+def evaluate(
+    package: Path | str, dataset: Dataset, split: str, *, progress: Callable[[int, int], None] | None = None
+) -> Scorecard:
+    """Opens the package (digests and golden outputs are checked) and scores it on dataset.splits[split].
+
+    progress hears (done, total). Images that cannot be read are left out of every number, counted and named in the
+    table "Unreadable images". Raises DataError when split, ledger or annotations do not fit, PackageError.
+    """
+    with Model.open(package) as model:
+        return evaluate_model(model, dataset, split, progress=progress)
+
+
+def evaluate_model(
+    model: Model, dataset: Dataset, split: str, *, progress: Callable[[int, int], None] | None = None
+) -> Scorecard:
+    """The same for a package that is open already."""
+    samples = aligned(dataset, split, model.labels)
+    missing = sorted(set(model.task.needs) - dataset.fields)
+    if missing:
+        raise DataError(f"{model.task.name} needs {missing} on every sample; the dataset has {sorted(dataset.fields)}")
+    scorer = model.task.scorer(model.labels)
+    unreadable: list[tuple[str, str, str]] = []
+    for start in range(0, len(samples), AT_ONCE):
+        part = samples[start : start + AT_ONCE]
+        for sample, result in zip(part, model.results([s.image for s in part]), strict=True):
+            if isinstance(result, SaccadeError):
+                unreadable.append(_named(sample, result))
+            else:
+                scorer.add(result, sample)
+        if progress is not None:
+            progress(start + len(part), len(samples))
+    if len(unreadable) == len(samples):
+        raise DataError(f"none of {len(samples)} images of split {split!r} can be read: {unreadable[0][2]}")
+    card = scorer.card(split)
+    if not unreadable:
+        return card
+    table = Table(UNREADABLE, ("image", "code", "why"), tuple(unreadable), "Left out of every number on this page.")
+    return replace(card, tables=(*card.tables, table))
+
+
+def aligned(dataset: Dataset, split: str, labels: Labels) -> tuple[Sample, ...]:
+    """The samples of a split with class ids of the package's ledger; classes are matched by name.
+
+    Raises DataError when the split is missing or empty, or the two ledgers do not hold the same names.
+    """
+    samples = dataset.splits.get(split, ())
+    if not samples:
+        have = ", ".join(f"{k} {len(v)}" for k, v in dataset.splits.items())
+        raise DataError(f"the dataset has no images in split {split!r}; it has {have or 'none'}", hint="use --split")
+    theirs = dataset.labels
+    strange = [n for n in theirs.names if n not in labels.names]
+    absent = [n for n in labels.names if n not in theirs.names]
+    if strange or absent:
+        parts = [f"{names_text(strange)} unknown to the package"] if strange else []
+        parts += [f"{names_text(absent)} missing from the dataset"] if absent else []
+        raise DataError(
+            f"class names differ: {'; '.join(parts)}", hint="evaluate on data with the classes the package was made for"
+        )
+    if theirs.exclusive != labels.exclusive:
+        kinds = {True: "exactly one class an image", False: "several classes an image"}
+        raise DataError(f"the package answers {kinds[labels.exclusive]}, the dataset has {kinds[theirs.exclusive]}")
+    if theirs.names == labels.names:
+        return samples
+    place = np.array([labels.id(n) for n in theirs.names], np.int64)
+    return tuple(_moved(s, place) for s in samples)
+
+
+def _moved(sample: Sample, place: Array) -> Sample:
+    """Ids of one ledger as ids of another; a mask's values beyond the ledger (ignored pixels) stay."""
+    annotation = dict(sample.annotation)
+    if "classes" in annotation:
+        annotation["classes"] = place[np.asarray(annotation["classes"], np.int64)]
+    if "mask" in annotation:
+        table = np.arange(256, dtype=np.uint8)
+        table[: len(place)] = place
+        annotation["mask"] = table[annotation["mask"]]
+    return replace(sample, annotation=annotation)
+
+
+def _named(sample: Sample, error: SaccadeError) -> tuple[str, str, str]:
+    return sample.key, error.code, error.message
+
+
+def pick(samples: Sequence[Sample], keys: Sequence[str]) -> list[Sample]:
+    """Samples by key, in the order of keys. Raises KeyError for a key that is not there."""
+    by_key = {s.key: s for s in samples}
+    return [by_key[k] for k in keys]
