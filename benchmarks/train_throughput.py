@@ -33,13 +33,15 @@ def ours(steps: int) -> float:
     precision = "bfloat16" if torch.cpu._is_avx512_bf16_supported() else "float32"
     quiet = "rotation shift zoom brightness contrast saturation hue mixup cutmix erase"
     quiet = "rotation shift zoom brightness contrast saturation hue mixup cutmix erase"
+    quiet = "rotation shift zoom brightness contrast saturation hue mixup cutmix erase"
     still = dict.fromkeys(quiet.split(), 0)
     recipe = Recipe.load(
         None,
         {
             "network": "cnn-small", "weights": "none", "width": SIZE, "height": SIZE, "batch": BATCH, "rate": 0.001,
             "precision": precision, "device": "cpu", "loss": "cross_entropy", "optimizer": "adam", "weight_decay": 0,
-            "class_weights": "none", "smoothing": 0, "ema": 0, "crop": 1, "flip_horizontal": False, "epochs": 1, **still,
+            "class_weights": "none", "smoothing": 0, "ema": 0, "crop": 1, "flip_horizontal": False, "epochs": 1,
+            **still,
         },
     )  # fmt: skip
     random = np.random.default_rng(0)
@@ -127,6 +129,7 @@ def main() -> None:
     base = statistics.median(figures["ours"])
     for name, speeds in figures.items():
         middle = statistics.median(speeds)
+        ends = f"{min(speeds):.1f} to {max(speeds):.1f}"
         print(f"{name:<12} {middle:7.1f} img/s  {ends}  ours is {base / middle:.2f} times this")
     if "keras" not in there:
         print("keras        not installed: pip install keras tensorflow-cpu to compare")
