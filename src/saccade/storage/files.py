@@ -1,6 +1,7 @@
 """Durable steps on disk behind one object, so that tests can make any of them fail."""
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -12,6 +13,13 @@ class Files:
         """Writes and syncs a new file. Raises OSError."""
         with file.open("wb") as out:
             out.write(data)
+            out.flush()
+            os.fsync(out.fileno())
+
+    def copy(self, file: Path, target: Path) -> None:
+        """Copies the bytes of a file of any size into a new file and syncs it. Raises OSError."""
+        with file.open("rb") as source, target.open("wb") as out:
+            shutil.copyfileobj(source, out, 1 << 20)
             out.flush()
             os.fsync(out.fileno())
 
