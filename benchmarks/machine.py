@@ -5,7 +5,16 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
-LIBRARIES = ("numpy", "opencv-python-headless", "pillow", "onnxruntime", "torch", "tensorflow-cpu", "granian", "fastapi")
+LIBRARIES = (
+    "numpy",
+    "opencv-python-headless",
+    "pillow",
+    "onnxruntime",
+    "torch",
+    "tensorflow-cpu",
+    "granian",
+    "fastapi",
+)
 
 
 def describe() -> str:

@@ -56,7 +56,9 @@ def main() -> None:
     print(f"saccade --help         {door[0]:6.0f} ms ({door[1]:.0f} to {door[2]:.0f})   bar 250 ms")
     if options.install:
         size, torch, count = weigh_serving_install()
-        print(f"serving install        {size:6.0f} MB, {count} distributions, torch: {'yes' if torch else 'no'}   bar 350 MB")
+        print(
+            f"serving install        {size:6.0f} MB, {count} distributions, torch: {'yes' if torch else 'no'}   bar 350 MB"
+        )
 
 
 if __name__ == "__main__":

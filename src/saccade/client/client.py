@@ -1,278 +1,225 @@
-"""Asks a saccade server about pictures: Client blocks, AsyncClient awaits; one core builds requests and reads answers."""
+"""Client and AsyncClient: the same questions, one waits and one is awaited. Both lean on messages.py."""
 
 import asyncio
-import http.client
-import json
-import ssl
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol
-from urllib.parse import quote, urlencode, urlsplit
+from typing import Any, Self
 
-from saccade.errors import ImageError, InferenceError, SaccadeError, ServerError, StorageError
-from saccade.images.encode import to_png
-from saccade.types import Array
+from saccade.client import messages
+from saccade.client.messages import Picture, Reply, Request
+from saccade.client.transport import AsyncTransport, Http, Transport
+from saccade.errors import SaccadeError, UsageError
 
-Source = Path | str | bytes | Array
 RETRIES = 2
-
-_FAMILIES: Mapping[str, type[SaccadeError]] = {
-    "image": ImageError, "inference": InferenceError, "overloaded": InferenceError, "deadline": InferenceError,
-    "not": InferenceError, "draining": InferenceError, "batch": InferenceError, "storage": StorageError,
-}  # fmt: skip
+TIMEOUT_S = 30.0
 
 
-@dataclass(frozen=True)
-class Ask:
-    """A request before any socket."""
+class _Settings:
+    """What both clients remember. retries: how often a 503 that names a Retry-After is asked again, in timeout_s."""
 
-    method: str
-    path: str
-    headers: Mapping[str, str]
-    body: bytes = b""
+    def __init__(self, key: str | None, timeout_s: float, retries: int) -> None:
+        self._head = {"accept": "application/json", "user-agent": "saccade-client"}
+        if key is not None:
+            if not key.isascii() or not key.isprintable():
+                raise UsageError("an API key has printable ASCII characters only")
+            self._head["authorization"] = f"Bearer {key}"
+        self._timeout_s = messages.check_seconds("timeout_s", timeout_s)
+        self._retries = retries
 
+    def _dressed(self, request: Request) -> Request:
+        return Request(request.method, request.target, {**self._head, **request.headers}, request.body)
 
-@dataclass(frozen=True)
-class Reply:
-    """What came back. headers have lower-case names."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
-class Transport(Protocol):
-    """Carries one request to a server; a test hands in its own."""
-
-    def send(self, ask: Ask) -> Reply: ...
-    def close(self) -> None: ...
-
-
-class HttpTransport:
-    """One kept connection over HTTP/1.1. Raises ServerError(dependency_unavailable) when nobody answers."""
-
-    def __init__(self, url: str, timeout_s: float) -> None:
-        parts = urlsplit(url if "//" in url else f"http://{url}")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ServerError(f"a server address is http://host:port, got {url!r}")
-        self._host, self._base = parts.hostname, parts.path.rstrip("/")
-        self._port = parts.port or (443 if parts.scheme == "https" else 80)
-        self._context = ssl.create_default_context() if parts.scheme == "https" else None
-        self._timeout_s = timeout_s
-        self._connection: http.client.HTTPConnection | None = None
-
-    def send(self, ask: Ask) -> Reply:
-        # A kept connection may have been closed by the server meanwhile; a fresh one is tried once.
-        for kept in ((True, False) if self._connection else (False,)):
-            try:
-                connection = self._connection = self._connection if kept and self._connection else self._open()
-                connection.request(ask.method, self._base + ask.path, ask.body or None, dict(ask.headers))
-                answer = connection.getresponse()
-                body = answer.read()
-                return Reply(answer.status, {k.lower(): v for k, v in answer.getheaders()}, body)
-            except (OSError, http.client.HTTPException) as error:
-                self.close()
-                if not kept:
-                    raise ServerError(
-                        f"no answer from {self._host}:{self._port}: {error}",
-                        hint="is the server running?",
-                        code="dependency_unavailable",
-                    ) from error
-        raise ServerError("no connection was tried; this is a bug")
-
-    def _open(self) -> http.client.HTTPConnection:
-        if self._context is not None:
-            return http.client.HTTPSConnection(
-                self._host, self._port, timeout=self._timeout_s, context=self._context
-            )
-        return http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_s)
-
-    def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-
-class Core:
-    """Builds requests and reads answers; opens no socket."""
-
-    def __init__(self, key: str | None) -> None:
-        self._headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
-
-    def get(self, path: str) -> Ask:
-        return Ask("GET", path, self._headers)
-
-    def predict(
-        self, model: str, images: Sequence[Source], version: int | None, top_k: int | None, threshold: float | None
-    ) -> Ask:
-        path = f"/api/v1/models/{quote(model, safe='@')}"
-        path += f"/versions/{version}/predict" if version is not None else "/predict"
-        query = {k: v for k, v in (("top_k", top_k), ("threshold", threshold)) if v is not None}
-        path += f"?{urlencode(query)}" if query else ""
-        payloads = [encoded(i) for i in images]
-        if len(payloads) == 1:
-            return Ask("POST", path, {**self._headers, "Content-Type": "image/*"}, payloads[0])
-        mark = "saccade-part-boundary-5e1f9c3a7d"
-        while any(mark.encode() in p for p in payloads):
-            mark += "x"
-        parts = [
-            f'--{mark}\r\nContent-Disposition: form-data; name="image"; filename="{i}"\r\n'
-            "Content-Type: application/octet-stream\r\n\r\n".encode() + p + b"\r\n"
-            for i, p in enumerate(payloads)
-        ]  # fmt: skip
-        body = b"".join(parts) + f"--{mark}--\r\n".encode()
-        return Ask("POST", path, {**self._headers, "Content-Type": f"multipart/form-data; boundary={mark}"}, body)
-
-    def read(self, reply: Reply) -> Any:
-        """The JSON of a good answer. Raises the error the server named."""
-        try:
-            record = json.loads(reply.body) if reply.body else {}
-        except ValueError as error:
-            raise ServerError(f"the answer ({reply.status}) is no JSON", hint="is this a saccade server?") from error
-        if reply.status < 400:
-            return record
-        if not isinstance(record, dict):
-            raise ServerError(f"the server answered {reply.status}")
-        raise problem(record)
-
-    def pause_s(self, reply: Reply, tried: int) -> float | None:
-        """How long to wait before asking again; None when it is not worth it."""
-        if reply.status != 503 or tried >= RETRIES or "retry-after" not in reply.headers:
+    def _pause(self, reply: Reply, tries: int, until: float) -> float | None:
+        """Seconds before the next try; None when this reply is the answer."""
+        wait = messages.retry_after(reply)
+        if wait is None or tries >= self._retries or time.monotonic() + wait >= until:
             return None
-        return min(float(reply.headers["retry-after"]), 5.0)
+        return wait
 
 
-def problem(record: Mapping[str, Any]) -> SaccadeError:
-    """The error behind a problem+json record."""
-    code = str(record.get("code", "internal"))
-    family = _FAMILIES.get(code.partition("_")[0], ServerError)
-    known = {"type", "title", "status", "code", "detail"}
-    details = {k: v for k, v in record.items() if k not in known}
-    return family(str(record.get("detail") or record.get("title") or code), code=code, details=details)
+class Client(_Settings):
+    """A saccade server, asked over HTTP. A context manager; safe from several threads.
 
-
-def encoded(image: Source) -> bytes:
-    """A picture's bytes; pixels become PNG. Raises ImageError."""
-    if isinstance(image, bytes):
-        return image
-    if isinstance(image, Path | str):
-        try:
-            return Path(image).read_bytes()
-        except OSError as error:
-            raise ImageError(f"{image} cannot be read: {error.strerror}", hint="check the path") from error
-    return to_png(image)
-
-
-class Client:
-    """Asks a server. A context manager that keeps one connection; not for several threads at once.
-
-    key: an API key. timeout_s: for each step on the wire. transport: replaces the connection. A refusal with 503 and
-    Retry-After is asked again at most twice. Every method raises the SaccadeError that the server named.
+    key: API key. timeout_s: for a whole call, tries included. transport: instead of HTTP to `url`.
     """
 
     def __init__(
-        self, url: str, key: str | None = None, *, timeout_s: float = 60.0, transport: Transport | None = None
+        self,
+        url: str = "http://127.0.0.1:8000",
+        *,
+        key: str | None = None,
+        timeout_s: float = TIMEOUT_S,
+        retries: int = RETRIES,
+        transport: Transport | None = None,
     ) -> None:
-        self._core = Core(key)
-        self._transport = transport or HttpTransport(url, timeout_s)
+        super().__init__(key, timeout_s, retries)
+        self._transport = transport or Http(url)
 
     def predict(
         self,
         model: str,
-        images: Source | Sequence[Source],
+        image: Picture | Sequence[Picture],
         *,
         version: int | None = None,
         top_k: int | None = None,
         threshold: float | None = None,
-    ) -> dict[str, Any]:
-        """model: name or name@alias. One picture gives its answer, a list gives {"results": [...]}."""
-        many = images if isinstance(images, list | tuple) else [images]
-        if not many:
-            raise ImageError("no image was given")
-        answer: dict[str, Any] = self._ask(self._core.predict(model, many, version, top_k, threshold))
-        return {"results": [answer]} if isinstance(images, list | tuple) and len(many) == 1 else answer
+    ) -> Any:
+        """Asks `name` or `name@alias` about a picture: a file, bytes, or uint8 pixels; a list gives a list.
+
+        In a list, a picture that cannot be used gets {"error": ...} in its place. Raises SaccadeError with the
+        server's code.
+        """
+        several = isinstance(image, list | tuple)
+        request = _asked(model, image, version, top_k, threshold)
+        return _several(lambda: messages.read(self._send(request)), several, image)
 
     def models(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self._ask(self._core.get("/api/v1/models"))["models"]
+        found: list[dict[str, Any]] = messages.read(self._send(messages.models()))["models"]
         return found
 
     def model(self, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = self._ask(self._core.get(f"/api/v1/models/{quote(name, safe='@')}"))
+        """Versions, aliases, labels, input and metrics. Raises InferenceError(not_found)."""
+        found: dict[str, Any] = messages.read(self._send(messages.model(name)))
         return found
 
     def ready(self) -> bool:
-        """True when the server takes traffic. Raises ServerError when nobody answers."""
-        return self._transport.send(self._core.get("/readyz")).status == 200
+        """Whether the server takes requests now. Raises ServerError when it cannot be reached."""
+        return self._once(messages.ready()).status == 200
+
+    def health(self) -> dict[str, bool]:
+        """{"live": ..., "ready": ...}. Raises ServerError when it cannot be reached."""
+        return {"live": self._once(messages.live()).status == 200, "ready": self.ready()}
 
     def close(self) -> None:
         self._transport.close()
 
-    def __enter__(self) -> "Client":
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _ask(self, ask: Ask) -> Any:
-        tried = 0
+    def _once(self, request: Request) -> Reply:
+        return self._transport.send(self._dressed(request), self._timeout_s)
+
+    def _send(self, request: Request) -> Reply:
+        until, tries, request = time.monotonic() + self._timeout_s, 0, self._dressed(request)
         while True:
-            reply = self._transport.send(ask)
-            pause = self._core.pause_s(reply, tried)
-            if pause is None:
-                return self._core.read(reply)
-            time.sleep(pause)
-            tried += 1
+            reply = self._transport.send(request, until - time.monotonic())
+            wait = self._pause(reply, tries, until)
+            if wait is None:
+                return reply
+            time.sleep(wait)
+            tries += 1
 
 
-class AsyncClient:
-    """The same, awaited: each call runs in a thread with a connection of its own from a small pool."""
+class AsyncClient(_Settings):
+    """As Client, awaited. An asynchronous context manager.
+
+    The HTTP of the standard library runs in threads; a cancelled call stops waiting at once, its thread ends by
+    timeout_s at the latest.
+    """
 
     def __init__(
-        self, url: str, key: str | None = None, *, timeout_s: float = 60.0, transport: Transport | None = None
+        self,
+        url: str = "http://127.0.0.1:8000",
+        *,
+        key: str | None = None,
+        timeout_s: float = TIMEOUT_S,
+        retries: int = RETRIES,
+        transport: AsyncTransport | None = None,
     ) -> None:
-        self._url, self._key, self._timeout_s, self._given = url, key, timeout_s, transport
-        self._idle: list[Client] = []
+        super().__init__(key, timeout_s, retries)
+        self._transport = transport or _Threads(Http(url))
 
-    async def predict(self, model: str, images: Source | Sequence[Source], **wish: Any) -> dict[str, Any]:
+    async def predict(
+        self,
+        model: str,
+        image: Picture | Sequence[Picture],
+        *,
+        version: int | None = None,
+        top_k: int | None = None,
+        threshold: float | None = None,
+    ) -> Any:
         """As Client.predict."""
-        found: dict[str, Any] = await self._call("predict", model, images, **wish)
-        return found
+        several = isinstance(image, list | tuple)
+        request = await asyncio.to_thread(_asked, model, image, version, top_k, threshold)
+        reply = await self._send(request)
+        return _several(lambda: messages.read(reply), several, image)
 
     async def models(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = await self._call("models")
+        found: list[dict[str, Any]] = messages.read(await self._send(messages.models()))["models"]
         return found
 
     async def model(self, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = await self._call("model", name)
+        """As Client.model."""
+        found: dict[str, Any] = messages.read(await self._send(messages.model(name)))
         return found
 
     async def ready(self) -> bool:
-        return bool(await self._call("ready"))
+        """As Client.ready."""
+        return (await self._once(messages.ready())).status == 200
+
+    async def health(self) -> dict[str, bool]:
+        """As Client.health."""
+        return {"live": (await self._once(messages.live())).status == 200, "ready": await self.ready()}
 
     async def close(self) -> None:
-        while self._idle:
-            self._idle.pop().close()
+        await self._transport.close()
 
-    async def __aenter__(self) -> "AsyncClient":
+    async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self.close()
 
-    async def _call(self, name: str, *given: Any, **named: Any) -> Any:
-        client = (
-            self._idle.pop()
-            if self._idle
-            else Client(self._url, self._key, timeout_s=self._timeout_s, transport=self._given)
-        )
-        try:
-            return await asyncio.to_thread(getattr(client, name), *given, **named)
-        finally:
-            self._idle.append(client)
+    async def _once(self, request: Request) -> Reply:
+        return await self._transport.send(self._dressed(request), self._timeout_s)
+
+    async def _send(self, request: Request) -> Reply:
+        until, tries, request = time.monotonic() + self._timeout_s, 0, self._dressed(request)
+        while True:
+            reply = await self._transport.send(request, until - time.monotonic())
+            wait = self._pause(reply, tries, until)
+            if wait is None:
+                return reply
+            await asyncio.sleep(wait)
+            tries += 1
+
+
+class _Threads:
+    """A transport that waits, made one that is awaited."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    async def send(self, request: Request, timeout_s: float) -> Reply:
+        return await asyncio.to_thread(self._transport.send, request, timeout_s)
+
+    async def close(self) -> None:
+        self._transport.close()
+
+
+def _asked(
+    model: str, image: Picture | Sequence[Picture], version: int | None, top_k: int | None, threshold: float | None
+) -> Request:
+    options = {"top_k": top_k, "threshold": threshold}
+    if isinstance(image, list | tuple):
+        if not image:
+            raise UsageError("predict expects at least one picture, an empty list came")
+        return messages.predict(model, [messages.encoded(i) for i in image], version, options)
+    return messages.predict(model, messages.encoded(image), version, options)  # type: ignore[arg-type]
+
+
+def _several(read: Any, several: bool, image: Any) -> Any:
+    try:
+        return messages.results(read(), several)
+    except SaccadeError as error:
+        # A form with one picture is answered like one picture: its own failure is a failure of the call.
+        if several and len(image) == 1 and error.code.startswith("image_"):
+            return [{"error": {"code": error.code, "detail": error.message, **error.details}}]
+        raise
+
+
+__all__ = ["AsyncClient", "Client", "Path", "Picture"]

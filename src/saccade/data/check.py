@@ -8,7 +8,7 @@ import difflib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from saccade.data.dataset import Dataset
 from saccade.data.fingerprint import content_hashes, near_pairs, perceptual_hashes
+from saccade.data.formats import keepers
 from saccade.errors import DataError, ImageError
 from saccade.images.decode import Header, decode, inspect
 from saccade.images.preprocess import PreprocessSpec, load
@@ -72,10 +73,6 @@ def fix(dataset: Dataset, findings: Sequence[Finding], out: Path) -> None:
 
     Raises StorageError when `out` exists.
     """
-    from dataclasses import replace
-
-    from saccade.data.formats import keepers
-
     seen_hashes: set[str] = set()
     splits: dict[str, tuple[Sample, ...]] = {}
     # Test and val keep their copy of a duplicate: what was measured on stays measured on.
@@ -162,14 +159,19 @@ def _labels(dataset: Dataset) -> list[Finding]:
     unused = [names[i] for i in range(len(names)) if not total[i]]
     found += _finding("unused_class", "WARN", "{n} class(es) have no image", unused)
     single = [names[i] for i in range(len(names)) if total[i] == 1]
-    found += _finding("single_image_class", "ERROR", "{n} class(es) have one image, which cannot be learnt and tested", single)
-    few = [f"{names[i]} ({learn[i]})" for i in range(len(names)) if 1 < total[i] and learn[i] < FEW]
+    found += _finding(
+        "single_image_class", "ERROR", "{n} class(es) have one image, which cannot be learnt and tested", single
+    )
+    few = [f"{names[i]} ({learn[i]})" for i in range(len(names)) if total[i] > 1 and learn[i] < FEW]
     found += _finding("few_images", "WARN", f"{{n}} class(es) have fewer than {FEW} images to learn from", few)
     for split in ("train", "val", "test"):
         if split in counts:
             absent = [names[i] for i in range(len(names)) if total[i] > 1 and not counts[split][i]]
             found += _finding(
-                f"absent_from_{split}", "ERROR" if split == "train" else "WARN", f"{{n}} class(es) are absent from {split}", absent
+                f"absent_from_{split}",
+                "ERROR" if split == "train" else "WARN",
+                f"{{n}} class(es) are absent from {split}",
+                absent,
             )
     spaced = [repr(n) for n in names if n != n.strip() or "  " in n]
     found += _finding("spaced_name", "WARN", "{n} class name(s) have stray spaces", spaced)
@@ -200,14 +202,24 @@ def _splits(dataset: Dataset, seen: Sequence[Seen]) -> list[Finding]:
         if 0 < n < SMALL_VAL:
             width = 196 * np.sqrt(0.25 / n)
             found.append(
-                Finding(f"small_{split}", "WARN", n, f"{split} has {n} images: scores on it may be off by {width:.0f} points")
+                Finding(
+                    f"small_{split}",
+                    "WARN",
+                    n,
+                    f"{split} has {n} images: scores on it may be off by {width:.0f} points",
+                )
             )
     train, val = dataset.splits.get("train", ()), dataset.splits.get("val", ())
     if train and val and dataset.labels.exclusive:
         shift = _psi(_shares(train, len(dataset.labels)), _shares(val, len(dataset.labels)))
         if shift > 0.25:
             found.append(
-                Finding("label_shift", "WARN", 1, f"train and val have other shares of classes (PSI {shift:.2f}, above 0.25)")
+                Finding(
+                    "label_shift",
+                    "WARN",
+                    1,
+                    f"train and val have other shares of classes (PSI {shift:.2f}, above 0.25)",
+                )
             )
     sides: dict[str, list[float]] = defaultdict(list)
     for s in seen:
@@ -216,13 +228,17 @@ def _splits(dataset: Dataset, seen: Sequence[Seen]) -> list[Finding]:
     if sides["train"] and sides["val"]:
         a, b = float(np.median(sides["train"])), float(np.median(sides["val"]))
         if max(a, b) / min(a, b) > 1.5:
-            found.append(Finding("size_shift", "WARN", 1, f"images of train are about {a:.0f} px, of val about {b:.0f} px"))
+            found.append(
+                Finding("size_shift", "WARN", 1, f"images of train are about {a:.0f} px, of val about {b:.0f} px")
+            )
     return found
 
 
 def _shares(samples: Sequence[Sample], n: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    counts = np.bincount([int(s.annotation["classes"][0]) for s in samples if len(s.annotation["classes"])], minlength=n)
-    return (counts + 0.5) / (counts.sum() + 0.5 * n)
+    counts = np.bincount(
+        [int(s.annotation["classes"][0]) for s in samples if len(s.annotation["classes"])], minlength=n
+    )
+    return np.asarray((counts + 0.5) / (counts.sum() + 0.5 * n))
 
 
 def _psi(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:

@@ -4,6 +4,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -64,7 +65,7 @@ def near_pairs(hashes: Sequence[int | None], distance: int = NEAR) -> list[tuple
     bands = distance + 1
     edges = [round(64 * k / bands) for k in range(bands + 1)]
     pairs: set[tuple[int, int]] = set()
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         buckets: dict[int, list[int]] = defaultdict(list)
         mask = (1 << (end - start)) - 1
         for i, h in enumerate(hashes):

@@ -26,7 +26,7 @@ def split(dataset: Dataset, seed: int = 0, fractions: tuple[float, float, float]
     notes = []
     splits = dict(dataset.splits)
     if "all" in splits or have == {"train"}:
-        parts = _part(splits.pop("all", None) or splits.pop("train"), ("train", "val", "test"), fractions, seed)
+        parts = _part(splits.pop("all" if "all" in splits else "train"), ("train", "val", "test"), fractions, seed)
         notes.append(f"train, val and test were made from {len(dataset)} images, seed {seed}")
         splits.update(parts)
     else:

@@ -274,7 +274,7 @@ def _careful_header(data: bytes, format: str, limits: ImageLimits) -> Header:
             bits = 16 if picture.mode.startswith("I") else 8
             frames = int(getattr(picture, "n_frames", 1))
             bands = len(picture.getbands())
-    except _PILLOW_FAULTS + (UnidentifiedImageError,) as error:
+    except (*_PILLOW_FAULTS, UnidentifiedImageError) as error:
         raise _damaged() from error
     orientation = orientation if 1 <= orientation <= 8 else 1
     if orientation >= 5:

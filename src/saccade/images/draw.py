@@ -35,7 +35,7 @@ def contact_sheet(images: Sequence[Image], captions: Sequence[str], columns: int
     columns = max(1, min(columns, len(tiles)))
     tiles += [blank] * (-len(tiles) % columns)
     rows = [np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)]
-    return np.vstack(rows) if rows else blank
+    return np.asarray(np.vstack(rows) if rows else blank, np.uint8)
 
 
 def overlay(image: Image, heat_HW: Array, strength: float = 0.5) -> Image:

@@ -13,14 +13,14 @@ def boxes_to_original(boxes_N4: Array, placement: Placement) -> Array:
     shift = np.array([placement.shift_x, placement.shift_y] * 2, np.float32)
     back = (boxes_N4.astype(np.float32) - shift) / scale
     limit = np.array([placement.width, placement.height] * 2, np.float32)
-    return np.clip(back, 0, limit)
+    return np.asarray(np.clip(back, 0, limit))
 
 
 def boxes_to_input(boxes_N4: Array, placement: Placement) -> Array:
     """The inverse of boxes_to_original, without clipping."""
     scale = np.array([placement.scale_x, placement.scale_y] * 2, np.float32)
     shift = np.array([placement.shift_x, placement.shift_y] * 2, np.float32)
-    return boxes_N4.astype(np.float32) * scale + shift
+    return np.asarray(boxes_N4.astype(np.float32) * scale + shift)
 
 
 def mask_to_original(mask_HW: Array, placement: Placement, outside: int = 0) -> Array:

@@ -90,9 +90,7 @@ def reduction(header: decode.Header, spec: PreprocessSpec) -> int:
     return 1
 
 
-def preprocess(
-    image: Image, spec: PreprocessSpec, original: tuple[int, int] | None = None
-) -> tuple[Image, Placement]:
+def preprocess(image: Image, spec: PreprocessSpec, original: tuple[int, int] | None = None) -> tuple[Image, Placement]:
     """Brings an upright RGB picture to the network's input.
 
     original: width and height in px before DCT-scaled decoding. Returns uint8 [spec.height, spec.width, 3] (channels in

@@ -80,9 +80,7 @@ class Manifest:
             "provenance": dict(self.provenance),
             "files": {path: {"sha256": f.sha256, "size": f.size} for path, f in self.files.items()},
         }
-        return json.dumps(
-            record, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False
-        ).encode()
+        return json.dumps(record, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Manifest":

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -71,7 +70,7 @@ class PackageWriter:
             old: Path | None = None
             if self.folder.exists():
                 old = Path(tempfile.mkdtemp(prefix=f".{self.folder.name}.old.", dir=self.folder.parent))
-                os.replace(self.folder, old / "package")
+                self.folder.replace(old / "package")
             self._files.rename(draft, self.folder)
             self._draft = None
             if old is not None:

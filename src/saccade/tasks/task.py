@@ -37,9 +37,7 @@ class Task(ABC):
         """From raw network outputs (`logits`...) on validation data to constants that the graph's tail will hold."""
 
     @abstractmethod
-    def decode(
-        self, outputs: Mapping[str, Array], placements: Sequence[Placement], labels: Labels
-    ) -> list[Prediction]:
+    def decode(self, outputs: Mapping[str, Array], placements: Sequence[Placement], labels: Labels) -> list[Prediction]:
         """Graph outputs [N, ...] to answers in pixels of the originals."""
 
     @abstractmethod

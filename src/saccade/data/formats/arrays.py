@@ -74,7 +74,9 @@ def _check(root: Path, split: str, pictures: Array, labels: Array) -> None:
             hint="scale to 0..255 and convert to uint8",
         )
     if not np.issubdtype(labels.dtype, np.integer) or len(labels) != len(pictures) or labels.min(initial=0) < 0:
-        raise DataError(f"{root}: {split}_labels must be {len(pictures)} integers from 0, got {labels.dtype} {labels.shape}")
+        raise DataError(
+            f"{root}: {split}_labels must be {len(pictures)} integers from 0, got {labels.dtype} {labels.shape}"
+        )
 
 
 def _names(file: Path) -> set[str]:

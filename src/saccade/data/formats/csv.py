@@ -50,9 +50,9 @@ class Csv(Format):
         hot = _one_hot(header, rows) if label is None else []
         if label is None and not hot:
             raise DataError(f"{file.name} needs a label column: {', '.join(LABEL)}, or one 0/1 column per class")
-        several: list[list[str]] = []
-        for row in rows:
-            several.append([header[i] for i in hot if _is_one(row[i])] if label is None else _names(row[label]))
+        several = [
+            _names(row[label]) if label is not None else [header[i] for i in hot if _is_one(row[i])] for row in rows
+        ]
         exclusive = not hot and all(len(n) == 1 for n in several)
         names = [header[i] for i in hot] if hot else sorted({n for row in several for n in row}, key=str.encode)
         base = images or file.parent

@@ -1,0 +1,54 @@
+"""saccade check: the data doctor, or the digests and golden outputs of a package."""
+
+import argparse
+import json
+from pathlib import Path
+
+from saccade import verbs
+from saccade.cli.text import table
+
+
+def source_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("data", metavar="DATA", type=Path, help="a folder, CSV or array file")
+    parser.add_argument("--format", help="the layout of DATA, when it should not be recognised")
+    parser.add_argument("--images", type=Path, help="where the pictures of a CSV are")
+
+
+def check_options(parser: argparse.ArgumentParser) -> None:
+    source_options(parser)
+    parser.add_argument(
+        "--full", action="store_true", help="decode every file, look for near duplicates and wrong labels"
+    )
+    parser.add_argument("--strict", action="store_true", help="warnings fail too")
+    parser.add_argument("--fix", action="store_true", help="write a corrected copy into --out; DATA is never changed")
+    parser.add_argument("--out", type=Path, help="a new folder for --fix")
+    parser.add_argument("--json", action="store_true", help="for machines")
+
+
+def check(options: argparse.Namespace) -> int:
+    if (options.data / "manifest.json").is_file():
+        summary = verbs.verify(options.data)
+        print(json.dumps(summary, indent=2) if options.json else "\n".join(f"{k:<10} {v}" for k, v in summary.items()))
+        return 0
+    health = verbs.check(options.data, format=options.format, images=options.images, full=options.full)
+    if options.fix:
+        health.fix(options.out)
+    found = [f for f in health.findings if f.severity == "ERROR" or (options.strict and f.severity == "WARN")]
+    if options.json:
+        print(json.dumps(health.to_json(), indent=2, ensure_ascii=False))
+        return 1 if found else 0
+    print(health.summary())
+    print()
+    if health.findings:
+        rows = [(f.severity, f.id, str(f.count), f.sentence) for f in health.findings]
+        print(table(("", "finding", "n", "what was seen"), rows))
+        for finding in health.findings:
+            if finding.files:
+                print(f"\n  {finding.id}: " + "\n    ".join(["", *finding.files]).lstrip("\n"))
+            if finding.fix:
+                print(f"    cure: {finding.fix}")
+    else:
+        print("nothing to complain about")
+    if options.fix:
+        print(f"\na corrected copy is in {options.out}")
+    return 1 if found else 0

@@ -1,0 +1,30 @@
+"""saccade serve: packages, or the whole home, over HTTP."""
+
+import argparse
+from pathlib import Path
+
+from saccade.server.serve import serve as run
+
+
+def serve_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("packages", nargs="*", metavar="PACKAGE", help="folders, or name[@alias]; none serves the home")
+    parser.add_argument("--home", type=Path, help="default: $SACCADE_HOME, else ~/.saccade")
+    parser.add_argument("--host", help="default 127.0.0.1")
+    parser.add_argument("--port", type=int, help="default 8000")
+    parser.add_argument("--insecure", action="store_true", default=None, help="beyond loopback without keys")
+    parser.add_argument("--tls-cert", type=Path)
+    parser.add_argument("--tls-key", type=Path)
+    parser.add_argument("--settings", type=Path, help="a TOML file with any setting")
+
+
+def serve(options: argparse.Namespace) -> int:
+    return run(
+        options.packages,
+        settings_file=options.settings,
+        home=options.home,
+        host=options.host,
+        port=options.port,
+        insecure=options.insecure,
+        tls_cert=options.tls_cert,
+        tls_key=options.tls_key,
+    )

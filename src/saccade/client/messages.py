@@ -1,0 +1,168 @@
+"""What the client says and what it understands: builds requests, reads answers. Opens no socket."""
+
+import json
+import math
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from saccade.errors import (
+    ImageError,
+    InferenceError,
+    PackageError,
+    SaccadeError,
+    ServerError,
+    StorageError,
+    UsageError,
+)
+from saccade.types import Array
+
+Picture = Path | str | bytes | Array
+"""A file, encoded bytes, or uint8 pixels [H, W] or [H, W, 3], RGB."""
+
+FAMILIES: dict[str, type[SaccadeError]] = {
+    "image_": ImageError,
+    "inference_failed": InferenceError,
+    "overloaded": InferenceError,
+    "deadline_exceeded": InferenceError,
+    "not_ready": InferenceError,
+    "draining": InferenceError,
+    "not_found": InferenceError,
+    "batch_too_large": InferenceError,
+    "tensor_shape_mismatch": InferenceError,
+    "storage_full": StorageError,
+    "dependency_unavailable": StorageError,
+    "package_": PackageError,
+    "digest_mismatch": PackageError,
+    "golden_mismatch": PackageError,
+}
+"""Codes, or their beginnings, by the class that bears them; any other code is a ServerError."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """target: path and query. headers: lower-case names."""
+
+    method: str
+    target: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """headers: lower-case names."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def models() -> Request:
+    return Request("GET", "/api/v1/models")
+
+
+def model(name: str) -> Request:
+    return Request("GET", f"/api/v1/models/{_segment(name)}")
+
+
+def ready() -> Request:
+    return Request("GET", "/readyz")
+
+
+def live() -> Request:
+    return Request("GET", "/livez")
+
+
+def predict(name: str, images: list[bytes] | bytes, version: int | None, options: Mapping[str, Any]) -> Request:
+    """One picture as it is, several as a form. options that are None are left to the server."""
+    given = {k: v for k, v in options.items() if v is not None}
+    middle = "" if version is None else f"/versions/{version:d}"
+    target = f"/api/v1/models/{_segment(name)}{middle}/predict" + (f"?{urlencode(given)}" if given else "")
+    if isinstance(images, bytes):
+        return Request("POST", target, {"content-type": "application/octet-stream"}, images)
+    boundary = secrets.token_hex(24)
+    head = f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="image"\r\n\r\n'.encode()
+    body = b"".join(part for image in images for part in (head, image, b"\r\n")) + f"--{boundary}--\r\n".encode()
+    return Request("POST", target, {"content-type": f"multipart/form-data; boundary={boundary}"}, body)
+
+
+def encoded(image: Picture) -> bytes:
+    """The bytes to send. Raises UsageError for a file that cannot be read, ImageError for pixels that are none."""
+    if isinstance(image, bytes):
+        return image
+    if isinstance(image, str | Path):
+        try:
+            return Path(image).read_bytes()
+        except OSError as error:
+            raise UsageError(f"{image} cannot be read: {error.strerror}", hint="give a file that is there") from error
+    from saccade.images import encode  # OpenCV is loaded only for those who send arrays
+
+    return encode.to_png(image)
+
+
+def read(reply: Reply) -> Any:
+    """The JSON of an answer. Raises the error that a refusal tells of."""
+    kind = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if 200 <= reply.status < 300 and kind == "application/json":
+        record = _json(reply)
+        if record is not None:
+            return record
+    if kind == "application/problem+json":
+        record = _json(reply)
+        if isinstance(record, dict):
+            raise problem(record, reply.status)
+    raise ServerError(
+        f"an answer of a saccade server was expected, {reply.status} {kind or 'without a type'} came",
+        hint="check the address, and what stands between",
+        code="unexpected_answer",
+        details={"status": reply.status},
+    )
+
+
+def results(record: Any, several: bool) -> Any:
+    """Of several pictures a list, each an answer or {"error": ...}; of one its answer."""
+    if not isinstance(record, dict):
+        raise ServerError("the answer is no JSON object", code="unexpected_answer")
+    if not several:
+        return record
+    return record["results"] if "results" in record else [record]
+
+
+def problem(record: Mapping[str, Any], status: int) -> SaccadeError:
+    """The typed error of a problem+json object (RFC 9457): its code, and in details its numbers."""
+    code = str(record.get("code", "internal"))
+    family = next((c for start, c in FAMILIES.items() if code == start or code.startswith(start)), ServerError)
+    detail = str(record.get("detail") or record.get("title") or f"the server answered {status}")
+    known = ("type", "title", "detail", "code")
+    return family(detail, code=code, details={"status": status, **{k: v for k, v in record.items() if k not in known}})
+
+
+def retry_after(reply: Reply) -> float | None:
+    """Seconds to wait before the same request again, when a 503 names them: it was refused before any work."""
+    text = reply.headers.get("retry-after", "")
+    if reply.status != 503 or not text.isascii() or not text.isdigit() or len(text) > 6:
+        return None
+    return float(text)
+
+
+def _json(reply: Reply) -> Any:
+    try:
+        return json.loads(reply.body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _segment(name: str) -> str:
+    if not name or name in (".", ".."):
+        raise UsageError(f"a model is called name or name@alias, got {name!r}")
+    return quote(name, safe="@")
+
+
+def check_seconds(name: str, value: float) -> float:
+    if not math.isfinite(value) or value <= 0:
+        raise UsageError(f"{name} is a number of seconds above 0, got {value}")
+    return value

@@ -1,0 +1,433 @@
+"""Each verb of the house as a short story told in rooms: check, train, evaluate, predict, push, pull."""
+
+import json
+import os
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import saccade
+from saccade import tasks
+from saccade.data import check as doctor
+from saccade.data import formats, lock
+from saccade.data.check import Finding
+from saccade.data.dataset import Dataset
+from saccade.data.format import Evidence
+from saccade.data.splits import split as make_splits
+from saccade.errors import DataError, PackageError, SaccadeError, UsageError
+from saccade.evaluation import page as pages
+from saccade.evaluation.evaluate import evaluate as evaluate_package
+from saccade.images import decode, encode, preprocess
+from saccade.inference.model import Model
+from saccade.package import reader
+from saccade.package.manifest import NAME, GraphEntry, Manifest
+from saccade.package.reader import Package
+from saccade.package.writer import PackageWriter, reseal
+from saccade.registry.registry import Registry, home_folder
+from saccade.training import trainers
+from saccade.training.recipe import Recipe
+from saccade.training.run import Run
+from saccade.training.trainer import Graph, Trainer
+from saccade.types import Array, Sample, Scorecard
+
+GOLDENS = 8
+GOLDEN_BYTES = 512 * 1024
+PARITY = 1e-3
+"""How far sealed scores may lie from the trainer's, for the certificate to hold."""
+
+Listener = Callable[[Any], None]
+
+
+def _silent(event: Any) -> None:
+    """The listener of a caller who did not ask to hear."""
+
+
+@dataclass(frozen=True)
+class Health:
+    """What `check` saw: the dataset, why it was read this way, and what is wrong with it."""
+
+    dataset: Dataset
+    evidence: Evidence
+    findings: tuple[Finding, ...]
+
+    def summary(self) -> str:
+        """Format, classes, splits and what was left out, as printed before every training."""
+        labels, splits = self.dataset.labels, self.dataset.splits
+        lines = [
+            f"format   {self.evidence.format:<16} {', '.join(self.evidence.facts)}",
+            f"task     {' or '.join(tasks.fitting(self.dataset.fields)) or 'none fits'}",
+            f"images   {len(self.dataset):<16,} {len(self.dataset.ignored)} ignored",
+            f"classes  {len(labels):<16} {', '.join(labels.names[:12])}{' ...' if len(labels) > 12 else ''}",
+            "splits   " + ", ".join(f"{name} {len(samples):,}" for name, samples in splits.items()),
+        ]
+        return "\n".join([*lines, *(f"note     {note}" for note in self.dataset.notes)])
+
+    def fix(self, out: Path | None) -> None:
+        """Writes a corrected copy into the new folder `out`. Raises UsageError without one."""
+        if out is None:
+            raise UsageError("--fix needs --out NEW_FOLDER", hint="the data itself is never changed")
+        doctor.fix(self.dataset, self.findings, out)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "format": self.evidence.format,
+            "evidence": list(self.evidence.facts),
+            "images": len(self.dataset),
+            "classes": list(self.dataset.labels.names),
+            "splits": {name: len(samples) for name, samples in self.dataset.splits.items()},
+            "ignored": [{"path": i.path, "reason": i.reason} for i in self.dataset.ignored],
+            "findings": [f.to_json() for f in self.findings],
+        }
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished run: its folder, the sealed package, the report and the test scores."""
+
+    folder: Path
+    package: Path
+    report: Path
+    card: Scorecard
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    card: Scorecard
+
+    def to_json(self) -> dict[str, Any]:
+        return self.card.to_json()
+
+
+def check(data: Path | str, *, format: str | None = None, images: Path | None = None, full: bool = False) -> Health:
+    """Reads a dataset and says what is wrong with it; never changes it. Raises DataError when it cannot be read."""
+    dataset, evidence = formats.read(Path(data), format=format, images=images)
+    return Health(dataset, evidence, tuple(doctor.check(dataset, full=full)))
+
+
+def train(
+    data: Path | str,
+    *,
+    task: str = "auto",
+    out: Path | str | None = None,
+    model: str | None = None,
+    engine: str = "torch",
+    recipe: Path | None = None,
+    resume: Path | str | None = None,
+    format: str | None = None,
+    images: Path | None = None,
+    listen: Listener = _silent,
+    **knobs: Any,
+) -> Trained:
+    """From labelled images to a sealed, evaluated package.
+
+    knobs: any field of the recipe (budget="10m", epochs=30, size=160, ...). listen hears every event of the run.
+    resume continues the run folder it names with that folder's recipe. Raises DataError when the doctor finds an
+    ERROR, UsageError when more than one task fits, TrainingError when the loss is lost.
+    """
+    health = check(data, format=format, images=images)
+    listen(health.summary())
+    errors = [f for f in health.findings if f.severity == "ERROR"]
+    if errors:
+        raise DataError(
+            f"the data has {len(errors)} error(s): " + "; ".join(f.sentence for f in errors[:3]),
+            hint=f"saccade check {data} shows all",
+        )
+    for finding in health.findings:
+        if finding.severity == "WARN":
+            listen(f"warning  {finding.sentence}")
+    chosen = _task(task, health.dataset)
+    trainer = trainers.find(engine)
+    if resume is not None:
+        run = Run.open(Path(resume))
+        dataset = make_splits(health.dataset, seed=run.recipe.seed)
+        lock.verify(dataset, run.folder / "dataset.lock.json")
+    else:
+        plan = (Recipe.load(recipe) if recipe else Recipe()).replace_from({**knobs, "task": chosen})
+        dataset = make_splits(health.dataset, seed=plan.seed)
+        run = Run.create(Path(out) if out else _free_run(model or Path(data).stem), plan, dataset)
+    for event in trainer.fit(run, dataset):
+        listen(event)
+    return _seal(run, dataset, trainer, model or _name(data), listen)
+
+
+def load(package: Path | str, *, home: Path | None = None) -> Model:
+    """Opens a package, or name[@alias] of the home, in this process: digests and golden outputs are checked first.
+
+    The model is a context manager; model.predict takes a path, bytes, or uint8 pixels [H, W, 3], or a list of them.
+    """
+    return Model.open(_package(package, home))
+
+
+def predict(
+    package: Path | str,
+    images: Sequence[Path],
+    *,
+    top_k: int = 5,
+    threshold: float | None = None,
+    draw: Path | None = None,
+    home: Path | None = None,
+) -> list[dict[str, Any]]:
+    """Asks a package about pictures; one record each, an unusable picture gets {"error": ...}.
+
+    draw: a folder that receives every picture with its answer.
+    """
+    records: list[dict[str, Any]] = []
+    with load(package, home=home) as model:
+        for path, found in zip(images, model.results(list(images)), strict=True):
+            if isinstance(found, SaccadeError):
+                records.append({"error": {"code": found.code, "detail": str(found)}})
+                continue
+            records.append(
+                {"model": model.manifest.name, "task": model.task.name, **found.to_json(model.labels, top_k, threshold)}
+            )
+            if draw is not None:
+                draw.mkdir(parents=True, exist_ok=True)
+                picture = model.task.draw(decode.decode(path), found, model.labels)
+                (draw / f"{path.stem}.png").write_bytes(encode.to_png(picture))
+    return records
+
+
+def evaluate(package: Path | str, data: Path | str, *, split: str = "test", home: Path | None = None) -> Scorecard:
+    """Measures a sealed package on a split of a dataset, with the code that will serve it."""
+    return evaluation(package, data, split=split, home=home).card
+
+
+def evaluation(
+    package: Path | str,
+    data: Path | str,
+    *,
+    split: str = "test",
+    report: Path | None = None,
+    format: str | None = None,
+    images: Path | None = None,
+    home: Path | None = None,
+) -> Evaluation:
+    """Measures a package on a split, and writes the report page when a file is named."""
+    folder = _package(package, home)
+    sealed = reader.open_package(folder)
+    dataset, _ = formats.read(Path(data), format=format, images=images)
+    if split not in dataset.splits:
+        dataset = make_splits(dataset, seed=int(sealed.manifest.provenance.get("seed", 0)))
+    card = evaluate_package(folder, dataset, split)
+    if report is not None:
+        report.parent.mkdir(parents=True, exist_ok=True)
+        report.write_bytes(_page(sealed, card, dataset, ()))
+    return Evaluation(card)
+
+
+def verify(package: Path | str) -> dict[str, str]:
+    """Checks every digest and the golden outputs of a package. Raises PackageError on the first that does not hold."""
+    with load(package) as model:
+        return {
+            "package": str(package),
+            "task": model.task.name,
+            "classes": str(len(model.labels)),
+            "digest": model.digest,
+            "files": f"{len(model.manifest.files)} digests hold",
+            "golden": f"{len(model.manifest.golden)} outputs hold",
+        }
+
+
+def push(
+    package: Path | str, *, name: str | None = None, alias: str | None = None, home: Path | None = None
+) -> tuple[str, int]:
+    """Puts a package into the home as the next version of `name`; the same package again keeps its version."""
+    chosen = name or reader.open_package(package).manifest.name
+    return chosen, Registry(home_folder(home)).push(Path(package), chosen, alias)
+
+
+def pull(model: str, out: Path | str, *, home: Path | None = None) -> Path:
+    """Copies a version, name or name@alias, into the new folder `out`."""
+    return Registry(home_folder(home)).pull(model, Path(out))
+
+
+def models(name: str | None = None, *, home: Path | None = None) -> list[dict[str, Any]]:
+    """Name, task, versions and aliases of every model in the home, or of one."""
+    return [entry.to_json() for entry in Registry(home_folder(home)).models(name)]
+
+
+def alias(name: str, alias: str, version: int, *, home: Path | None = None) -> None:
+    """Points a movable name at a version. Raises RegistryError when there is no such version."""
+    Registry(home_folder(home)).set_alias(name, alias, version)
+
+
+def fsck(*, home: Path | None = None) -> list[str]:
+    """What does not hold in the home, in sentences; empty when all does."""
+    return Registry(home_folder(home)).fsck()
+
+
+def _package(given: Path | str, home: Path | None) -> Path:
+    """A package folder, or what name[@alias] means in the home."""
+    if Path(given).is_dir():
+        return Path(given)
+    if isinstance(given, Path) or os.sep in given:
+        raise UsageError(f"no package at {given}", hint="give the folder that holds manifest.json")
+    return Registry(home_folder(home)).resolve(given)[2]
+
+
+def _task(wish: str, dataset: Dataset) -> str:
+    fits = tasks.fitting(dataset.fields)
+    if wish != "auto":
+        if wish not in fits:
+            tasks.find(wish)
+            raise DataError(f"the data lacks {', '.join(tasks.find(wish).needs)}, which {wish} learns from")
+        return wish
+    if len(fits) != 1:
+        raise UsageError(f"{len(fits)} tasks fit this data: {', '.join(fits) or 'none'}", hint="choose with --task")
+    return fits[0]
+
+
+def _free_run(name: str) -> Path:
+    n = 1
+    while (folder := Path("runs") / f"{name}-{n}").exists():
+        n += 1
+    return folder
+
+
+def _name(data: Path | str) -> str:
+    """A model name from the data's name."""
+    text = "".join(c if c.isalnum() or c in "._-" else "-" for c in Path(data).resolve().stem).strip("._-")
+    return text if NAME.fullmatch(text) else "model"
+
+
+def _seal(run: Run, dataset: Dataset, trainer: Trainer, name: str, listen: Listener) -> Trained:
+    """Export, prove parity, add golden pictures, seal, measure, and seal again with the numbers."""
+    graph = trainer.export(run, dataset, run.folder / "export")
+    writer = PackageWriter(run.folder / "package")
+    writer.add("model.onnx", graph.file.read_bytes())
+    goldens = _goldens(run, dataset, trainer)
+    for i, (image, expected) in enumerate(goldens):
+        writer.add_golden(f"{i:02d}", image, expected)
+    task = run.recipe.task
+    manifest = Manifest(
+        name=name,
+        task=task,
+        labels=dataset.labels,
+        preprocess=run.preprocess,
+        graphs={"default": GraphEntry("model.onnx", "onnxruntime", graph.inputs, graph.outputs)},
+        golden=tuple(f"{i:02d}" for i in range(len(goldens))),
+        calibration=graph.info["calibration"],
+        provenance=_provenance(run, graph),
+    )
+    sealed = writer.seal(manifest)
+    card = evaluate_package(sealed.path, dataset, "test")
+    certificate = _certificate(run, dataset, trainer, sealed, card)
+    listen(
+        f"sealed   {sealed.path}; on {certificate['n']} test pictures the sealed graph differs from the trainer by "
+        f"{certificate['largest_difference']:.1e} at most"
+    )
+    page = _page(sealed, card, dataset, tuple(run.events()))
+    numbers = tuple(asdict(n) for n in card.numbers)
+    extra = {"certificate.json": _json(certificate), "report.html": page}
+    sealed = reseal(sealed, metrics=numbers, extra=extra)
+    report = run.folder / "report.html"
+    report.write_bytes(page)
+    return Trained(run.folder, sealed.path, report, card)
+
+
+def _goldens(run: Run, dataset: Dataset, trainer: Trainer) -> list[tuple[bytes, dict[str, Array]]]:
+    """Validation pictures spread over the split, with the trainer's own answers."""
+    samples = dataset.splits["val"]
+    chosen = samples[:: max(1, len(samples) // GOLDENS)][:GOLDENS]
+    encoded = [_encoded(s) for s in chosen]
+    pixels = np.stack([preprocess.load(e, run.preprocess)[0] for e in encoded])
+    outputs = trainer.outputs(run, pixels)
+    return [(e, {k: v[i] for k, v in outputs.items()}) for i, e in enumerate(encoded)]
+
+
+def _encoded(sample: Sample) -> bytes:
+    """The file's own bytes when they are few, else its pixels as PNG."""
+    if isinstance(sample.image, np.ndarray):
+        return encode.to_png(decode.decode(sample.image))
+    data = decode.read(sample.image)
+    if len(data) <= GOLDEN_BYTES:
+        return data
+    pixels = decode.decode(data)
+    step = int(np.ceil(max(pixels.shape[:2]) / 512))
+    return encode.to_png(np.ascontiguousarray(pixels[::step, ::step]))
+
+
+def _certificate(run: Run, dataset: Dataset, trainer: Trainer, sealed: Package, card: Scorecard) -> dict[str, Any]:
+    """Trainer against sealed graph over the whole test split: largest difference, and the headline on both sides.
+
+    Raises PackageError(golden_mismatch) when they differ by more than PARITY.
+    """
+    samples = dataset.splits["test"]
+    task = tasks.find(sealed.manifest.task)
+    scorer = task.scorer(dataset.labels)
+    worst = 0.0
+    with Model.open(sealed.path) as model:
+        for start in range(0, len(samples), 128):
+            part = samples[start : start + 128]
+            loaded = [preprocess.load(s.image, run.preprocess) for s in part]
+            theirs = trainer.outputs(run, np.stack([pixels for pixels, _ in loaded]))
+            ours = model.outputs([s.image for s in part])
+            for key, values in theirs.items():
+                gap = np.abs(values.astype(np.float64) - ours[key].astype(np.float64))
+                worst = max(worst, float(gap.max(initial=0)))
+            for answer, sample in zip(task.decode(theirs, [p for _, p in loaded], dataset.labels), part, strict=True):
+                scorer.add(answer, sample)
+    before = scorer.card("test").headline
+    if worst > PARITY:
+        raise PackageError(
+            f"the sealed graph differs from the trainer by {worst:.2g}, allowed {PARITY:g}",
+            hint="this network does not export faithfully; choose another",
+            code="golden_mismatch",
+        )
+    return {
+        "graph": "model.onnx",
+        "runtime": "onnxruntime",
+        "trainer": trainer.name,
+        "split": "test",
+        "n": len(samples),
+        "largest_difference": worst,
+        "allowed_difference": PARITY,
+        "metric": card.headline.name,
+        "metric_trainer": before.value,
+        "metric_sealed": card.headline.value,
+        "host": f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}",
+    }
+
+
+def _provenance(run: Run, graph: Graph) -> dict[str, Any]:
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "saccade": saccade.__version__,
+        "dataset": lock.read(run.folder / "dataset.lock.json")["digest"],
+        "seed": run.recipe.seed,
+        "engine": run.recipe.engine,
+        **{k: v for k, v in graph.info.items() if k != "calibration"},
+    }
+
+
+def _page(sealed: Package, card: Scorecard, dataset: Dataset, events: Sequence[Any]) -> bytes:
+    """The report: numbers, plots, training curve, and the worst mistakes as pictures."""
+    found = {s.key: s for s in dataset.splits.get(card.split, ())}
+    pictures: Mapping[str, bytes] = {c.key: _thumbnail(found[c.key]) for c in card.worst if c.key in found}
+    return pages.page(card, sealed.manifest.name, sealed.manifest.provenance, pictures, _curve(events)).encode()
+
+
+def _thumbnail(sample: Sample) -> bytes:
+    pixels = decode.decode(sample.image)
+    scale = 220 / max(pixels.shape[:2])
+    spec = preprocess.PreprocessSpec(
+        max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)), interpolation="bilinear"
+    )
+    return encode.to_jpeg(preprocess.preprocess(pixels, spec)[0], 80)
+
+
+def _curve(events: Sequence[Any]) -> dict[str, list[tuple[float, float]]]:
+    epochs = [e for e in events if e.kind == "epoch"]
+    return {
+        "training loss": [(float(e.epoch), float(e.loss)) for e in epochs],
+        "validation loss": [(float(e.epoch), float(e.val_loss)) for e in epochs],
+    }
+
+
+def _json(record: Mapping[str, Any]) -> bytes:
+    return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False).encode()

@@ -1,0 +1,313 @@
+"""The console in a real Chromium, driven through chromedriver's plain HTTP; a picture of the page is kept."""
+
+import base64
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from saccade.server.console import views
+from saccade.testing.packages import colors, png
+
+CHROMIUM = next((found for n in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(n))), None)
+DRIVER = shutil.which("chromedriver")
+MISSING = CHROMIUM is None or DRIVER is None
+ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        MISSING and os.environ.get("CI") != "true",
+        reason="Chromium and chromedriver are not installed: apt-get install chromium chromium-driver",
+    ),
+]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def until(ask: Any, what: str, most_s: float = 20) -> Any:
+    """The first true answer. Fails with `what` when none came in time."""
+    end = time.monotonic() + most_s
+    while time.monotonic() < end:
+        try:
+            if found := ask():
+                return found
+        except (httpx.HTTPError, KeyError):
+            pass
+        time.sleep(0.05)
+    pytest.fail(f"{what} did not happen within {most_s} s")
+
+
+class Browser:
+    """One page, by the W3C WebDriver protocol."""
+
+    def __init__(self, driver: str, width: int = 1200, height: int = 1000, dark: bool = False) -> None:
+        # No sandbox: in a container the kernel may not give one, and only our own page is opened.
+        arguments = ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--no-first-run"]
+        arguments += [f"--window-size={width},{height}", *(["--force-dark-mode"] if dark else [])]
+        options: dict[str, Any] = {"args": arguments, "binary": CHROMIUM}
+        wanted = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
+        self._http = httpx.Client(base_url=driver, timeout=60, trust_env=False)
+        self._session = ""
+        answer = self._http.post("/session", json={"capabilities": {"alwaysMatch": wanted}}).json()["value"]
+        assert "sessionId" in answer, answer
+        self._session = f"/session/{answer['sessionId']}"
+
+    def ask(self, method: str, path: str, **body: Any) -> Any:
+        answer = self._http.request(method, self._session + path, json=body if method == "POST" else None)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["value"]
+
+    def open(self, url: str) -> None:
+        self.ask("POST", "/url", url=url)
+
+    def run(self, script: str, *arguments: Any) -> Any:
+        return self.ask("POST", "/execute/sync", script=script, args=list(arguments))
+
+    def text(self, selector: str) -> str:
+        return str(self.run("return document.querySelector(arguments[0])?.textContent ?? ''", selector))
+
+    def visible(self, selector: str) -> bool:
+        return bool(self.run("return document.querySelector(arguments[0])?.checkVisibility() ?? false", selector))
+
+    def find(self, selector: str) -> str:
+        return str(self.ask("POST", "/element", using="css selector", value=selector)[ELEMENT])
+
+    def type(self, selector: str, text: str) -> None:
+        self.ask("POST", f"/element/{self.find(selector)}/value", text=text)
+
+    def press(self, key: str) -> None:
+        actions = [{"type": "keyDown", "value": key}, {"type": "keyUp", "value": key}]
+        self.ask("POST", "/actions", actions=[{"type": "key", "id": "keys", "actions": actions}])
+
+    def device(self, **metrics: Any) -> None:
+        body = {"cmd": "Emulation.setDeviceMetricsOverride", "params": metrics}
+        self.ask("POST", "/goog/cdp/execute", **body)
+
+    def colors(self, scheme: str) -> None:
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self.ask("POST", "/goog/cdp/execute", cmd="Emulation.setEmulatedMedia", params={"features": features})
+
+    def picture(self) -> bytes:
+        return base64.b64decode(self.ask("GET", "/screenshot"))
+
+    def complaints(self) -> list[str]:
+        return [m["message"] for m in self.ask("POST", "/se/log", type="browser") if m["level"] == "SEVERE"]
+
+    def close(self) -> None:
+        if self._session:
+            self._http.delete(self._session)
+        self._http.close()
+
+
+@pytest.fixture(scope="module")
+def driver() -> Iterator[str]:
+    assert not MISSING, "CI needs chromium and chromium-driver"
+    port = free_port()
+    process = subprocess.Popen([str(DRIVER), f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        until(lambda: httpx.get(f"{url}/status", trust_env=False).json()["value"]["ready"], "chromedriver")
+        yield url
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def start(folder: Path, home: Path) -> tuple[subprocess.Popen[bytes], str]:
+    port = free_port()
+    code = "import sys; from saccade.server.serve import serve; serve([sys.argv[1]], port=int(sys.argv[2]), drain_s=0)"
+    environment = {**os.environ, "SACCADE_HOME": str(home)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(folder), str(port)], env=environment, stderr=subprocess.DEVNULL
+    )
+    url = f"http://127.0.0.1:{port}"
+    until(lambda: httpx.get(f"{url}/readyz", trust_env=False).status_code == 200, "the server's readiness")
+    return process, url
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("console")
+    process, url = start(colors(folder / "colors").path, folder / "home")
+    try:
+        yield url
+    finally:
+        process.terminate()
+        process.wait(40)
+
+
+@pytest.fixture
+def browser(driver: str) -> Iterator[Browser]:
+    page = Browser(driver)
+    try:
+        yield page
+    finally:
+        page.close()
+
+
+def test_a_picture_is_answered_with_bars_and_timings(browser: Browser, server: str, tmp_path: Path) -> None:
+    photo = tmp_path / "it's red.png"
+    photo.write_bytes(png(230, 90, 20))
+    browser.open(server)
+    until(lambda: "Ready" in browser.text("#status"), "the list of models")
+    assert browser.text("#model").strip() == "colors"
+    assert "version 1 ready" in browser.text("#models")
+    browser.type("#file", str(photo))
+    until(lambda: browser.text("#bars .label"), "an answer")
+    rows = browser.run(
+        "return [...document.querySelectorAll('#bars li')].map(r => [r.children[0].textContent,"
+        " r.children[1].textContent, Number(r.querySelector('rect').getAttribute('width'))])"
+    )
+    assert [row[0] for row in rows] == ["red", "green", "blue"]
+    assert rows[0][1] == "90.2 %"
+    assert rows[0][2] == pytest.approx(100 * 230 / 255, abs=0.1)
+    steps = browser.run("return [...document.querySelectorAll('#timings th')].map(n => n.textContent)")
+    assert steps == ["decode", "queue", "infer", "post", "round trip"]
+    assert browser.text("#status").startswith("red, 90.2 %. colors version 1")
+    assert "'@it'\\''s red.png'" in browser.text("#curl")
+    assert f"{server}/api/v1/models/colors/predict?top_k=5" in browser.text("#curl")
+    assert browser.run("return document.querySelector('#preview').naturalWidth") == 40
+    kept = tmp_path / "console.png"
+    kept.write_bytes(browser.picture())
+    assert kept.stat().st_size > 10_000
+    assert browser.complaints() == []
+
+
+def test_the_curl_line_works_in_a_shell(browser: Browser, server: str, tmp_path: Path) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    photo = tmp_path / "it's blue.png"
+    photo.write_bytes(png(20, 90, 230))
+    browser.open(server)
+    until(lambda: "Ready" in browser.text("#status"), "the list of models")
+    browser.type("#file", str(photo))
+    until(lambda: browser.text("#bars .label"), "an answer")
+    line = browser.text("#curl").replace("curl ", "curl -sS --noproxy '*' ", 1)
+    done = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert '"label":"blue"' in done.stdout
+
+
+def test_fewer_bars_when_fewer_are_wished(browser: Browser, server: str, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png(1, 2, 3))
+    browser.open(server)
+    until(lambda: "Ready" in browser.text("#status"), "the list of models")
+    browser.type("#file", str(tmp_path / "a.png"))
+    until(lambda: browser.run("return document.querySelectorAll('#bars li').length") == 3, "three bars")
+    browser.type("#top-k", "\ue011")  # the Home key: the first choice
+    until(lambda: browser.run("return document.querySelectorAll('#bars li').length") == 1, "one bar")
+
+
+def test_a_damaged_picture_shows_the_error_and_its_cure(browser: Browser, server: str, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png(1, 2, 3)[:60])
+    browser.open(server)
+    until(lambda: "Ready" in browser.text("#status"), "the list of models")
+    browser.type("#file", str(tmp_path / "a.png"))
+    until(lambda: browser.visible("#problem"), "the error")
+    assert browser.text("#problem-title") == "The image is damaged"
+    assert len(browser.text("#problem-detail")) > 20
+    assert browser.run("return document.querySelector('#problem-link').getAttribute('href')") == (
+        "/docs/errors#image_undecodable"
+    )
+    assert browser.text("#bars") == ""
+
+
+def test_drop_and_paste_bring_a_picture_too(browser: Browser, server: str) -> None:
+    script = """
+        const bytes = Uint8Array.from(atob(arguments[1]), (c) => c.charCodeAt(0));
+        const transfer = new DataTransfer();
+        transfer.items.add(new File([bytes], arguments[2], {type: 'image/png'}));
+        const made = arguments[0] === 'drop'
+          ? new DragEvent('drop', {dataTransfer: transfer, bubbles: true, cancelable: true})
+          : new ClipboardEvent('paste', {clipboardData: transfer, bubbles: true});
+        document.querySelector('#drop').dispatchEvent(made);
+    """
+    browser.open(server)
+    until(lambda: "Ready" in browser.text("#status"), "the list of models")
+    for kind, pixel, label in (("drop", (0, 250, 0), "green"), ("paste", (0, 0, 250), "blue")):
+        browser.run(script, kind, base64.b64encode(png(*pixel)).decode(), f"{label}.png")
+        until(lambda label=label: browser.text("#status").startswith(label), f"the answer after {kind}")
+        assert browser.text("#drop-title") == f"{label}.png"
+
+
+def test_the_keyboard_reaches_everything(browser: Browser, server: str) -> None:
+    browser.open(server)
+    until(lambda: "Ready" in browser.text("#status"), "the list of models")
+    reached = []
+    for _ in range(14):
+        browser.press("\ue004")
+        reached.append(browser.run("const a = document.activeElement; return a.id || a.className || a.textContent"))
+    wanted = ["skip", "API", "Errors", "Metrics", "model", "top-k", "drop"]
+    assert [r for r in reached if r in wanted][: len(wanted)] == wanted
+    assert "copy" in reached
+    live = browser.run("return document.querySelector('#status').getAttribute('aria-live')")
+    assert live == "polite"
+    unnamed = browser.run(
+        "return [...document.querySelectorAll('select, input')]"
+        ".filter(n => !n.labels.length && !n.ariaLabel).map(n => n.id)"
+    )
+    assert unnamed == []
+
+
+def test_a_phone_shows_it_without_sideways_scrolling_and_the_night_is_dark(browser: Browser, server: str) -> None:
+    browser.device(width=360, height=740, deviceScaleFactor=2, mobile=True)
+    browser.open(server)
+    until(lambda: "Ready" in browser.text("#status"), "the list of models")
+    assert browser.run("return document.documentElement.scrollWidth <= innerWidth")
+    small = browser.run(
+        "return [...document.querySelectorAll('button, select')].filter(n => n.checkVisibility()"
+        " && n.getBoundingClientRect().height < 44).map(n => n.id)"
+    )
+    assert small == []
+    background = "return getComputedStyle(document.body).backgroundColor"
+    browser.colors("light")
+    light = browser.run(background)
+    browser.colors("dark")
+    assert browser.run(background) != light
+
+
+def test_a_script_that_slips_in_does_not_run(browser: Browser, server: str) -> None:
+    answer = httpx.get(server, trust_env=False)
+    policy = answer.headers["content-security-policy"]
+    assert policy == views.POLICY
+    assert "unsafe" not in policy
+    assert "<style" not in answer.text
+    assert "style=" not in answer.text
+    assert "<script>" not in answer.text
+    browser.open(server)
+    browser.run(
+        "const s = document.createElement('script');"
+        "try { s.textContent = 'window.slipped = 1'; document.body.append(s) } catch {}"
+    )
+    assert browser.run("return window.slipped ?? null") is None
+
+
+def test_a_server_that_went_away_is_said(browser: Browser, tmp_path: Path) -> None:
+    process, url = start(colors(tmp_path / "colors").path, tmp_path / "home")
+    try:
+        browser.open(url)
+        until(lambda: "Ready" in browser.text("#status"), "the list of models")
+    finally:
+        process.kill()
+        process.wait(10)
+    (tmp_path / "a.png").write_bytes(png(1, 2, 3))
+    browser.type("#file", str(tmp_path / "a.png"))
+    until(lambda: browser.text("#problem-title") == "The server does not answer", "the sentence")
+
+
+def test_only_its_own_files_are_served(server: str) -> None:
+    for name in ("..%2fviews.py", "../views.py", "views.py", "%2e%2e", "console.css%00"):
+        answer = httpx.get(f"{server}/console/{name}", trust_env=False)
+        assert answer.status_code in (400, 404), name
+    assert httpx.get(f"{server}/console/console.js", trust_env=False).headers["content-type"].startswith("text/java")
