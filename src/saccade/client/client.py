@@ -3,13 +3,12 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Self
 
 from saccade.client import messages
 from saccade.client.messages import Picture, Reply, Request
 from saccade.client.transport import AsyncTransport, Http, Transport
-from saccade.errors import SaccadeError, UsageError
+from saccade.errors import UsageError
 
 RETRIES = 2
 TIMEOUT_S = 30.0
@@ -70,9 +69,8 @@ class Client(_Settings):
         In a list, a picture that cannot be used gets {"error": ...} in its place. Raises SaccadeError with the
         server's code.
         """
-        several = isinstance(image, list | tuple)
         request = _asked(model, image, version, top_k, threshold)
-        return _several(lambda: messages.read(self._send(request)), several, image)
+        return messages.answer(self._send(request), _count(image))
 
     def models(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = messages.read(self._send(messages.models()))["models"]
@@ -143,10 +141,8 @@ class AsyncClient(_Settings):
         threshold: float | None = None,
     ) -> Any:
         """As Client.predict."""
-        several = isinstance(image, list | tuple)
         request = await asyncio.to_thread(_asked, model, image, version, top_k, threshold)
-        reply = await self._send(request)
-        return _several(lambda: messages.read(reply), several, image)
+        return messages.answer(await self._send(request), _count(image))
 
     async def models(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = messages.read(await self._send(messages.models()))["models"]
@@ -212,14 +208,5 @@ def _asked(
     return messages.predict(model, messages.encoded(image), version, options)  # type: ignore[arg-type]
 
 
-def _several(read: Any, several: bool, image: Any) -> Any:
-    try:
-        return messages.results(read(), several)
-    except SaccadeError as error:
-        # A form with one picture is answered like one picture: its own failure is a failure of the call.
-        if several and len(image) == 1 and error.code.startswith("image_"):
-            return [{"error": {"code": error.code, "detail": error.message, **error.details}}]
-        raise
-
-
-__all__ = ["AsyncClient", "Client", "Path", "Picture"]
+def _count(image: Picture | Sequence[Picture]) -> int | None:
+    return len(image) if isinstance(image, list | tuple) else None

@@ -123,13 +123,23 @@ def read(reply: Reply) -> Any:
     )
 
 
-def results(record: Any, several: bool) -> Any:
-    """Of several pictures a list, each an answer or {"error": ...}; of one its answer."""
-    if not isinstance(record, dict):
-        raise ServerError("the answer is no JSON object", code="unexpected_answer")
-    if not several:
+def answer(reply: Reply, count: int | None) -> Any:
+    """What predict gives: for one picture (count None) its answer, for a list one answer or {"error": ...} each."""
+    try:
+        record = read(reply)
+    except SaccadeError as error:
+        # A form with a single picture is answered like that picture: its own failure is not the call's.
+        if count == 1 and error.code.startswith("image_"):
+            return [{"error": {"code": error.code, "detail": error.message, **error.details}}]
+        raise
+    found = record.get("results") if isinstance(record, dict) else None
+    if count is None and isinstance(record, dict):
         return record
-    return record["results"] if "results" in record else [record]
+    if count == 1 and isinstance(record, dict) and found is None:
+        return [record]
+    if isinstance(found, list) and len(found) == count:
+        return found
+    raise ServerError("the answer holds another number of results than pictures sent", code="unexpected_answer")
 
 
 def problem(record: Mapping[str, Any], status: int) -> SaccadeError:

@@ -43,7 +43,7 @@ def overlay(image: Image, heat_HW: Array, strength: float = 0.5) -> Image:
     size = (image.shape[1], image.shape[0])
     heat = cv2.resize(heat_HW.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
     colour = cv2.applyColorMap(np.round(np.clip(heat, 0, 1) * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[:, :, ::-1]
-    return np.round(image * (1 - strength) + colour * strength).astype(np.uint8)
+    return np.asarray(np.round(image * (1 - strength) + colour * strength), np.uint8)
 
 
 def bars(image: Image, names: Sequence[str], values: Sequence[float]) -> Image:

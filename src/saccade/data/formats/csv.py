@@ -64,9 +64,10 @@ class Csv(Format):
             if path is None:
                 missing.append(f"line {first + i}: {row[image]}")
                 continue
-            where = "all" if split is None else SPLITS.get(row[split].strip().lower(), "")
+            cell = "" if split is None else row[split].strip().lower()
+            where = "all" if split is None else SPLITS.get(cell, "")
             if not where:
-                raise DataError(f"{file.name} line {first + i}: split is train, val or test, got {row[split]!r}")
+                raise DataError(f"{file.name} line {first + i}: split is train, val or test, got {cell!r}")
             classes = np.array(sorted(names.index(n) for n in found), np.int64)
             made.setdefault(where, []).append(Sample(row[image].strip(), path, {"classes": classes}))
         if missing:
