@@ -1,7 +1,6 @@
 """Requests over HTTP/1.1 with the standard library; connections are kept and used again."""
 
 import http.client
-import socket
 import ssl
 import threading
 import time
@@ -63,11 +62,11 @@ class Http:
             except _CLOSED:
                 # The server closed a kept connection. Every request here may be sent twice: none changes anything.
                 pass
-            except BaseException as error:
+            except (OSError, http.client.HTTPException) as error:
                 raise _told(error) from error
         try:
             return self._ask(self._connect(), request, until)
-        except BaseException as error:
+        except (OSError, http.client.HTTPException) as error:
             raise _told(error) from error
 
     def close(self) -> None:
@@ -102,9 +101,9 @@ class Http:
                 if size > MAX_ANSWER:
                     raise ServerError(f"the answer is above {MAX_ANSWER} bytes", code="unexpected_answer")
                 _wait_at_most(connection, until)
-            missing = response.length
-            if missing:
-                raise http.client.IncompleteRead(b"", missing)
+            if response.length:
+                raise http.client.IncompleteRead(b"", response.length)
+            response.close()  # read1 leaves an ended response open, and the connection busy
             reply = Reply(response.status, {k.lower(): v for k, v in response.getheaders()}, b"".join(parts))
         except BaseException:
             connection.close()
@@ -126,20 +125,21 @@ def _wait_at_most(connection: http.client.HTTPConnection, until: float) -> None:
         connection.sock.settimeout(left)
 
 
-def _told(error: BaseException) -> BaseException:
-    """What the network says, as one of ours; anything else as it is."""
+def _told(error: OSError | http.client.HTTPException) -> ServerError:
     if isinstance(error, TimeoutError):
         return ServerError(
             "the server did not answer in time", hint="raise timeout_s, or ask again later", code="answer_timeout"
         )
     if isinstance(error, ssl.SSLCertVerificationError):
-        return ServerError(f"the server's certificate is not trusted: {error.verify_message}", code="unreachable")
-    if isinstance(error, OSError | socket.gaierror):
         return ServerError(
-            f"the server cannot be reached: {error.strerror or error or type(error).__name__}",
+            f"the server's certificate is not trusted: {error.verify_message}",
+            hint="give a transport with an SSL context that knows its authority",
+            code="unreachable",
+        )
+    if isinstance(error, OSError):
+        return ServerError(
+            f"the server cannot be reached: {error.strerror or type(error).__name__}",
             hint="check that it runs, its address and port",
             code="unreachable",
         )
-    if isinstance(error, http.client.HTTPException):
-        return ServerError(f"what came is not HTTP: {type(error).__name__}", code="unexpected_answer")
-    return error
+    return ServerError(f"what came is not HTTP: {type(error).__name__}", code="unexpected_answer")

@@ -1,0 +1,282 @@
+"""The client against the real application on a real socket, and against servers that misbehave."""
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+import numpy as np
+import pytest
+
+from saccade.client.client import AsyncClient, Client
+from saccade.client.messages import Reply
+from saccade.errors import ImageError, InferenceError, SaccadeError, ServerError, UsageError
+from saccade.inference.engine import Engine
+from saccade.protocols.native import http as native
+from saccade.protocols.protocol import Call, problem, status
+from saccade.testing.packages import colors, png
+
+
+@contextmanager
+def serving(handle: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
+    """A server on a free port; handle answers one request."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            handle(self)
+
+        do_POST = do_GET  # noqa: N815
+
+        def log_message(self, format: str, *values: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def say(handler: BaseHTTPRequestHandler, number: int, body: bytes, kind: str, **headers: str) -> None:
+    handler.send_response(number)
+    handler.send_header("content-type", kind)
+    handler.send_header("content-length", str(len(body)))
+    for name, value in headers.items():
+        handler.send_header(name.replace("_", "-"), value)
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The native protocol over the real engine, mounted on the standard library's server."""
+    engine = Engine()
+    engine.load(colors(tmp_path_factory.mktemp("packages") / "colors").path, "colors", 1)
+    engine.set_aliases("colors", {"stable": 1})
+    routes = native.Native().routes(engine)
+
+    def handle(handler: BaseHTTPRequestHandler) -> None:
+        path, _, query = handler.path.partition("?")
+        body = handler.rfile.read(int(handler.headers.get("content-length", 0)))
+        parts = path.split("/")
+
+        async def stream() -> Any:
+            yield body
+
+        for route in routes:
+            pattern = route.pattern.split("/")
+            same = len(pattern) == len(parts) and all(
+                p == q or p[:1] == "{" for p, q in zip(pattern, parts, strict=True)
+            )
+            if same and route.method == handler.command:
+                found = {p[1:-1]: unquote(q) for p, q in zip(pattern, parts, strict=True) if p[:1] == "{"}
+                headers = {k.lower(): v for k, v in handler.headers.items()}
+                call = Call(handler.command, path, found, headers, parse_qsl(query), stream(), "id")
+                try:
+                    reply = asyncio.run(route.handler(call))
+                except SaccadeError as error:
+                    text = json.dumps(problem(error, "id")).encode()
+                    say(handler, status(error.code), text, "application/problem+json")
+                    return
+                say(handler, reply.status, reply.body, dict(reply.headers)["content-type"])
+                return
+        say(handler, 200, b"ready\n", "text/plain")
+
+    with serving(handle) as url:
+        yield url
+    engine.close()
+
+
+def test_file_bytes_and_array_get_the_same_answer(house: str, tmp_path: Path) -> None:
+    data = png(200, 100, 50)
+    (tmp_path / "one.png").write_bytes(data)
+    pixels = np.full((30, 40, 3), (200, 100, 50), np.uint8)
+    with Client(house) as client:
+        answers = [client.predict("colors", i) for i in (tmp_path / "one.png", str(tmp_path / "one.png"), data, pixels)]
+        assert [p["label"] for p in answers[0]["predictions"]] == ["red", "green", "blue"]
+        assert all(a["predictions"] == answers[0]["predictions"] for a in answers)
+        assert len(client.predict("colors@stable", data, top_k=1)["predictions"]) == 1
+        assert len(client.predict("colors", data, version=1, threshold=0.3)["predictions"]) == 2
+
+
+def test_a_list_gives_a_list_with_the_errors_in_place(house: str) -> None:
+    with Client(house) as client:
+        good, bad = client.predict("colors", [png(1, 2, 3), b"no image"])
+        assert good["predictions"]
+        assert bad["error"]["code"].startswith("image_")
+        assert client.predict("colors", [png(1, 2, 3)])[0]["predictions"]
+        assert client.predict("colors", [b"no image"])[0]["error"]["code"].startswith("image_")
+
+
+def test_models_health_and_typed_errors(house: str) -> None:
+    with Client(house) as client:
+        assert [m["name"] for m in client.models()] == ["colors"]
+        assert client.model("colors@stable")["version"] == "1"
+        assert client.health() == {"live": True, "ready": True}
+        with pytest.raises(InferenceError) as missing:
+            client.predict("other", png(1, 2, 3))
+        assert missing.value.code == "not_found"
+        with pytest.raises(ImageError):
+            client.predict("colors", b"no image")
+        with pytest.raises(ServerError) as wrong:
+            client.predict("colors", png(1, 2, 3), top_k=0)
+        assert wrong.value.code == "invalid_value"
+        assert wrong.value.details["status"] == 400
+
+
+def test_the_async_client_asks_many_at_once(house: str) -> None:
+    async def main() -> list[Any]:
+        async with AsyncClient(house) as client:
+            assert (await client.health())["ready"]
+            assert (await client.models())[0]["name"] == "colors"
+            assert (await client.model("colors"))["name"] == "colors"
+            return await asyncio.gather(*(client.predict("colors", png(200, 100, n)) for n in range(8)))
+
+    assert [a["predictions"][0]["label"] for a in asyncio.run(main())] == ["red"] * 8
+
+
+def test_what_the_caller_gets_wrong(tmp_path: Path) -> None:
+    for url in ("ftp://x", "127.0.0.1:8000", "http://", "http://u:p@x", "http://x:99999", "http://x?a=1"):
+        with pytest.raises(UsageError):
+            Client(url)
+    client = Client("http://127.0.0.1:9")
+    with pytest.raises(UsageError):
+        client.predict("m", tmp_path / "none.jpg")
+    with pytest.raises(UsageError):
+        client.predict("m", [])
+    with pytest.raises(UsageError):
+        client.predict("", b"x")
+    with pytest.raises(ImageError):
+        client.predict("m", np.zeros((3, 3), np.float32))
+
+
+def test_a_busy_server_is_asked_again_only_when_it_says_when() -> None:
+    seen: list[float] = []
+
+    def handle(handler: BaseHTTPRequestHandler) -> None:
+        seen.append(time.monotonic())
+        body = json.dumps({"code": "overloaded", "detail": "busy", "status": 503}).encode()
+        if len(seen) == 1:
+            say(handler, 503, body, "application/problem+json", retry_after="1")
+        elif len(seen) == 2:
+            say(handler, 200, b'{"models": []}', "application/json")
+        else:
+            say(handler, 503, body, "application/problem+json")
+
+    with serving(handle) as url, Client(url) as client:
+        assert client.models() == []
+        assert seen[1] - seen[0] >= 1
+        with pytest.raises(InferenceError) as busy:
+            client.models()
+        assert (busy.value.code, len(seen)) == ("overloaded", 3)
+
+
+def test_connections_are_used_again_and_a_closed_one_is_replaced() -> None:
+    ports: list[int] = []
+
+    def handle(handler: BaseHTTPRequestHandler) -> None:
+        ports.append(handler.client_address[1])
+        say(handler, 200, b'{"models": []}', "application/json")
+        if len(ports) == 2:
+            handler.close_connection = True  # without a word: the client finds out at its next request
+
+    with serving(handle) as url, Client(url) as client:
+        for _ in range(3):
+            client.models()
+            time.sleep(0.05)
+    assert ports[0] == ports[1] != ports[2]
+
+
+def test_servers_that_misbehave() -> None:
+    def silent(handler: BaseHTTPRequestHandler) -> None:
+        time.sleep(1.0)
+
+    with serving(silent) as url, Client(url, timeout_s=0.2) as client:
+        began = time.monotonic()
+        with pytest.raises(ServerError) as late:
+            client.models()
+        assert late.value.code == "answer_timeout"
+        assert time.monotonic() - began < 0.8
+
+    def dripping(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("content-length", "1000")
+        handler.end_headers()
+        for _ in range(20):
+            try:
+                handler.wfile.write(b"x")
+            except OSError:
+                return
+            time.sleep(0.05)
+
+    with serving(dripping) as url, Client(url, timeout_s=0.3) as client:
+        with pytest.raises(ServerError) as slow:
+            client.models()
+        assert slow.value.code == "answer_timeout"
+
+    def page(handler: BaseHTTPRequestHandler) -> None:
+        say(handler, 502, b"<html>", "text/html")
+
+    with serving(page) as url, Client(url) as client:
+        with pytest.raises(ServerError) as other:
+            client.models()
+        assert other.value.code == "unexpected_answer"
+        assert client.ready() is False
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        free = probe.getsockname()[1]
+    with pytest.raises(ServerError) as away:
+        Client(f"http://127.0.0.1:{free}").models()
+    assert away.value.code == "unreachable"
+
+
+def test_a_refusal_on_the_head_is_heard_though_the_body_was_not_read() -> None:
+    def refuse(handler: BaseHTTPRequestHandler) -> None:
+        body = json.dumps({"code": "payload_too_large", "detail": "too large", "max_bytes": 5}).encode()
+        handler.send_response(413)
+        handler.send_header("content-type", "application/problem+json")
+        handler.send_header("content-length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+        handler.wfile.flush()
+        handler.connection.shutdown(socket.SHUT_WR)
+        while handler.connection.recv(1 << 16):
+            pass
+        handler.close_connection = True
+
+    with serving(refuse) as url, Client(url) as client:
+        with pytest.raises(ServerError) as large:
+            client.predict("m", b"x" * 30_000_000)
+        assert large.value.code == "payload_too_large"
+        assert large.value.details["max_bytes"] == 5
+
+
+def test_the_key_is_sent_and_a_transport_can_stand_in() -> None:
+    class Recorder:
+        def send(self, request: Any, timeout_s: float) -> Any:
+            assert request.headers["authorization"] == "Bearer sac_live_x"
+            assert request.target == "/api/v1/models/a%2Fb@c/predict?top_k=2"
+            return Reply(200, {"content-type": "application/json"}, b"{}")
+
+        def close(self) -> None:
+            pass
+
+    with Client(key="sac_live_x", transport=Recorder()) as client:
+        assert client.predict("a/b@c", b"x", top_k=2) == {}
+    with pytest.raises(UsageError):
+        Client(key="a\r\nb")
