@@ -1,0 +1,121 @@
+"""The doctor says what is wrong in sentences, splits do not leak, and nothing of the user's is touched."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from saccade.data import formats, lock
+from saccade.data.check import check, fix
+from saccade.data.splits import split
+from saccade.errors import DataError
+
+
+def picture(file: Path, seed: int) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    small = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
+    Image.fromarray(small).resize((48, 36), Image.Resampling.NEAREST).save(file)
+
+
+def folder(root: Path, n: int = 12) -> Path:
+    for c, name in enumerate(("cat", "dog")):
+        for i in range(n):
+            picture(root / name / f"{name}{i}.png", 100 * c + i)
+    return root
+
+
+def ids(root: Path, full: bool = False) -> set[str]:
+    return {f.id for f in check(formats.read(root)[0], full=full)}
+
+
+def test_a_sound_dataset_has_no_error(tmp_path: Path) -> None:
+    assert not [f for f in check(formats.read(folder(tmp_path / "d"))[0], full=True) if f.severity == "ERROR"]
+
+
+def test_damaged_and_lying_files_are_found(tmp_path: Path) -> None:
+    root = folder(tmp_path / "d")
+    (root / "cat" / "empty.png").write_bytes(b"")
+    (root / "cat" / "noise.png").write_bytes(b"no picture at all")
+    whole = (root / "dog" / "dog0.png").read_bytes()
+    (root / "dog" / "cut.png").write_bytes(whole[: len(whole) // 2])
+    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(root / "dog" / "lie.jpg", "PNG")
+    found = {f.id: f for f in check(formats.read(root)[0], full=True)}
+    assert found["empty_file"].count == 1
+    assert found["unreadable"].count == 2
+    assert found["wrong_extension"].files[0].startswith("dog/lie.jpg")
+
+
+def test_labels_that_cannot_be_learnt(tmp_path: Path) -> None:
+    root = folder(tmp_path / "d")
+    picture(root / "bird" / "b.png", 999)
+    picture(root / "birds" / "c.png", 998)
+    assert {"single_image_class", "similar_names"} <= ids(root)
+    shutil.rmtree(root / "dog")
+    shutil.rmtree(root / "bird")
+    shutil.rmtree(root / "birds")
+    assert "one_class" in ids(root)
+
+
+def test_names_that_differ_in_case(tmp_path: Path) -> None:
+    root = folder(tmp_path / "d")
+    picture(root / "cat" / "CAT0.png", 500)
+    assert "case_clash" in ids(root)
+
+
+def test_leaks_and_contradictions(tmp_path: Path) -> None:
+    root = tmp_path / "d"
+    for part in ("train", "val"):
+        folder(root / part)
+    shutil.copy(root / "train" / "cat" / "cat1.png", root / "train" / "dog" / "other.png")
+    assert {"leak_exact", "two_labels"} <= ids(root)
+
+
+def test_the_users_files_stay_and_the_copy_is_clean(tmp_path: Path) -> None:
+    root = folder(tmp_path / "d")
+    (root / "cat" / "noise.png").write_bytes(b"no picture")
+    shutil.copy(root / "cat" / "cat1.png", root / "cat" / "twin.png")
+    before = {p: p.read_bytes() for p in root.rglob("*") if p.is_file()}
+    dataset, _ = formats.read(root)
+    fix(dataset, check(dataset), tmp_path / "copy")
+    assert {p: p.read_bytes() for p in root.rglob("*") if p.is_file()} == before
+    assert not {"unreadable", "duplicate"} & ids(tmp_path / "copy", full=True)
+    assert len(list((tmp_path / "copy").rglob("*.png"))) == 24
+
+
+def test_splits_are_stratified_seeded_and_keep_duplicates_together(tmp_path: Path) -> None:
+    root = folder(tmp_path / "d", 30)
+    for i in range(10):
+        shutil.copy(root / "cat" / f"cat{i}.png", root / "cat" / f"twin{i}.png")
+    dataset, _ = formats.read(root)
+    made = split(dataset, seed=3)
+    again = split(dataset, seed=3)
+    assert {k: [s.key for s in v] for k, v in made.splits.items()} == {
+        k: [s.key for s in v] for k, v in again.splits.items()
+    }
+    assert sum(len(v) for v in made.splits.values()) == len(dataset)
+    assert not {f.id for f in check(made, full=True)} & {"leak_exact", "leak_near"}
+    shares = [np.mean([int(s.annotation["classes"][0]) for s in v]) for v in made.splits.values()]
+    assert max(shares) - min(shares) < 0.25
+
+
+def test_too_few_for_a_split_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="independent image"):
+        split(formats.read(folder(tmp_path / "d", 2))[0])
+
+
+def test_the_lock_notices_what_changed(tmp_path: Path) -> None:
+    root = folder(tmp_path / "d")
+    dataset = split(formats.read(root)[0], seed=0)
+    file = tmp_path / "dataset.lock.json"
+    lock.write(dataset, file)
+    lock.verify(dataset, file)
+    victim = next(iter(dataset.splits["train"])).image
+    assert isinstance(victim, Path)
+    picture(victim, 12345)
+    with pytest.raises(DataError, match="changed 1 image"):
+        lock.verify(dataset, file)
+    picture(root / "ant" / "a.png", 1)
+    with pytest.raises(DataError, match="ledger"):
+        lock.verify(formats.read(root)[0], file)

@@ -1,0 +1,119 @@
+"""Layouts are recognised with evidence, read whole, and never guessed."""
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from saccade.data import formats
+from saccade.data.formats import keepers
+from saccade.errors import DataError, SaccadeError, StorageError, UsageError
+
+
+def picture(file: Path, seed: int = 0) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (12, 16, 3), np.uint8)
+    Image.fromarray(pixels).save(file)
+
+
+def folder(root: Path, splits: tuple[str, ...] = ("",), n: int = 3) -> Path:
+    for s, split in enumerate(splits):
+        for c, name in enumerate(("b", "a")):
+            for i in range(n):
+                picture(root / split / name / f"{name}{i}.png", 100 * s + 10 * c + i)
+    return root
+
+
+def test_a_plain_folder_gives_one_split_and_sorted_classes(tmp_path: Path) -> None:
+    dataset, evidence = formats.read(folder(tmp_path / "d"))
+    assert evidence.format == "image_folder"
+    assert dataset.labels.names == ("a", "b")
+    assert {k: len(v) for k, v in dataset.splits.items()} == {"all": 6}
+
+
+def test_split_folders_are_kept_and_other_files_are_named(tmp_path: Path) -> None:
+    root = folder(tmp_path / "d", ("train", "valid", "test"))
+    (root / "README.md").write_text("hello")
+    (root / "train" / "a" / "notes.txt").write_text("x")
+    dataset, _ = formats.read(root)
+    assert list(dataset.splits) == ["train", "val", "test"]
+    assert {i.path for i in dataset.ignored} == {"README.md", "train/a/notes.txt"}
+
+
+def test_an_empty_folder_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is empty"):
+        formats.read(tmp_path)
+    with pytest.raises(DataError, match="does not exist"):
+        formats.read(tmp_path / "no")
+
+
+def test_two_readings_are_not_guessed(tmp_path: Path) -> None:
+    root = folder(tmp_path / "d")
+    (root / "labels.csv").write_text("image,label\na/a0.png,x\nb/b0.png,y\n")
+    with pytest.raises(UsageError, match="2 ways"):
+        formats.read(root)
+    dataset, _ = formats.read(root, format="csv")
+    assert dataset.labels.names == ("x", "y")
+
+
+def test_csv_with_several_labels(tmp_path: Path) -> None:
+    for i in range(3):
+        picture(tmp_path / f"p{i}.png", i)
+    (tmp_path / "tags.csv").write_text("id;tags;split\np0;red|big;train\np1;red;val\np2;;test\n")
+    dataset, _ = formats.read(tmp_path / "tags.csv")
+    assert not dataset.labels.exclusive
+    assert [s.annotation["classes"].tolist() for s in dataset] == [[0, 1], [1], []]
+
+
+def test_csv_with_one_column_a_class(tmp_path: Path) -> None:
+    for i in range(2):
+        picture(tmp_path / f"p{i}.png", i)
+    (tmp_path / "hot.csv").write_text("filename,cat,dog\np0.png,1,0\np1.png,1,1\n")
+    dataset, _ = formats.read(tmp_path / "hot.csv")
+    assert dataset.labels.names == ("cat", "dog")
+    assert [s.annotation["classes"].tolist() for s in dataset] == [[0], [0, 1]]
+
+
+def test_csv_with_missing_files_names_the_lines(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("image,label\nnowhere.png,x\n")
+    with pytest.raises(DataError, match=r"line 2: nowhere\.png"):
+        formats.read(tmp_path / "labels.csv")
+
+
+def test_idx_files_and_their_lies(tmp_path: Path) -> None:
+    pixels = np.arange(2 * 4 * 5, dtype=np.uint8)
+    with gzip.open(tmp_path / "train-images-idx3-ubyte.gz", "wb") as stream:
+        stream.write(struct.pack(">HBBIII", 0, 8, 3, 2, 4, 5) + pixels.tobytes())
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(struct.pack(">HBBI", 0, 8, 1, 2) + bytes([1, 0]))
+    dataset, _ = formats.read(tmp_path)
+    assert [int(s.annotation["classes"][0]) for s in dataset] == [1, 0]
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(struct.pack(">HBBI", 0, 8, 1, 9) + bytes([1, 0]))
+    with pytest.raises(DataError, match="9 bytes"):
+        formats.read(tmp_path)
+
+
+def test_npz_must_hold_uint8_and_no_objects(tmp_path: Path) -> None:
+    file = tmp_path / "d.npz"
+    np.savez(file, train_images=np.zeros((2, 4, 4), np.float32), train_labels=np.array([0, 1]))
+    with pytest.raises(DataError, match="uint8"):
+        formats.read(file)
+    np.savez(file, train_images=np.array([{}, {}], dtype=object), train_labels=np.array([0, 1]))
+    with pytest.raises(SaccadeError):
+        formats.read(file)
+
+
+@pytest.mark.parametrize("name", ["image_folder", "csv"])
+def test_written_and_read_again_is_the_same(name: str, tmp_path: Path) -> None:
+    dataset, _ = formats.read(folder(tmp_path / "d", ("train", "val")))
+    keepers()[name].write(dataset, tmp_path / "copy")
+    again, _ = formats.read(tmp_path / "copy", format=name)
+    assert again.labels.names == dataset.labels.names
+    for split, samples in dataset.splits.items():
+        found = sorted((s.image.read_bytes(), s.annotation["classes"].tolist()) for s in samples)  # type: ignore[union-attr]
+        back = sorted((s.image.read_bytes(), s.annotation["classes"].tolist()) for s in again.splits[split])  # type: ignore[union-attr]
+        assert found == back
+    with pytest.raises(StorageError, match="already there"):
+        keepers()[name].write(dataset, tmp_path / "copy")
