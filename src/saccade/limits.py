@@ -1,20 +1,116 @@
-"""Every limit in one place: id, default, error code. Errors, docs and tests are made from it."""
+"""Every limit in one place: id, default, error code. Errors, docs and tests are made from it.
+
+The ids are those of LIMITS, sections A (requests), B (pictures) and C (tensors and queues). `IMAGE_LIMITS` is what a
+picture is held to unless the caller says otherwise: `decode(source, limits=replace(IMAGE_LIMITS, max_pixels=...))`.
+"""
 
 from dataclasses import dataclass
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One row: what is bounded, by how much, and the code a caller gets beyond it."""
+
+    id: str
+    name: str
+    default: int | float | tuple[str, ...]
+    code: str
+    help: str
 
 
 @dataclass(frozen=True)
 class ImageLimits:
     """What a picture may be before a pixel is decoded.
 
-    B1 formats allowed by content; B2 max_pixels, max_side; B4 max_scans of a progressive JPEG; B5 max_frames.
+    formats: allowed by content (B1); jpeg, png and webp, on request also gif, bmp and tiff. max_pixels, max_side in px
+    (B2). max_scans of a progressive JPEG, and max_scan_pixels = pixels x scans, which bounds its time (B4). max_frames
+    of an animation, of which the first counts; max_metadata_bytes of profiles, EXIF and text (B5). max_bytes encoded.
     """
 
     formats: tuple[str, ...] = ("jpeg", "png", "webp")
     max_pixels: int = 50_000_000
     max_side: int = 16_384
     max_scans: int = 100
-    max_bytes: int = 64 * 1024 * 1024
+    max_scan_pixels: int = 1_000_000_000
+    max_frames: int = 1
+    max_metadata_bytes: int = MIB
+    max_bytes: int = 64 * MIB
+
+
+@dataclass(frozen=True)
+class BodyLimits:
+    """What a request may be: bytes of an inference body (A4), of a JSON control body, images in it (C2)."""
+
+    max_bytes: int = 16 * MIB
+    max_control_bytes: int = MIB
+    max_images: int = 64
+
+
+@dataclass(frozen=True)
+class HeadLimits:
+    """What a request's head may be: seconds to arrive (A1), bytes, fields and bytes a line (A3)."""
+
+    head_s: float = 10.0
+    max_bytes: int = 16 * 1024
+    max_fields: int = 64
+    max_line: int = 8 * 1024
+
+
+@dataclass(frozen=True)
+class JsonLimits:
+    """What a JSON document may be (A9): nesting, keys in all."""
+
+    max_depth: int = 32
+    max_keys: int = 10_000
+
+
+@dataclass(frozen=True)
+class QueueLimits:
+    """How long a request may wait (C5, C6), in seconds."""
+
+    deadline_s: float = 10.0
+    deadline_cap_s: float = 60.0
+    max_wait_s: float = 0.25
+    max_batch_wait_s: float = 5.0
 
 
 IMAGE_LIMITS = ImageLimits()
+BODY_LIMITS = BodyLimits()
+HEAD_LIMITS = HeadLimits()
+JSON_LIMITS = JsonLimits()
+QUEUE_LIMITS = QueueLimits()
+
+LIMITS = (
+    Limit("A1", "head_s", HEAD_LIMITS.head_s, "request_timeout", "seconds for a whole head"),
+    Limit("A3", "max_head_bytes", HEAD_LIMITS.max_bytes, "headers_too_large", "bytes of a head"),
+    Limit("A3", "max_head_fields", HEAD_LIMITS.max_fields, "headers_too_large", "fields of a head"),
+    Limit("A3", "max_line", HEAD_LIMITS.max_line, "uri_too_long", "bytes of a request line or field"),
+    Limit("A4", "max_body_bytes", BODY_LIMITS.max_bytes, "payload_too_large", "bytes of an inference body"),
+    Limit("A4", "max_control_bytes", BODY_LIMITS.max_control_bytes, "payload_too_large", "bytes of a control body"),
+    Limit("A9", "max_depth", JSON_LIMITS.max_depth, "malformed_json", "nesting of a JSON document"),
+    Limit("A9", "max_keys", JSON_LIMITS.max_keys, "malformed_json", "keys of a JSON document"),
+    Limit("B1", "formats", IMAGE_LIMITS.formats, "image_format_unsupported", "formats, by content"),
+    Limit("B2", "max_pixels", IMAGE_LIMITS.max_pixels, "image_too_many_pixels", "pixels of a picture"),
+    Limit("B2", "max_side", IMAGE_LIMITS.max_side, "image_too_many_pixels", "px of the longer side"),
+    Limit("B4", "max_scans", IMAGE_LIMITS.max_scans, "image_too_complex", "scans of a JPEG"),
+    Limit("B4", "max_scan_pixels", IMAGE_LIMITS.max_scan_pixels, "image_too_complex", "pixels times scans of a JPEG"),
+    Limit("B5", "max_frames", IMAGE_LIMITS.max_frames, "image_too_complex", "frames of a picture"),
+    Limit("B5", "max_metadata_bytes", IMAGE_LIMITS.max_metadata_bytes, "image_too_complex", "bytes of metadata"),
+    Limit("B5", "max_bytes", IMAGE_LIMITS.max_bytes, "image_too_complex", "bytes of an image file"),
+    Limit("C2", "max_images", BODY_LIMITS.max_images, "batch_too_large", "images of a request"),
+    Limit("C5", "deadline_s", QUEUE_LIMITS.deadline_s, "deadline_exceeded", "seconds until an answer, unless asked"),
+    Limit("C5", "deadline_cap_s", QUEUE_LIMITS.deadline_cap_s, "deadline_exceeded", "the most that can be asked"),
+    Limit("C6", "max_wait_s", QUEUE_LIMITS.max_wait_s, "overloaded", "expected wait of a single image, seconds"),
+    Limit("C6", "max_batch_wait_s", QUEUE_LIMITS.max_batch_wait_s, "overloaded", "the same for several images"),
+)
+"""Every limit the house keeps, in the order of LIMITS."""
+
+
+def find(name: str) -> Limit:
+    """A row by name. Raises KeyError."""
+    for limit in LIMITS:
+        if limit.name == name:
+            return limit
+    raise KeyError(name)

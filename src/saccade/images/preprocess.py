@@ -18,8 +18,8 @@ from saccade.types import Array, Image
 class PreprocessSpec:
     """How a picture becomes network input; travels in every manifest.
 
-    width, height: network input in px. mode: "stretch", "center_crop" (short side to `crop_ratio`-enlarged size, then
-    crop) or "letterbox". interpolation: "area", "bilinear", "bicubic". antialias: low-pass before shrinking.
+    width, height: network input in px. mode: "stretch", "center_crop" (the largest centred window of the input's shape,
+    its sides divided by `crop_ratio` >= 1; 256/224 is the usual 1.143) or "letterbox" (all of it, `fill` around). interpolation: "area", "bilinear", "bicubic". antialias: low-pass before shrinking.
     dct_scale: JPEGs may be decoded at 1/2, 1/4, 1/8 as long as both sides stay at least `dct_margin` times the target.
     """
 
@@ -78,14 +78,14 @@ def load(
 
 
 def reduction(header: decode.Header, spec: PreprocessSpec) -> int:
-    """1, 2, 4 or 8: how far a JPEG may shrink while decoding, so that both sides keep `dct_margin` times the target."""
+    """1, 2, 4 or 8: how far a JPEG may shrink while decoding, so that both sides keep `dct_margin` times what is kept."""
     if not spec.dct_scale or header.format != "jpeg":
         return 1
+    left, top, right, bottom = _window(header.width, header.height, spec)
+    inner_width, inner_height, _, _ = _inner(header.width, header.height, spec)
     for factor in (8, 4, 2):
-        if (
-            header.width >= factor * spec.dct_margin * spec.width
-            and header.height >= factor * spec.dct_margin * spec.height
-        ):
+        room = factor * spec.dct_margin
+        if right - left >= room * inner_width and bottom - top >= room * inner_height:
             return factor
     return 1
 
@@ -94,40 +94,63 @@ def preprocess(image: Image, spec: PreprocessSpec, original: tuple[int, int] | N
     """Brings an upright RGB picture to the network's input.
 
     original: width and height in px before DCT-scaled decoding. Returns uint8 [spec.height, spec.width, 3] (channels in
-    spec.color order) and the placement relative to the original.
+    spec.color order), never the caller's own memory, and the placement relative to the original.
     """
     height, width = image.shape[:2]
     full_width, full_height = original or (width, height)
-    if spec.mode == "stretch":
-        out = _resize(image, spec.width, spec.height, spec)
-        place = Placement(full_width, full_height, spec.width / full_width, spec.height / full_height)
-    elif spec.mode == "letterbox":
-        scale = min(spec.width / full_width, spec.height / full_height)
-        inner_w = max(1, min(spec.width, round(full_width * scale)))
-        inner_h = max(1, min(spec.height, round(full_height * scale)))
-        left, top = (spec.width - inner_w) // 2, (spec.height - inner_h) // 2
+    left, top, right, bottom = _window(width, height, spec)
+    inner_width, inner_height, x, y = _inner(full_width, full_height, spec)
+    # Cropped before it is resized: a picture of 16,000 x 1 would otherwise grow to gigabytes.
+    inner = _resize(image[top:bottom, left:right], inner_width, inner_height, spec)
+    if (inner_width, inner_height) != (spec.width, spec.height):
         out = np.full((spec.height, spec.width, 3), spec.fill, np.uint8)
-        out[top : top + inner_h, left : left + inner_w] = _resize(image, inner_w, inner_h, spec)
-        place = Placement(full_width, full_height, inner_w / full_width, inner_h / full_height, left, top)
+        out[y : y + inner_height, x : x + inner_width] = inner
     else:
-        scale = max(spec.width / full_width, spec.height / full_height) * spec.crop_ratio
-        outer_w = max(spec.width, round(full_width * scale))
-        outer_h = max(spec.height, round(full_height * scale))
-        left, top = (outer_w - spec.width) // 2, (outer_h - spec.height) // 2
-        resized = _resize(image, outer_w, outer_h, spec)
-        out = resized[top : top + spec.height, left : left + spec.width]
-        place = Placement(full_width, full_height, outer_w / full_width, outer_h / full_height, -left, -top)
+        out = inner
     if spec.color == "bgr":
         out = out[:, :, ::-1]
+    zoom_x, zoom_y = inner_width / (right - left), inner_height / (bottom - top)
+    place = Placement(
+        full_width,
+        full_height,
+        zoom_x * width / full_width,
+        zoom_y * height / full_height,
+        x - left * zoom_x,
+        y - top * zoom_y,
+    )
     return np.ascontiguousarray(out), place
+
+
+def _window(width: int, height: int, spec: PreprocessSpec) -> tuple[int, int, int, int]:
+    """The part of the picture that is kept, in its own px: left, top, right, bottom."""
+    if spec.mode != "center_crop":
+        return 0, 0, width, height
+    scale = max(spec.width / width, spec.height / height) * max(1.0, spec.crop_ratio)
+    kept_width = min(width, max(1, round(spec.width / scale)))
+    kept_height = min(height, max(1, round(spec.height / scale)))
+    left, top = (width - kept_width) // 2, (height - kept_height) // 2
+    return left, top, left + kept_width, top + kept_height
+
+
+def _inner(width: int, height: int, spec: PreprocessSpec) -> tuple[int, int, int, int]:
+    """The part of the network input that is filled: width, height, left, top."""
+    if spec.mode != "letterbox":
+        return spec.width, spec.height, 0, 0
+    scale = min(spec.width / width, spec.height / height)
+    inner_width = max(1, min(spec.width, round(width * scale)))
+    inner_height = max(1, min(spec.height, round(height * scale)))
+    return inner_width, inner_height, (spec.width - inner_width) // 2, (spec.height - inner_height) // 2
 
 
 def _resize(image: Image, width: int, height: int, spec: PreprocessSpec) -> Image:
     if image.shape[:2] == (height, width):
-        return image
+        return image.copy()
     kind = {"area": cv2.INTER_AREA, "bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}[spec.interpolation]
-    shrinks = width < image.shape[1] or height < image.shape[0]
-    if spec.antialias and shrinks:
-        # OpenCV's linear and cubic kernels do not widen when they shrink; averaging over areas does not alias.
-        kind = cv2.INTER_AREA
+    if spec.antialias and (width < image.shape[1] or height < image.shape[0]):
+        # OpenCV's linear and cubic kernels do not widen when they shrink; averaging over areas does not alias. It only
+        # averages when no side grows, so the sides that shrink go first.
+        smaller = min(width, image.shape[1]), min(height, image.shape[0])
+        image = np.asarray(cv2.resize(image, smaller, interpolation=cv2.INTER_AREA), np.uint8)
+        if smaller == (width, height):
+            return image
     return np.asarray(cv2.resize(image, (width, height), interpolation=kind), np.uint8)

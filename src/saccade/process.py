@@ -1,0 +1,54 @@
+"""How a process starts: what the allocator keeps, and how many threads each library may use.
+
+Called once by an entry point, never by importing. Measured with `python -m benchmarks.decode` (malloc rows).
+"""
+
+import ctypes
+import os
+import sys
+from dataclasses import dataclass
+
+MIB = 1024 * 1024
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of <malloc.h>
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What glibc keeps instead of giving it back and faulting it in again. Bytes.
+
+    Blocks up to `mmap_threshold` come from the heap; up to `trim_threshold` of free heap stays with the process.
+    """
+
+    mmap_threshold: int = 64 * MIB
+    trim_threshold: int = 256 * MIB
+
+
+def tune_memory(memory: Memory | None = None) -> bool:
+    """Raises glibc's thresholds with mallopt(3); True when it did, False on another C library.
+
+    glibc's own default gives every block over 128 KiB (up to 32 MiB, adapting) back to the kernel; a training step or
+    a decoded photo then pays for fresh, zeroed pages each time.
+    """
+    memory = memory or Memory()
+    if sys.platform != "linux":
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    return bool(mallopt(_MMAP_THRESHOLD, memory.mmap_threshold) and mallopt(_TRIM_THRESHOLD, memory.trim_threshold))
+
+
+def cores() -> int:
+    """CPU cores this process may use: its affinity, and its control group's quota where one is set."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(count, _quota() or count))
+
+
+def _quota() -> int | None:
+    """Whole cores of cgroup v2's cpu.max ("200000 100000"), None when unlimited or unreadable."""
+    try:
+        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:  # noqa: PTH123 - pathlib is not needed to start
+            limit, period = file.read().split()
+        return None if limit == "max" else max(1, int(limit) // int(period))
+    except (OSError, ValueError):
+        return None
