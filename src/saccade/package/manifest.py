@@ -1,6 +1,7 @@
 """What manifest.json says. The page that specifies it byte by byte is docs/format.md."""
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,11 @@ from saccade.types import Labels, TensorSpec
 
 FORMAT_VERSION = 1
 MAX_BYTES = 4 * 1024 * 1024
+MAX_DEPTH = 32
+MAX_FILES = 2000
+MAX_TOTAL = 4 * 1024**3
+MAX_SIDE = 16_384
+DIGEST = re.compile(r"[0-9a-f]{64}")
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,127}")
 PATH = re.compile(
     r"(model\.onnx|certificate\.json|report\.html|golden/[a-z0-9._-]{1,100}"
@@ -89,12 +95,14 @@ class Manifest:
             raise PackageError(f"manifest.json is {len(data)} bytes, limit {MAX_BYTES}")
         try:
             record = json.loads(data, object_pairs_hook=_unique, parse_constant=_no_constant)
-        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise PackageError(f"manifest.json is not JSON: {error}", hint="seal the package again") from error
         if not isinstance(record, dict):
             raise PackageError("manifest.json holds no object")
+        _check_values(record, 1)
+        canonical = _canonical(record) == data
         version = record.pop("format_version", None)
-        if version != FORMAT_VERSION:
+        if type(version) is not int or version != FORMAT_VERSION:
             raise PackageError(
                 f"this saccade reads package format {FORMAT_VERSION}, the package says {version!r}",
                 hint="install a newer saccade" if isinstance(version, int) else "seal the package again",
@@ -111,12 +119,14 @@ class Manifest:
                 calibration=record.pop("calibration"),
                 metrics=tuple(record.pop("metrics")),
                 provenance=record.pop("provenance"),
-                files={k: FileEntry(str(f["sha256"]), int(f["size"])) for k, f in record.pop("files").items()},
+                files={k: _file(f) for k, f in record.pop("files").items()},
             )
         except (KeyError, TypeError, AttributeError, ValueError, DataError) as error:
             raise PackageError(f"manifest.json lacks or misstates a field: {error}") from error
         if record:
             raise PackageError(f"manifest.json has unknown fields {sorted(record)}", hint="install a newer saccade")
+        if not canonical:
+            raise PackageError("manifest.json is not in canonical form", hint="it was edited: seal the package again")
         made._check()
         return made
 
@@ -126,12 +136,64 @@ class Manifest:
         wrong = [p for p in self.files if not PATH.fullmatch(p)]
         if wrong:
             raise PackageError(f"file names in a package follow a fixed pattern, got {wrong[0]!r}")
-        missing = [g.file for g in self.graphs.values() if g.file not in self.files]
+        if len(self.files) > MAX_FILES or sum(f.size for f in self.files.values()) > MAX_TOTAL:
+            raise PackageError(f"a package has at most {MAX_FILES} files and {MAX_TOTAL} bytes")
+        graphs = [g.file for g in self.graphs.values()]
+        missing = [file for file in graphs if file not in self.files]
         if missing or "default" not in self.graphs:
             raise PackageError(f"graph file {missing[0] if missing else 'of variant default'} is not listed")
+        for name in self.golden:
+            outputs = [f"{output.name}.npy" for output in self.graphs["default"].outputs]
+            lost = [f for end in ("image", *outputs) if (f := f"golden/{name}.{end}") not in self.files]
+            if lost:
+                raise PackageError(f"golden file {lost[0]!r} is not listed")
+        for side in (self.preprocess.width, self.preprocess.height):
+            if type(side) is not int or not 1 <= side <= MAX_SIDE:
+                raise PackageError(f"a side of the input is 1 to {MAX_SIDE} px, got {side!r}")
+        for title, numbers in (("thresholds", self.thresholds), ("calibration", self.calibration)):
+            if not isinstance(numbers, Mapping) or not all(type(v) in (int, float) for v in numbers.values()):
+                raise PackageError(f"{title} are numbers by name")
+        if not isinstance(self.task, str) or not isinstance(self.provenance, Mapping):
+            raise PackageError("task is a text, provenance an object")
+        if not all(isinstance(m, Mapping) for m in self.metrics):
+            raise PackageError("metrics are objects")
 
 
-def _graph(record: Mapping[str, Any]) -> GraphEntry:
+def _canonical(record: Mapping[str, Any]) -> bytes:
+    text = json.dumps(record, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return text.encode()
+
+
+def _check_values(value: Any, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise PackageError(f"manifest.json is nested deeper than {MAX_DEPTH} levels")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise PackageError("manifest.json holds a number out of range")
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise PackageError("manifest.json holds half a character") from error
+    parts = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []
+    for part in parts:
+        _check_values(part, depth + 1)
+
+
+def _only(record: Any, keys: set[str]) -> None:
+    if not isinstance(record, dict) or set(record) != keys:
+        raise ValueError(f"expected exactly {sorted(keys)}")
+
+
+def _file(record: Any) -> FileEntry:
+    _only(record, {"sha256", "size"})
+    sha256, size = record["sha256"], record["size"]
+    if not isinstance(sha256, str) or not DIGEST.fullmatch(sha256) or type(size) is not int or size < 0:
+        raise ValueError("a file has a SHA-256 of 64 hex digits and a size in bytes")
+    return FileEntry(sha256, size)
+
+
+def _graph(record: Any) -> GraphEntry:
+    _only(record, {"file", "runtime", "inputs", "outputs"})
     return GraphEntry(
         str(record["file"]),
         str(record["runtime"]),

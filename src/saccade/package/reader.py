@@ -60,7 +60,7 @@ def open_package(path: Path | str) -> Package:
     """
     folder = Path(path)
     file = folder / "manifest.json"
-    if not file.is_file():
+    if file.is_symlink() or not file.is_file():
         raise PackageError(f"{folder} is no package: it has no manifest.json", hint="give the folder that train sealed")
     if file.stat().st_size > MAX_BYTES:
         raise PackageError(f"manifest.json is {file.stat().st_size} bytes, limit {MAX_BYTES}")

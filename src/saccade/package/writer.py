@@ -67,18 +67,28 @@ class PackageWriter:
             self._files.write(draft / "manifest.json", data)
             for folder in {p.parent for p in names} | {draft}:
                 self._files.sync_folder(folder)
-            old: Path | None = None
-            if self.folder.exists():
-                old = Path(tempfile.mkdtemp(prefix=f".{self.folder.name}.old.", dir=self.folder.parent))
-                self.folder.replace(old / "package")
-            self._files.rename(draft, self.folder)
-            self._draft = None
-            if old is not None:
-                shutil.rmtree(old)
+            self._move(draft)
         except OSError as error:
             self.drop()
             raise _full(error) from error
         return open_package(self.folder)
+
+    def _move(self, draft: Path) -> None:
+        if not self.folder.exists():
+            self._files.rename(draft, self.folder)
+            self._draft = None
+            return
+        # A folder with content cannot be replaced in one step: the older package waits beside its place, under a name
+        # that says whose it is, until the new one lies there. Only a kill between the two renames leaves it there.
+        beside = Path(tempfile.mkdtemp(prefix=f".{self.folder.name}.old.", dir=self.folder.parent))
+        self.folder.replace(beside / "package")
+        try:
+            self._files.rename(draft, self.folder)
+            self._draft = None
+        finally:
+            if not self.folder.exists():
+                (beside / "package").replace(self.folder)
+            shutil.rmtree(beside, ignore_errors=True)
 
     def drop(self) -> None:
         """Removes what was assembled so far."""
