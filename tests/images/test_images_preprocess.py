@@ -1,0 +1,131 @@
+"""The network input and the way back."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from saccade.errors import PackageError
+from saccade.images import geometry
+from saccade.images.decode import Header
+from saccade.images.preprocess import PreprocessSpec, preprocess, reduction
+
+MODES = st.sampled_from(["stretch", "center_crop", "letterbox"])
+SIDES = st.integers(1, 300)
+
+
+def ramp(width: int, height: int) -> np.ndarray:
+    x = np.linspace(0, 255, width)[None, :].repeat(height, 0)
+    y = np.linspace(0, 255, height)[:, None].repeat(width, 1)
+    return np.stack([x, y, x], 2).round().astype(np.uint8)
+
+
+@settings(max_examples=60, deadline=None)
+@given(width=SIDES, height=SIDES, out_w=st.integers(1, 96), out_h=st.integers(1, 96), mode=MODES)
+def test_points_and_boxes_come_back(width: int, height: int, out_w: int, out_h: int, mode: str) -> None:
+    spec = PreprocessSpec(out_w, out_h, mode=mode)  # type: ignore[arg-type]
+    out, place = preprocess(ramp(width, height), spec)
+    assert out.shape == (out_h, out_w, 3)
+    points = np.array([[0, 0], [width, height], [width / 3, height / 2]], np.float64)
+    there = geometry.points_to_input(points, place)
+    np.testing.assert_allclose(geometry.points_to_original(there, place), points, atol=1e-6)
+    boxes = np.array([[0, 0, width, height], [0, 0, width / 2, height / 2]], np.float32)
+    back = geometry.boxes_to_original(geometry.boxes_to_input(boxes, place), place)
+    np.testing.assert_allclose(back, boxes, atol=1e-2)
+    if mode != "center_crop":
+        assert there.min() > -1e-6
+        assert (there <= [out_w + 1e-6, out_h + 1e-6]).all()
+    else:
+        middle = geometry.points_to_input(np.array([[width / 2, height / 2]]), place)[0]
+        assert np.abs(middle - [out_w / 2, out_h / 2]).max() <= max(place.scale_x, place.scale_y) * 0.51
+
+
+@settings(max_examples=40, deadline=None)
+@given(width=st.integers(8, 200), height=st.integers(8, 200), mode=MODES)
+def test_masks_come_back(width: int, height: int, mode: str) -> None:
+    spec = PreprocessSpec(512, 512, mode=mode)  # type: ignore[arg-type]
+    _, place = preprocess(np.zeros((height, width, 3), np.uint8), spec)
+    mask = np.random.default_rng(1).integers(0, 5, (height, width)).astype(np.uint8)
+    there = geometry.mask_to_input(mask, place, 512, 512)
+    back = geometry.mask_to_original(there, place, outside=255)
+    assert back.shape == mask.shape
+    inner = back[1:-1, 1:-1]
+    # Enlarged by at least 2.5, each pixel is met by its own copy; where a crop cut the picture, 255 says so.
+    same = inner == mask[1:-1, 1:-1]
+    assert same.all() if mode != "center_crop" else (same | (inner == 255)).mean() > 0.97
+    assert same.any()
+
+
+def test_a_marked_pixel_lands_where_the_placement_says() -> None:
+    for mode in ("stretch", "center_crop", "letterbox"):
+        image = np.zeros((60, 90, 3), np.uint8)
+        image[28:32, 43:47] = 255
+        out, place = preprocess(image, PreprocessSpec(48, 48, mode=mode))  # type: ignore[arg-type]
+        bright = np.argwhere(out[:, :, 0] > 100)[:, ::-1] + 0.5
+        expected = geometry.points_to_input(np.array([[45.0, 30.0]]), place)[0]
+        assert np.abs(bright.mean(0) - expected).max() < 0.75
+
+
+def test_letterbox_fills_around() -> None:
+    out, place = preprocess(np.full((10, 20, 3), 255, np.uint8), PreprocessSpec(40, 40, mode="letterbox", fill=7))
+    assert (out[:10] == 7).all()
+    assert (out[10:30] == 255).all()
+    assert (place.shift_x, place.shift_y, place.scale_x) == (0, 10, 2)
+
+
+def test_crop_ratio_keeps_the_middle() -> None:
+    _, place = preprocess(
+        np.zeros((256, 256, 3), np.uint8), PreprocessSpec(224, 224, "center_crop", crop_ratio=256 / 224)
+    )
+    assert (place.scale_x, place.shift_x, place.shift_y) == (1, -16, -16)
+
+
+@pytest.mark.parametrize("kind", ["area", "bilinear", "bicubic"])
+def test_shrinking_does_not_alias(kind: str) -> None:
+    stripes = np.zeros((256, 256, 3), np.uint8)
+    stripes[:, ::2] = 255
+    out, _ = preprocess(stripes, PreprocessSpec(30, 30, interpolation=kind))  # type: ignore[arg-type]
+    assert np.abs(out.astype(int) - 127).max() < 16  # a stripe pattern too fine to show is grey
+    tall, _ = preprocess(stripes[:4], PreprocessSpec(30, 30, interpolation=kind))  # type: ignore[arg-type]
+    assert np.abs(tall.astype(int) - 127).max() < 16  # one side grows, the other still does not alias
+
+
+def test_extreme_shapes_stay_small() -> None:
+    for shape in ((1, 16384, 3), (16384, 1, 3)):
+        for mode in ("stretch", "center_crop", "letterbox"):
+            out, _ = preprocess(np.full(shape, 9, np.uint8), PreprocessSpec(224, 224, mode=mode))  # type: ignore[arg-type]
+            assert out.shape == (224, 224, 3)
+            assert out[111, 111].tolist() == [9, 9, 9]
+
+
+def test_colour_order() -> None:
+    image = np.zeros((4, 4, 3), np.uint8)
+    image[:, :, 0] = 200
+    assert preprocess(image, PreprocessSpec(4, 4, color="bgr"))[0][0, 0].tolist() == [0, 0, 200]
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "mode", "factor"),
+    [
+        (895, 895, "stretch", 1),
+        (896, 896, "stretch", 2),
+        (1791, 1791, "stretch", 2),
+        (1792, 1792, "stretch", 4),
+        (4000, 3584, "stretch", 8),
+        (4000, 896, "center_crop", 2),
+        (4000, 895, "center_crop", 1),
+        (3584, 100, "letterbox", 8),
+    ],
+)
+def test_the_scale_follows_from_header_and_spec(width: int, height: int, mode: str, factor: int) -> None:
+    spec = PreprocessSpec(224, 224, mode=mode)  # type: ignore[arg-type]
+    assert reduction(Header("jpeg", width, height), spec) == factor
+    assert reduction(Header("png", width, height), spec) == 1
+    assert reduction(Header("jpeg", width, height), PreprocessSpec(224, 224, dct_scale=False)) == 1
+
+
+def test_spec_round_trip_and_refusal() -> None:
+    spec = PreprocessSpec(64, 32, mode="letterbox", color="bgr")
+    assert PreprocessSpec.from_json(spec.to_json()) == spec
+    with pytest.raises(PackageError):
+        PreprocessSpec.from_json({"width": 3, "height": 3, "magic": 1})

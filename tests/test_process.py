@@ -1,0 +1,32 @@
+"""How a process starts."""
+
+import subprocess
+import sys
+
+from saccade import process
+
+PAGES = """
+import sys, ctypes
+from saccade import process
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.free.argtypes = [ctypes.c_void_p]
+tuned = process.tune_memory()
+def heap():
+    rows = [line.split() for line in open("/proc/self/maps")]
+    return [tuple(int(x, 16) for x in r[0].split("-")) for r in rows if r[-1] == "[heap]"]
+block = libc.malloc(40 * 1024 * 1024)
+print(tuned, any(low <= block < high for low, high in heap()))
+"""
+
+
+def test_large_blocks_stay_with_the_process() -> None:
+    if sys.platform != "linux":
+        assert not process.tune_memory()
+        return
+    out = subprocess.run([sys.executable, "-c", PAGES], capture_output=True, text=True, check=True)
+    assert out.stdout.split() == ["True", "True"]
+
+
+def test_there_is_at_least_one_core() -> None:
+    assert process.cores() >= 1
