@@ -67,39 +67,43 @@ def decode(source: Path | bytes | Array, *, reduce: int = 1, limits: ImageLimits
     if isinstance(source, np.ndarray):
         return _from_array(source, limits)
     data = read(source, limits)
-    header = parse(data, limits)
+    return pixels(data, parse(data, limits), reduce)
+
+
+def pixels(data: bytes, header: Header, reduce: int = 1) -> Image:
+    """Pixels of bytes whose header `inspect` has passed; else as `decode`. Raises ImageError image_undecodable."""
     if header.format == "jpeg" and header.components in (1, 3) and header.bits == 8:
         return _turn(_decode_jpeg(data, reduce), header.orientation)
     return _decode_careful(data, header)
 
 
 def _decode_jpeg(data: bytes, reduce: int) -> Image:
-    flag = {
-        1: cv2.IMREAD_COLOR,
-        2: cv2.IMREAD_REDUCED_COLOR_2,
-        4: cv2.IMREAD_REDUCED_COLOR_4,
-        8: cv2.IMREAD_REDUCED_COLOR_8,
-    }[reduce]
+    if reduce == 1:
+        flag = cv2.IMREAD_COLOR_RGB
+    else:
+        flag = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}[reduce]
     try:
         # OpenCV must not turn the picture: the orientation is applied once, below, for every decoder.
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flag | cv2.IMREAD_IGNORE_ORIENTATION)
+        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flag | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
         raise damaged() from error
-    if pixels is None:
+    if decoded is None:
         raise damaged()
-    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
+    return np.asarray(decoded if reduce == 1 else cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def _decode_careful(data: bytes, header: Header) -> Image:
     try:
-        if header.format == "png" and not png.complete(data):
-            raise ImageError("the PNG ends before its last row", hint="send the whole file")
         with pillow.open(io.BytesIO(data), formats=[header.format.upper()]) as picture:
             picture.load()
-            pixels = np.array(_to_rgb(picture), np.uint8)
+            # Rows that never came stay zero, so a last row that is not shows that all came (Adam7 comes out of order).
+            doubtful = header.format == "png" and (data[28] or not np.asarray(picture)[-1].any())
+            if doubtful and not png.complete(data):
+                raise ImageError("the PNG ends before its last row", hint="send the whole file")
+            stored = np.array(_to_rgb(picture), np.uint8)
     except PILLOW_FAULTS as error:
         raise damaged() from error
-    return _turn(pixels, header.orientation)
+    return _turn(stored, header.orientation)
 
 
 def _to_rgb(picture: pillow.Image) -> pillow.Image:

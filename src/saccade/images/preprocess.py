@@ -69,11 +69,10 @@ def load(
     where the picture landed. Raises ImageError.
     """
     if isinstance(source, np.ndarray):
-        pixels = decode.decode(source, limits=limits)
-        return preprocess(pixels, spec)
+        return preprocess(decode.decode(source, limits=limits), spec)
     data = decode.read(source, limits)
     header = decode.inspect(data, limits)
-    pixels = decode.decode(data, reduce=reduction(header, spec), limits=limits)
+    pixels = decode.pixels(data, header, reduction(header, spec))
     return preprocess(pixels, spec, (header.width, header.height))
 
 
