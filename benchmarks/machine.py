@@ -1,9 +1,12 @@
 """What every figure names: the machine and the versions."""
 
+import json
 import os
 import platform
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 LIBRARIES = (
     "numpy",
@@ -35,3 +38,11 @@ def describe() -> str:
         f"machine  {model}, {cores} cores, {platform.system()} {platform.release()}\n"
         f"versions python {platform.python_version()}, " + ", ".join(versions)
     )
+
+
+def save(name: str, record: Mapping[str, Any]) -> None:
+    """Keeps a figure's raw numbers in benchmarks/results, with the machine that gave them."""
+    folder = Path(__file__).parent / "results"
+    folder.mkdir(exist_ok=True)
+    text = json.dumps({"machine": describe().splitlines(), **record}, indent=1)
+    (folder / f"{name}.json").write_text(text + "\n")
