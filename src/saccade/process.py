@@ -1,8 +1,8 @@
 """How a process starts: what the allocator keeps, and how many threads each library may use.
 
-Called once by an entry point, never by importing. On 2 AMD EPYC cores a 12 MP decode takes 104 to 107 ms with the
-thresholds raised and 151 to 187 ms without (`python -m benchmarks.decode`); the price is up to `trim_threshold` of
-free heap that stays with the process.
+Called once by an entry point, never by importing. On 2 busy AMD EPYC cores raised
+thresholds decoded a 12 MP photo 1.3 times as fast (1.0 to 1.7 over 4 pairs of processes, `python -m benchmarks.decode`).
+The price: up to `trim_threshold` of free heap stays with the process.
 """
 
 import ctypes

@@ -20,6 +20,7 @@ class Dataset:
     """splits: "train", "val", "test" (those that exist), or the single key "all" when nothing was split yet.
 
     fields: annotation fields every sample has. origin: the folder or file that was read; never written to.
+    seed: what the made splits were drawn with, None when all came with the data.
     """
 
     format: str
@@ -28,6 +29,7 @@ class Dataset:
     splits: Mapping[str, tuple[Sample, ...]]
     ignored: tuple[Ignored, ...] = ()
     notes: tuple[str, ...] = field(default_factory=tuple)
+    seed: int | None = None
 
     def __len__(self) -> int:
         return sum(len(s) for s in self.splits.values())

@@ -7,80 +7,48 @@ from dataclasses import replace
 import numpy as np
 
 from saccade.data.dataset import Dataset
-from saccade.data.fingerprint import content_hashes, near_pairs, perceptual_hashes
-from saccade.errors import DataError
-from saccade.types import Sample
+from saccade.data.fingerprint import content_hashes, near_pairs, prints
+from saccade.errors import DataError, UsageError
+from saccade.types import Array, Labels, Sample, names_text
 
 FRACTIONS = (0.7, 0.15, 0.15)
+NAMES = ("train", "val", "test")
 
 
 def split(dataset: Dataset, seed: int = 0, fractions: tuple[float, float, float] = FRACTIONS) -> Dataset:
     """Makes the splits that are missing, and leaves those the dataset came with.
 
     fractions: train, val, test, summing to 1. A dataset with train and test gets its val from train. Raises DataError
-    when a class has too few independent pictures to stand on every side.
+    when a class has too few independent images to stand on every side, UsageError when there is nothing to split.
     """
-    have = set(dataset.splits)
-    if {"train", "val", "test"} <= have:
+    sides = missing(dataset)
+    if not sides:
         return dataset
-    notes = []
-    splits = dict(dataset.splits)
-    if "all" in splits or have == {"train"}:
-        parts = _part(splits.pop("all" if "all" in splits else "train"), ("train", "val", "test"), fractions, seed)
-        notes.append(f"train, val and test were made from {len(dataset)} images, seed {seed}")
-        splits.update(parts)
-    else:
-        missing = "val" if "test" in have else "test"
-        share = fractions[1] / (fractions[0] + fractions[1])
-        parts = _part(splits.pop("train"), ("train", missing), (1 - share, share), seed)
-        notes.append(f"{missing} was made from train, seed {seed}")
-        splits.update(parts)
-    ordered = {name: splits[name] for name in ("train", "val", "test")}
-    return replace(dataset, splits=ordered, notes=(*dataset.notes, *notes))
+    if abs(sum(fractions) - 1) > 1e-6 or min(fractions) <= 0:
+        raise UsageError(f"fractions must be positive and sum to 1, got {fractions}")
+    source = "all" if "all" in dataset.splits else "train"
+    if source not in dataset.splits:
+        raise UsageError(
+            f"there is nothing to make {' and '.join(sides)} from: the data has only {', '.join(dataset.splits)}",
+            hint="give a dataset with a train split, or none",
+        )
+    names = ("train", *(s for s in sides if s != "train"))
+    share = np.array([fractions[NAMES.index(n)] for n in names])
+    parts = _part(dataset.splits[source], dataset.labels, names, share / share.sum(), seed)
+    made = " and ".join(f"{n} ({len(parts[n])})" for n in names)
+    note = f"{made} were made from {source}, {len(dataset.splits[source])} images, seed {seed}"
+    given = {n: s for n, s in dataset.splits.items() if n != source}
+    ordered = {n: {**given, **parts}[n] for n in NAMES}
+    return replace(dataset, splits=ordered, notes=(*dataset.notes, note), seed=seed)
 
 
-def _part(
-    samples: Sequence[Sample], names: tuple[str, ...], fractions: Sequence[float], seed: int
-) -> dict[str, tuple[Sample, ...]]:
-    groups = _groups(samples)
-    strata: dict[Hashable, list[list[int]]] = defaultdict(list)
-    for group in groups:
-        strata[_stratum(samples[group[0]])].append(group)
-    random = np.random.default_rng(seed)
-    parts: dict[str, list[int]] = {name: [] for name in names}
-    for stratum in sorted(strata, key=str):
-        members = strata[stratum]
-        if len(members) < len(names):
-            if len(stratum if isinstance(stratum, tuple) else ()) == 1:
-                raise DataError(
-                    f"a class has {len(members)} independent image(s), {len(names)} splits need one each "
-                    f"({samples[members[0][0]].key})",
-                    hint="add images of it, or make the splits yourself",
-                )
-            for group in members:
-                parts[names[0]] += group
-            continue
-        order = [members[i] for i in random.permutation(len(members))]
-        total = sum(len(g) for g in order)
-        # Every side gets one group first, then the side that lacks most takes the next.
-        filled = dict.fromkeys(names, 0)
-        for i, group in enumerate(order):
-            if i < len(names):
-                side = names[i]
-            else:
-                side = max(names, key=lambda n: fractions[names.index(n)] * total - filled[n])
-            parts[side] += group
-            filled[side] += len(group)
-    return {name: tuple(samples[i] for i in sorted(parts[name])) for name in names}
+def missing(dataset: Dataset) -> tuple[str, ...]:
+    """The splits that `split` would make."""
+    return tuple(n for n in NAMES if n not in dataset.splits)
 
 
-def _stratum(sample: Sample) -> tuple[int, ...]:
-    classes = sample.annotation.get("classes")
-    return tuple(int(c) for c in classes) if classes is not None else ()
-
-
-def _groups(samples: Sequence[Sample]) -> list[list[int]]:
-    """Indices that must stay together: same group, same content, or near duplicates (union-find)."""
+def groups(samples: Sequence[Sample]) -> list[list[int]]:
+    """Indices that must stay together: same group, same content, or near duplicates (union-find), labels aside."""
     parent = list(range(len(samples)))
 
     def root(i: int) -> int:
@@ -90,17 +58,74 @@ def _groups(samples: Sequence[Sample]) -> list[list[int]]:
         return i
 
     first: dict[Hashable, int] = {}
-    pairs = list(near_pairs(perceptual_hashes(samples)))
+    pairs = near_pairs(prints(samples))
     for i, (sample, digest) in enumerate(zip(samples, content_hashes(samples), strict=True)):
-        keys: list[Hashable] = [("content", digest)]
+        pairs.append((first.setdefault(("content", digest), i), i))
         if sample.group is not None:
-            keys.append(("group", sample.group))
-        pairs += [(first.setdefault(key, i), i) for key in keys]
+            pairs.append((first.setdefault(("group", sample.group), i), i))
     for a, b in pairs:
-        # Near duplicates of different classes are the doctor's business; gluing them would break the strata.
-        if _stratum(samples[a]) == _stratum(samples[b]) or samples[a].group == samples[b].group is not None:
-            parent[root(b)] = root(a)
-    groups: dict[int, list[int]] = defaultdict(list)
+        parent[root(b)] = root(a)
+    found: dict[int, list[int]] = defaultdict(list)
     for i in range(len(samples)):
-        groups[root(i)].append(i)
-    return list(groups.values())
+        found[root(i)].append(i)
+    return list(found.values())
+
+
+def _part(
+    samples: Sequence[Sample], labels: Labels, names: tuple[str, ...], share_S: Array, seed: int
+) -> dict[str, tuple[Sample, ...]]:
+    """Iterative stratification (Sechidis, Tsoumakas and Vlahavas 2011) with groups in the place of samples."""
+    units = groups(samples)
+    # The last column counts images, so that those without a class are shared out as well.
+    counts_UC = np.zeros((len(units), len(labels) + 1), np.int64)
+    for u, unit in enumerate(units):
+        counts_UC[u, -1] = len(unit)
+        for i in unit:
+            counts_UC[u, samples[i].annotation.get("classes", np.zeros(0, np.int64))] += 1
+    _refuse_few(labels, (counts_UC > 0).sum(0), counts_UC.sum(0), names)
+    random = np.random.default_rng(seed)
+    order = random.permutation(len(units))
+    order = order[np.argsort(-counts_UC[order, -1], kind="stable")]
+    wish_SC = share_S[:, None] * counts_UC.sum(0)
+    held_SC = np.zeros(wish_SC.shape, np.int64)
+    side = np.full(len(units), -1)
+    left = [int(u) for u in order]
+    while left:
+        open_C = (counts_UC[left] > 0).sum(0)[:-1]
+        rare = int(np.where(open_C > 0, open_C, np.iinfo(np.int64).max).argmin()) if open_C.any() else -1
+        turn = [u for u in left if counts_UC[u, rare]]
+        for k, u in enumerate(turn):
+            bare = np.flatnonzero(held_SC[:, rare] == 0)
+            need = (wish_SC - held_SC)[:, rare]
+            # The last groups of a class go where it is still absent; until then to the side that lacks most.
+            choose = bare if len(bare) > 0 and len(turn) - k <= len(bare) else np.arange(len(names))
+            best = choose[need[choose] >= need[choose].max() - 1e-9]
+            total = (wish_SC - held_SC)[best, -1]
+            side[u] = best[int(total.argmax())]
+            held_SC[side[u]] += counts_UC[u]
+        left = [u for u in left if side[u] < 0]
+    parts: dict[str, list[int]] = {name: [] for name in names}
+    for u, unit in enumerate(units):
+        parts[names[int(side[u])]] += unit
+    if empty := [n for n in names if not parts[n]]:
+        raise DataError(f"{len(units)} independent images are too few for {', '.join(names)}: {empty[0]} stays empty")
+    return {name: tuple(samples[i] for i in sorted(parts[name])) for name in names}
+
+
+def _refuse_few(labels: Labels, units_C: Array, images_C: Array, names: tuple[str, ...]) -> None:
+    need = len(names)
+    if units_C[-1] < need:
+        raise DataError(
+            f"{images_C[-1]} images with {units_C[-1]} independent image(s) cannot make {need} splits",
+            hint="add images: duplicates and groups count once",
+        )
+    few = [
+        f"{name} has {units_C[c]} independent image(s) among {images_C[c]}"
+        for c, name in enumerate(labels.names)
+        if labels.exclusive and 0 < units_C[c] < need
+    ]
+    if few:
+        raise DataError(
+            f"{need} splits ({', '.join(names)}) need {need} images a class: {names_text(few, 3)}",
+            hint="add images of it (duplicates and groups count once), or bring the splits yourself",
+        )

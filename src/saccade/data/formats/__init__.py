@@ -6,6 +6,7 @@ from pathlib import Path
 
 from saccade.data.dataset import Dataset
 from saccade.data.format import Evidence, Format
+from saccade.data.formats.image_folder import foreign
 from saccade.errors import DataError, UsageError
 
 
@@ -29,18 +30,22 @@ def recognise(path: Path) -> list[Evidence]:
 def read(path: Path, format: str | None = None, images: Path | None = None) -> tuple[Dataset, Evidence]:
     """Reads a dataset in the format named, or in the only one that fits.
 
-    Raises DataError when none fits, UsageError when several do or the name is unknown.
+    images: where the pictures of a CSV are. Raises DataError when no format fits, UsageError when several do or the
+    name is unknown.
     """
-    if format is not None:
-        if format not in keepers():
-            raise UsageError(f"no format {format!r}", hint=f"formats are {', '.join(keepers())}")
-        evidence = keepers()[format].recognises(path) or Evidence(format, ("named by --format",))
-        return keepers()[format].read(path, images), evidence
+    if format is not None and format not in keepers():
+        raise UsageError(f"no format {format!r}", hint=f"formats are {', '.join(keepers())}")
+    if images is not None and not images.is_dir():
+        raise UsageError(f"--images {images} is no folder", hint="name the folder of the pictures")
     found = recognise(path)
+    if format is not None:
+        evidence = next((e for e in found if e.format == format), Evidence(format, ("named by --format",)))
+        return keepers()[format].read(path, images), evidence
     if not found:
+        seen = foreign(path) if path.is_dir() else None
         raise DataError(
             f"no known layout in {path}: expected one folder of images per class, a CSV with image and label columns, "
-            "or arrays (.npz, IDX)",
+            f"or arrays (.npz, IDX){f'; this looks like {seen}' if seen else ''}",
             hint="see docs/02-data.md",
         )
     if len(found) > 1:

@@ -1,63 +1,141 @@
 """Arrays: one .npz with {train,val,test}_images and *_labels, or a folder of IDX files (LeCun's MNIST layout)."""
 
 import gzip
+import math
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 
-from saccade.data.dataset import Dataset
+from saccade.data.dataset import Dataset, Ignored
+from saccade.data.folder import NO_IMAGE, new
 from saccade.data.format import Evidence, Format
 from saccade.errors import DataError, StorageError
 from saccade.types import Array, Labels, Sample
 
 SPLITS = ("train", "val", "test")
-IDX_NAMES = {"train": ("train",), "test": ("t10k", "test"), "val": ("val",)}
-MOST_VALUES = 2**31
+PARTS = ("all", *SPLITS)
+IDX_NAMES = {"train": ("train",), "test": ("t10k", "test"), "val": ("val",), "all": ("all",)}
+MOST_BYTES = 2**31
+"""What the arrays of one dataset may unpack to."""
 
 
 class Arrays(Format):
     name = "arrays"
 
     def recognises(self, root: Path) -> Evidence | None:
-        if root.is_file() and root.suffix == ".npz":
-            names = _names(root)
-            found = [s for s in SPLITS if f"{s}_images" in names and f"{s}_labels" in names]
-            return Evidence(self.name, (f"{root.name} with {', '.join(found)} images and labels",)) if found else None
         if root.is_dir():
-            found = [s for s in SPLITS if _idx_pair(root, s)]
-            return Evidence(self.name, (f"IDX files for {', '.join(found)}",)) if found else None
-        return None
+            found = [s for s in PARTS if _idx_pair(root, s)]
+            if found:
+                return Evidence(self.name, (f"IDX files for {', '.join(found)}",))
+        file = _npz(root)
+        if file is None:
+            return None
+        names = _members(file)
+        found = [s for s in PARTS if f"{s}_images" in names and f"{s}_labels" in names]
+        if found:
+            return Evidence(self.name, (f"{file.name} with {', '.join(found)} images and labels",))
+        return Evidence(self.name, (f"{file.name}",)) if root.is_file() else None
 
     def read(self, root: Path, images: Path | None = None) -> Dataset:
-        arrays = _read_npz(root) if root.is_file() else _read_idx_folder(root)
-        found = [s for s in SPLITS if f"{s}_images" in arrays]
+        if images is not None:
+            raise DataError("--images goes with a CSV; arrays hold their pictures", hint="leave --images away")
+        file = _npz(root)
+        idx = root.is_dir() and any(_idx_pair(root, s) for s in PARTS)
+        if file is None and not idx:
+            raise DataError(f"{root} holds no .npz and no IDX files, or several .npz", hint="name the file itself")
+        arrays = _read_idx_folder(root) if idx or file is None else _read_npz(file)
+        found = [s for s in PARTS if f"{s}_images" in arrays]
         if not found:
-            raise DataError(f"{root} holds no train_images and train_labels")
-        count = 1 + max(int(arrays[f"{s}_labels"].max(initial=0)) for s in found)
-        names = [str(n) for n in arrays["class_names"]] if "class_names" in arrays else [str(i) for i in range(count)]
-        if len(names) < count:
-            raise DataError(f"labels go up to {count - 1}, class_names has {len(names)} names")
-        splits = {}
-        for split in found:
-            pictures, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"].reshape(-1)
-            _check(root, split, pictures, labels)
-            splits[split] = tuple(
-                Sample(f"{split}_images[{i}]", picture, {"classes": np.array([label], np.int64)})
-                for i, (picture, label) in enumerate(zip(pictures, labels, strict=True))
+            raise DataError(
+                f"{root} holds no train_images and train_labels, but {', '.join(sorted(arrays)) or 'nothing'}",
+                hint="name the arrays {train,val,test}_images and {train,val,test}_labels",
             )
-        return Dataset(self.name, root, Labels(tuple(names)), splits)
+        pictures: dict[str, Array] = {}
+        labels: dict[str, Array] = {}
+        for split in found:
+            if f"{split}_labels" not in arrays:
+                raise DataError(f"{root} holds {split}_images without {split}_labels")
+            pictures[split], labels[split] = _check(split, arrays[f"{split}_images"], arrays[f"{split}_labels"])
+        ranks = {v.ndim for v in labels.values()}
+        if len(ranks) > 1:
+            raise DataError(f"{root} mixes labels of one class and of several")
+        exclusive = ranks == {1}
+        ledger = Labels(_class_names(arrays, labels, exclusive), exclusive=exclusive)
+        splits = {
+            split: tuple(
+                Sample(f"{split}_images[{i}]", picture, {"classes": _ids(label)})
+                for i, (picture, label) in enumerate(zip(pictures[split], labels[split], strict=True))
+            )
+            for split in found
+        }
+        beside = sorted(p.name for p in root.iterdir() if p.is_file()) if root.is_dir() else []
+        read = [p.name for s in PARTS for p in (_idx_pair(root, s) or ())] if idx else [file.name if file else ""]
+        ignored = tuple(Ignored(n, NO_IMAGE) for n in beside if n not in read)
+        return Dataset(self.name, root, ledger, {s: v for s, v in splits.items() if v}, ignored)
 
     def write(self, dataset: Dataset, root: Path) -> None:
-        if root.exists():
-            raise StorageError(f"{root} is already there", hint="name a new file")
-        record: dict[str, Array] = {"class_names": np.array(dataset.labels.names)}
+        """Into the .npz named, or into arrays.npz of a new folder."""
+        record: dict[str, Array] = {"class_names": np.array(dataset.labels.names, np.str_)}
         for split, samples in dataset.splits.items():
-            name = "train" if split == "all" else split
-            record[f"{name}_images"] = np.stack([_pixels(s) for s in samples])
-            record[f"{name}_labels"] = np.array([int(s.annotation["classes"][0]) for s in samples], np.int64)
-        np.savez_compressed(root, allow_pickle=False, **record)
+            pictures = [_pixels(s) for s in samples]
+            if len({p.shape for p in pictures}) > 1:
+                raise DataError("arrays hold pictures of one size, here are several", hint="write image folder or CSV")
+            record[f"{split}_images"] = np.stack(pictures)
+            record[f"{split}_labels"] = _targets(samples, dataset.labels)
+        if root.suffix == ".npz":
+            if root.exists():
+                raise StorageError(f"{root} is already there, and nothing is overwritten", code="already_exists")
+            file = root
+        else:
+            file = new(root) / "arrays.npz"
+        np.savez_compressed(file, allow_pickle=False, **record)
+
+
+def write_idx(dataset: Dataset, root: Path) -> None:
+    """Grey pictures as a new folder of gzipped IDX files, which hold class ids but no names.
+
+    Raises DataError for colour, several sizes, several labels an image, or more than 256 classes.
+    """
+    if not dataset.labels.exclusive or len(dataset.labels) > 256:
+        raise DataError("IDX labels are one byte an image", hint="write .npz instead")
+    made: dict[str, Array] = {}
+    for split, samples in dataset.splits.items():
+        pictures = [_pixels(s) for s in samples]
+        if len({p.shape for p in pictures}) > 1 or pictures[0].ndim != 2:
+            raise DataError("IDX pictures are grey and of one size", hint="write .npz instead")
+        prefix = IDX_NAMES[split][0]
+        made[f"{prefix}-images-idx3-ubyte.gz"] = np.stack(pictures)
+        made[f"{prefix}-labels-idx1-ubyte.gz"] = _targets(samples, dataset.labels).astype(np.uint8)
+    new(root)
+    for name, values in made.items():
+        with gzip.open(root / name, "wb") as stream:
+            stream.write(struct.pack(f">HBB{values.ndim}I", 0, 8, values.ndim, *values.shape) + values.tobytes())
+
+
+def _ids(label: Array) -> Array:
+    return np.flatnonzero(label).astype(np.int64) if label.ndim else np.array([label], np.int64)
+
+
+def _targets(samples: tuple[Sample, ...], ledger: Labels) -> Array:
+    if ledger.exclusive:
+        return np.array([int(s.annotation["classes"][0]) for s in samples], np.int64)
+    hot = np.zeros((len(samples), len(ledger)), np.uint8)
+    for row, sample in zip(hot, samples, strict=True):
+        row[sample.annotation["classes"]] = 1
+    return hot
+
+
+def _class_names(arrays: dict[str, Array], labels: dict[str, Array], exclusive: bool) -> tuple[str, ...]:
+    count = max((int(v.max(initial=-1)) + 1 if exclusive else v.shape[1]) for v in labels.values())
+    if "class_names" not in arrays:
+        return tuple(str(i) for i in range(count))
+    names = tuple(str(n) for n in arrays["class_names"].reshape(-1))
+    if len(names) < count or (not exclusive and len(names) != count):
+        raise DataError(f"labels speak of {count} classes, class_names has {len(names)} names")
+    return names
 
 
 def _pixels(sample: Sample) -> Array:
@@ -66,36 +144,83 @@ def _pixels(sample: Sample) -> Array:
     return sample.image
 
 
-def _check(root: Path, split: str, pictures: Array, labels: Array) -> None:
+def _check(split: str, pictures: Array, labels: Array) -> tuple[Array, Array]:
+    """uint8 [N, H, W] or [N, H, W, 3], and int64 [N] or 0/1 [N, C]."""
+    if pictures.ndim == 4 and pictures.shape[3] == 1:
+        pictures = pictures[:, :, :, 0]
     if pictures.dtype != np.uint8 or pictures.ndim not in (3, 4) or (pictures.ndim == 4 and pictures.shape[3] != 3):
         raise DataError(
-            f"{root}: {split}_images must be uint8 [N, H, W] or [N, H, W, 3], got {pictures.dtype} "
-            f"{list(pictures.shape)}",
-            hint="scale to 0..255 and convert to uint8",
+            f"{split}_images must be uint8 [N, H, W] or [N, H, W, 3], got {pictures.dtype} {list(pictures.shape)}",
+            hint="scale to 0..255, convert to uint8, put the colour axis last",
         )
-    if not np.issubdtype(labels.dtype, np.integer) or len(labels) != len(pictures) or labels.min(initial=0) < 0:
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    whole = np.issubdtype(labels.dtype, np.integer) or labels.dtype == np.bool_
+    if not whole or len(labels) != len(pictures) or labels.ndim not in (1, 2) or labels.min(initial=0) < 0:
         raise DataError(
-            f"{root}: {split}_labels must be {len(pictures)} integers from 0, got {labels.dtype} {labels.shape}"
+            f"{split}_labels must be {len(pictures)} whole numbers from 0, or one 0/1 column per class, got "
+            f"{labels.dtype} {list(labels.shape)}"
         )
+    most = 2 if labels.ndim == 2 else 1_000_000
+    if labels.max(initial=0) >= most:
+        raise DataError(f"{split}_labels go up to {int(labels.max())}, expected less than {most}")
+    return pictures, labels.astype(np.int64)
 
 
-def _names(file: Path) -> set[str]:
+def _npz(root: Path) -> Path | None:
+    if root.is_file():
+        return root if root.suffix.lower() == ".npz" else None
+    found = sorted(root.glob("*.npz")) if root.is_dir() else []
+    return found[0] if len(found) == 1 else None
+
+
+def _members(file: Path) -> set[str]:
     try:
         with zipfile.ZipFile(file) as archive:
-            return {Path(n).stem for n in archive.namelist()}
-    except (zipfile.BadZipFile, OSError):
+            return {n.removesuffix(".npy") for n in archive.namelist()}
+    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError):
         return set()
 
 
 def _read_npz(file: Path) -> dict[str, Array]:
+    """The arrays named after splits, and class_names; sizes are checked from the headers before any is allocated."""
+    wanted = {f"{s}_{part}" for s in PARTS for part in ("images", "labels")} | {"class_names"}
+    total = 0
+    arrays: dict[str, Array] = {}
     try:
         with zipfile.ZipFile(file) as archive:
-            if sum(i.file_size for i in archive.infolist()) > MOST_VALUES:
-                raise DataError(f"{file} unpacks to more than 2 GiB", hint="write the pictures as files")
-        with np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (zipfile.BadZipFile, OSError, ValueError, KeyError, EOFError) as error:
-        raise DataError(f"{file} is no readable .npz: {error}", hint="save it with numpy.savez") from error
+            for info in archive.infolist():
+                name = info.filename.removesuffix(".npy")
+                if name not in wanted:
+                    continue
+                with archive.open(info) as stream:
+                    version = np.lib.format.read_magic(stream)
+                    shape, fortran, dtype = (
+                        np.lib.format.read_array_header_1_0(stream)
+                        if version == (1, 0)
+                        else np.lib.format.read_array_header_2_0(stream)
+                    )
+                    size = math.prod(shape) * dtype.itemsize
+                    total += size
+                    if dtype.hasobject:
+                        raise DataError(f"{file.name}: {name} holds Python objects", hint="save plain numbers or text")
+                    if total > MOST_BYTES or size > info.file_size:
+                        raise DataError(
+                            f"{file.name}: {name} says {list(shape)} {dtype}, limit {MOST_BYTES // 2**20} MiB in all "
+                            f"and {info.file_size} bytes stored",
+                            hint="write the pictures as files",
+                        )
+                    # A bytearray, because pictures that cannot be written to displease some learning libraries.
+                    data = bytearray(stream.read(size))
+                if len(data) != size:
+                    raise DataError(f"{file.name}: {name} ends after {len(data)} of {size} bytes")
+                values = np.frombuffer(data, dtype)
+                arrays[name] = values.reshape(shape, order="F" if fortran else "C")
+    except (
+        zipfile.BadZipFile, zlib.error, OSError, ValueError, TypeError, EOFError, NotImplementedError, RuntimeError,
+    ) as error:  # fmt: skip
+        raise DataError(f"{file.name} is no readable .npz: {error}", hint="save it with numpy.savez") from error
+    return arrays
 
 
 def _idx_pair(root: Path, split: str) -> tuple[Path, Path] | None:
@@ -109,27 +234,31 @@ def _idx_pair(root: Path, split: str) -> tuple[Path, Path] | None:
 
 def _read_idx_folder(root: Path) -> dict[str, Array]:
     arrays: dict[str, Array] = {}
-    for split in SPLITS:
+    for split in PARTS:
         if pair := _idx_pair(root, split):
             arrays[f"{split}_images"], arrays[f"{split}_labels"] = _read_idx(pair[0], 3), _read_idx(pair[1], 1)
     return arrays
 
 
 def _read_idx(file: Path, rank: int) -> Array:
-    """uint8 [N, H, W] or [N]; the file says its own sizes, which are checked before anything is allocated."""
+    """uint8 [N, H, W] or [N]; the file says its own sizes, and not a byte more is unpacked."""
     try:
         with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
             head = stream.read(4 + 4 * rank)
-            zero, kind, dims = struct.unpack(">HBB", head[:4])
+            zero, kind, axes = struct.unpack(">HBB", head[:4])
             shape = struct.unpack(f">{rank}I", head[4:])
-            values = int(np.prod([int(d) for d in shape], dtype=object))
-            if zero or kind != 8 or dims != rank or values > MOST_VALUES:
+            size = math.prod(shape)
+            if zero or kind != 8 or axes != rank:
                 raise DataError(f"{file.name} is no IDX file of uint8 with {rank} axes")
-            data = stream.read(values + 1)
-    except (OSError, EOFError, struct.error) as error:
+            if size > MOST_BYTES:
+                raise DataError(f"{file.name} says {list(shape)}, limit {MOST_BYTES // 2**20} MiB")
+            if file.suffix != ".gz" and file.stat().st_size != len(head) + size:
+                raise DataError(f"{file.name} says {size} bytes, and holds {file.stat().st_size - len(head)}")
+            data = bytearray(stream.read(size + 1))
+    except (OSError, EOFError, struct.error, zlib.error) as error:
         raise DataError(f"{file.name} is no readable IDX file: {error}") from error
-    if len(data) != values:
-        raise DataError(f"{file.name} says {shape}, which is {values} bytes, and holds {len(data)}")
+    if len(data) != size:
+        raise DataError(f"{file.name} says {size} bytes, and holds {'more' if len(data) > size else len(data)}")
     return np.frombuffer(data, np.uint8).reshape(shape)
 
 

@@ -1,21 +1,47 @@
 """CSV with a column of pictures and one or many labels: one name, several by ; or |, or one 0/1 column per class."""
 
 import csv
+import io
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from saccade.data.dataset import Dataset
+from saccade.data import folder
+from saccade.data.dataset import Dataset, Ignored
+from saccade.data.folder import ORDER, SPLITS
 from saccade.data.format import Evidence, Format
-from saccade.data.formats.image_folder import SPLITS, SUFFIXES, put
-from saccade.errors import DataError, StorageError
+from saccade.errors import DataError
 from saccade.types import Labels, Sample, names_text
 
-IMAGE = ("filename", "file_name", "image", "path", "file", "id", "image_id")
+IMAGE = ("filename", "file_name", "image", "path", "file", "id", "image_id", "image_path")
 LABEL = ("label", "labels", "class", "class_name", "target", "category", "tags")
+SEVERAL = frozenset({"labels", "tags"})
 SPLIT = ("split", "set", "subset")
-BOXES = frozenset({"xmin", "x_min", "x1", "ymax"})
+GROUP = ("group", "group_id", "patient", "patient_id", "subject", "scene", "video")
+BOXES = frozenset({"xmin", "x_min", "x1", "ymax", "y_max", "y2"})
+NAMES = ("split.csv", "splits.csv", "manifest.csv", "_classes.csv")
+"""Beside class folders these inform about them; they are not a second set of labels."""
 MOST_BYTES = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Row:
+    line: int
+    cells: list[str]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Positions of what a header holds; hot: the 0/1 columns, one per class, used when there is no label column."""
+
+    image: int
+    label: int | None
+    split: int | None
+    group: int | None
+    hot: tuple[int, ...]
 
 
 class Csv(Format):
@@ -26,75 +52,144 @@ class Csv(Format):
         if file is None:
             return None
         try:
-            header, rows, _ = _table(file)
+            header, rows = _table(file)
         except DataError:
+            # A table that cannot be read is this format's business only when it was named itself.
+            return Evidence(self.name, (f"{file.name}, which does not parse",)) if root.is_file() else None
+        columns = _columns(header, rows)
+        if columns is None or (columns.label is None and not columns.hot) or {c.lower() for c in header} & BOXES:
             return None
-        columns = {c.lower() for c in header}
-        if not columns & set(IMAGE) or columns & BOXES or not rows:
-            return None
-        if not (columns & set(LABEL) or _one_hot(header, rows)):
-            return None
-        return Evidence(self.name, (f"{file.name} with {len(rows)} rows and columns {', '.join(header[:6])}",))
+        kind = (
+            f"label column {header[columns.label]}" if columns.label is not None else f"{len(columns.hot)} 0/1 columns"
+        )
+        return Evidence(self.name, (f"{file.name} with {len(rows)} rows", f"images in {header[columns.image]}", kind))
 
     def read(self, root: Path, images: Path | None = None) -> Dataset:
         file = _file(root)
         if file is None:
-            raise DataError(f"{root} holds no CSV file")
-        header, rows, first = _table(file)
-        lower = [c.lower() for c in header]
-        image = next((lower.index(c) for c in IMAGE if c in lower), None)
-        if image is None:
-            raise DataError(f"{file.name} needs a column of pictures: {', '.join(IMAGE)}; got {', '.join(header)}")
-        label = next((lower.index(c) for c in LABEL if c in lower), None)
-        split = next((lower.index(c) for c in SPLIT if c in lower), None)
-        hot = _one_hot(header, rows) if label is None else []
-        if label is None and not hot:
-            raise DataError(f"{file.name} needs a label column: {', '.join(LABEL)}, or one 0/1 column per class")
-        several = [
-            _names(row[label]) if label is not None else [header[i] for i in hot if _is_one(row[i])] for row in rows
-        ]
-        exclusive = not hot and all(len(n) == 1 for n in several)
-        names = [header[i] for i in hot] if hot else sorted({n for row in several for n in row}, key=str.encode)
-        base = images or file.parent
-        stems = _stems(base) if any(not Path(r[image]).suffix for r in rows) else {}
-        made: dict[str, list[Sample]] = {}
-        missing: list[str] = []
-        for i, (row, found) in enumerate(zip(rows, several, strict=True)):
-            path = _picture(base, row[image].strip(), stems)
-            if path is None:
-                missing.append(f"line {first + i}: {row[image]}")
+            raise DataError(f"{root} holds no CSV file, or several", hint="name the file itself")
+        header, rows = _table(file)
+        columns = _columns(header, rows)
+        if columns is None:
+            raise DataError(f"{file.name} needs a column of pictures ({', '.join(IMAGE)}), got {', '.join(header)}")
+        if columns.label is None and not columns.hot:
+            raise DataError(
+                f"{file.name} needs a label column ({', '.join(LABEL)}) or 0/1 columns, got {', '.join(header)}"
+            )
+        notes: list[str] = []
+        several, names, exclusive = _classes(header, rows, columns, notes)
+        paths = Pictures(images or file.parent, [r.cells[columns.image].strip() for r in rows]).find(file, rows, notes)
+        made: dict[str, list[Sample]] = defaultdict(list)
+        ignored: list[Ignored] = []
+        first: dict[str, tuple[int, ...]] = {}
+        for row, found, path in zip(rows, several, paths, strict=True):
+            key = row.cells[columns.image].strip()
+            split = _split(file, row, columns.split)
+            classes = tuple(sorted(names.index(n) for n in found))
+            if exclusive and not classes:
+                ignored.append(Ignored(f"{key} (line {row.line})", folder.NO_LABEL))
                 continue
-            cell = "" if split is None else row[split].strip().lower()
-            where = "all" if split is None else SPLITS.get(cell, "")
-            if not where:
-                raise DataError(f"{file.name} line {first + i}: split is train, val or test, got {cell!r}")
-            classes = np.array(sorted(names.index(n) for n in found), np.int64)
-            made.setdefault(where, []).append(Sample(row[image].strip(), path, {"classes": classes}))
+            if first.get(key) == classes:
+                ignored.append(Ignored(f"{key} (line {row.line})", "the same row again"))
+                continue
+            # The same picture with another label stays, under a key of its own: the doctor judges contradictions.
+            unique = key if key not in first else f"{key}@line {row.line}"
+            first.setdefault(key, classes)
+            group = row.cells[columns.group].strip() or None if columns.group is not None else None
+            made[split].append(Sample(unique, path, {"classes": np.array(classes, np.int64)}, group))
+        splits = {s: tuple(made[s]) for s in ORDER if s in made}
+        return Dataset(self.name, root, Labels(tuple(names), exclusive=exclusive), splits, tuple(ignored), tuple(notes))
+
+    def write(self, dataset: Dataset, root: Path) -> None:
+        names, plain = dataset.labels.names, dataset.labels.exclusive
+        taken = {*IMAGE, *LABEL, *SPLIT, *GROUP}
+        wrong = [n for n in names if n != n.strip() or (plain and (";" in n or "|" in n))]
+        wrong += [] if plain else [n for n in names if n.lower() in taken]
+        if wrong:
+            raise DataError(f"class names {wrong} cannot stand in a CSV", hint="rename them")
+        if not plain and len(names) < 2:
+            raise DataError("0/1 columns need at least two classes")
+        folder.new(root)
+        grouped = any(s.group is not None for s in dataset)
+        with (root / "labels.csv").open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream)
+            split_column = set(dataset.splits) != {"all"}
+            writer.writerow(
+                ["image", *(["split"] if split_column else []), *(["group"] if grouped else [])]
+                + (["label"] if plain else list(names))
+            )
+            for split, samples in dataset.splits.items():
+                for sample in samples:
+                    tail = sample.key.partition("@line ")[0]
+                    target = folder.put(sample, root / "images", _safe(tail))
+                    held = {int(c) for c in sample.annotation["classes"]}
+                    writer.writerow(
+                        [target.relative_to(root).as_posix(), *([split] if split_column else [])]
+                        + ([sample.group or ""] if grouped else [])
+                        + ([names[min(held)]] if plain else [int(k in held) for k in range(len(names))])
+                    )
+
+
+class Pictures:
+    """Finds the files a table names: by path, by name without extension, by number without leading zeros."""
+
+    def __init__(self, base: Path, wanted: Sequence[str]) -> None:
+        self.base = base
+        self.wanted = wanted
+
+    def find(self, file: Path, rows: Sequence[Row], notes: list[str]) -> list[Path]:
+        """Aligned with the rows. Raises DataError naming the lines of what is missing or fits two files."""
+        stems: dict[str, list[Path]] | None = None
+        numbers: dict[int, list[Path]] = defaultdict(list)
+        found: list[Path] = []
+        missing: list[str] = []
+        twice: list[str] = []
+        filled = 0
+        for row, text in zip(rows, self.wanted, strict=True):
+            path = self.base / text
+            if text and path.is_file():
+                found.append(path)
+                continue
+            fits: list[Path] = []
+            if text and not folder.is_image(text):
+                if stems is None:
+                    stems = self._stems(numbers)
+                fits = stems.get(text, [])
+                if not fits and text.isascii() and text.isdigit():
+                    fits = numbers.get(int(text), [])
+                    filled += len(fits) == 1
+            if len(fits) == 1:
+                found.append(fits[0])
+            elif fits:
+                twice.append(f"line {row.line}: {text} is {fits[0].name} or {fits[1].name}")
+            else:
+                missing.append(f"line {row.line}: {text or '(empty)'}")
+        if twice:
+            raise DataError(
+                f"{file.name} names {len(twice)} pictures that fit two files: {names_text(twice, 3)}",
+                hint="write the file names with their extension",
+            )
         if missing:
             raise DataError(
                 f"{file.name} names {len(missing)} pictures that are not there: {names_text(missing, 3)}",
-                hint="give their folder with --images",
+                hint=self._advice(Path(self.wanted[0] or "?").name),
             )
-        order = [s for s in ("all", "train", "val", "test") if s in made]
-        labels = Labels(tuple(names), exclusive=exclusive)
-        return Dataset(self.name, root, labels, {s: tuple(made[s]) for s in order})
+        if filled:
+            notes.append(f"{filled} numbers were matched to file names with leading zeros")
+        return found
 
-    def write(self, dataset: Dataset, root: Path) -> None:
-        if root.exists():
-            raise StorageError(f"{root} is already there", hint="name a new folder")
-        folder = root / "images"
-        folder.mkdir(parents=True)
-        with (root / "labels.csv").open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream)
-            plain = dataset.labels.exclusive
-            names = dataset.labels.names
-            writer.writerow(["image", "split", *(["label"] if plain else names)])
-            for split, samples in dataset.splits.items():
-                for i, sample in enumerate(samples):
-                    target = put(sample, folder, i)
-                    held = {int(c) for c in sample.annotation["classes"]}
-                    cells = [names[min(held)]] if plain else [int(k in held) for k in range(len(names))]
-                    writer.writerow([f"images/{target.name}", "train" if split == "all" else split, *cells])
+    def _stems(self, numbers: dict[int, list[Path]]) -> dict[str, list[Path]]:
+        stems: dict[str, list[Path]] = defaultdict(list)
+        for path in folder.walk(self.base, [], self.base):
+            stems[path.stem].append(path)
+            stems[path.relative_to(self.base).with_suffix("").as_posix()].append(path)
+            if path.stem.isascii() and path.stem.isdigit():
+                numbers[int(path.stem)].append(path)
+        return {stem: list(dict.fromkeys(paths)) for stem, paths in stems.items()}
+
+    def _advice(self, name: str) -> str:
+        found = next((p for p in folder.walk(self.base, [], self.base) if name in (p.name, p.stem)), None)
+        return f"try --images {found.parent}" if found else "give the folder of the pictures with --images"
 
 
 def _file(root: Path) -> Path | None:
@@ -102,61 +197,111 @@ def _file(root: Path) -> Path | None:
         return root if root.suffix.lower() in (".csv", ".tsv") else None
     if not root.is_dir():
         return None
-    found = sorted(root.glob("*.csv")) + sorted(root.glob("*.tsv"))
-    # Beside class folders a CSV is information about them, not the labels.
-    beside = [p for p in root.iterdir() if p.is_dir() and p.name.lower() in SPLITS]
-    return found[0] if len(found) == 1 and not beside else None
+    classes = any(folder.holds_image(f) for f in folder.folders(root))
+    found = [p for p in sorted(root.iterdir()) if p.suffix.lower() in (".csv", ".tsv") and not p.name.startswith(".")]
+    if classes:
+        found = [p for p in found if p.name.lower() not in NAMES]
+    return found[0] if len(found) == 1 else None
 
 
-def _table(file: Path) -> tuple[list[str], list[list[str]], int]:
-    """Header, rows that are not blank, and the line number of the first row. Raises DataError naming the line."""
+def _table(file: Path) -> tuple[list[str], list[Row]]:
+    """Header and rows that are not blank. Raises DataError naming the line."""
     if file.stat().st_size > MOST_BYTES:
-        raise DataError(f"{file.name} is larger than {MOST_BYTES // 2**20} MiB")
+        raise DataError(f"{file.name} is {file.stat().st_size} bytes, limit {MOST_BYTES}", hint="split it")
+    data = file.read_bytes()
+    wide = data[:2] in (b"\xff\xfe", b"\xfe\xff")
     try:
-        text = file.read_text(encoding="utf-8-sig")
-        head = text.partition("\n")[0]
-        delimiter = max((",", ";", "\t", "|"), key=head.count)
-        lines = [r for r in csv.reader(text.splitlines(), delimiter=delimiter) if any(c.strip() for c in r)]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{file.name} is no readable CSV: {error}", hint="save it as UTF-8") from error
-    if len(lines) < 2:
+        text = data.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise DataError(f"{file.name} line {line} is not UTF-8", hint="save the table as UTF-8") from error
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
+    rows: list[Row] = []
+    end = 0
+    try:
+        for cells in reader:
+            if any(c.strip() for c in cells):
+                rows.append(Row(end + 1, cells))
+            end = reader.line_num
+    except csv.Error as error:
+        raise DataError(f"{file.name} line {reader.line_num}: {error}", hint="check its quotes") from error
+    if len(rows) < 2:
         raise DataError(f"{file.name} has no rows under its header")
-    header = [c.strip() for c in lines[0]]
-    for i, row in enumerate(lines[1:]):
-        if len(row) != len(header):
-            raise DataError(f"{file.name} line {i + 2}: {len(row)} cells under {len(header)} columns")
-    return header, lines[1:], 2
+    header = [c.strip() for c in rows[0].cells]
+    for row in rows[1:]:
+        if len(row.cells) != len(header):
+            raise DataError(f"{file.name} line {row.line}: {len(row.cells)} cells under {len(header)} columns")
+    lower = [c.lower() for c in header]
+    if doubled := sorted({c for c in lower if lower.count(c) > 1}):
+        raise DataError(f"{file.name} has columns of the same name: {', '.join(doubled)}", hint="rename them")
+    return header, rows[1:]
 
 
-def _one_hot(header: list[str], rows: list[list[str]]) -> list[int]:
-    """Columns that hold nothing but 0 and 1, when there are at least two."""
-    taken = set(IMAGE) | set(SPLIT)
-    columns = [
-        i for i, c in enumerate(header)
-        if c.lower() not in taken and all(r[i].strip() in ("0", "1", "0.0", "1.0") for r in rows)
-    ]  # fmt: skip
-    return columns if len(columns) >= 2 else []
+def _delimiter(text: str) -> str:
+    """The mark that gives the header a column of pictures and most columns; a comma when none does."""
+    head = next((line for line in text.splitlines() if line.strip()), "")
+    best, most = ",", 1
+    for mark in (",", ";", "\t", "|"):
+        cells = next(csv.reader([head], delimiter=mark), [])
+        if len(cells) > most and {c.strip().lower() for c in cells} & set(IMAGE):
+            best, most = mark, len(cells)
+    return best
 
 
-def _is_one(cell: str) -> bool:
-    return cell.strip() in ("1", "1.0")
+def _columns(header: list[str], rows: list[Row]) -> Columns | None:
+    lower = [c.lower() for c in header]
+
+    def place(words: Sequence[str]) -> int | None:
+        return next((lower.index(w) for w in words if w in lower), None)
+
+    image, label, split, group = place(IMAGE), place(LABEL), place(SPLIT), place(GROUP)
+    if image is None:
+        return None
+    hot = [
+        i for i in range(len(header))
+        if i not in (image, split, group) and all(r.cells[i].strip() in ("0", "1", "0.0", "1.0") for r in rows)
+    ] if label is None else []  # fmt: skip
+    return Columns(image, label, split, group, tuple(hot) if len(hot) >= 2 else ())
 
 
-def _names(cell: str) -> list[str]:
-    for mark in (";", "|"):
-        cell = cell.replace(mark, "\n")
-    return list(dict.fromkeys(n.strip() for n in cell.split("\n") if n.strip()))
+def _classes(
+    header: list[str], rows: list[Row], columns: Columns, notes: list[str]
+) -> tuple[list[list[str]], list[str], bool]:
+    """Class names of each row, the ledger, and whether each row has one class."""
+    if columns.label is None:
+        names = [header[i] for i in columns.hot]
+        several = [[header[i] for i in columns.hot if float(r.cells[i]) == 1] for r in rows]
+        if all(len(found) == 1 for found in several):
+            notes.append("every row has exactly one 1; 0/1 columns are read as classes that may hold together")
+        return several, names, False
+    several = [_split_cell(r.cells[columns.label]) for r in rows]
+    exclusive = header[columns.label].lower() not in SEVERAL and all(len(found) <= 1 for found in several)
+    names = list({n: None for found in several for n in found})
+    if all(n.isascii() and n.isdigit() for n in names):
+        names.sort(key=lambda n: (int(n), n))
+    else:
+        names.sort(key=str.encode)
+    return several, names, exclusive
 
 
-def _stems(base: Path) -> dict[str, Path]:
-    return {p.stem: p for p in base.rglob("*") if p.suffix.lower() in SUFFIXES}
+def _split_cell(cell: str) -> list[str]:
+    marks = cell.replace("|", ";").split(";")
+    return list(dict.fromkeys(n.strip() for n in marks if n.strip()))
 
 
-def _picture(base: Path, name: str, stems: dict[str, Path]) -> Path | None:
-    path = base / name
-    if path.is_file():
-        return path
-    return stems.get(name)
+def _split(file: Path, row: Row, column: int | None) -> str:
+    if column is None:
+        return "all"
+    split = SPLITS.get(row.cells[column].strip().lower())
+    if split is None:
+        raise DataError(f"{file.name} line {row.line}: split is train, val or test, got {row.cells[column]!r}")
+    return split
+
+
+def _safe(tail: str) -> str:
+    """A key as a path below a folder: what leads out of it is cut away."""
+    parts = [p for p in Path(tail).parts if p not in ("..", "/", ".")]
+    return "/".join(parts) or "image"
 
 
 FORMAT = Csv()

@@ -1,126 +1,159 @@
 """One folder of images per class, in split folders or not: root/<class>/*.jpg or root/{train,val,test}/<class>/*.jpg."""
 
-import shutil
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from saccade.data import folder
 from saccade.data.dataset import Dataset, Ignored
+from saccade.data.folder import SPLITS
 from saccade.data.format import Evidence, Format
-from saccade.errors import DataError, StorageError
-from saccade.images import encode
-from saccade.types import Array, Labels, Sample
+from saccade.errors import DataError
+from saccade.types import Labels, Sample
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+FOREIGN = {
+    "Annotations": "Pascal VOC (Annotations/)",
+    "ImageSets": "Pascal VOC (ImageSets/)",
+    "data.yaml": "YOLO (data.yaml)",
+    "obj.names": "YOLO (obj.names)",
+    "_annotations.coco.json": "COCO (_annotations.coco.json)",
+}
+"""Marks of other layouts, whose folders are not classes."""
 
 
 class ImageFolder(Format):
     name = "image_folder"
 
     def recognises(self, root: Path) -> Evidence | None:
-        if not root.is_dir():
+        if not root.is_dir() or foreign(root):
             return None
         splits = _split_folders(root)
         roots = list(splits.values()) or [root]
-        classes = {c.name for r in roots for c in _class_folders(r) if _holds_image(c)}
+        classes = {c.name for r in roots for c in folder.folders(r) if folder.holds_image(c)}
         if not classes:
             return None
-        facts = [f"{len(classes)} class folders with images"]
+        facts = [f"{len(classes)} class folder{'s' if len(classes) > 1 else ''} with images"]
         if splits:
             facts.append(f"splits from {', '.join(p.name for p in splits.values())}")
         return Evidence(self.name, tuple(facts))
 
     def read(self, root: Path, images: Path | None = None) -> Dataset:
+        if images is not None:
+            raise DataError("--images goes with a CSV; class folders hold their images", hint="leave --images away")
+        if not root.is_dir():
+            raise DataError(f"{root} is no folder", hint="expected root/<class>/*.jpg")
         splits = _split_folders(root)
-        roots = splits or {"all": root}
-        folders = {split: _class_folders(r) for split, r in roots.items()}
+        ignored: list[Ignored] = []
+        files: dict[str, dict[str, list[Path]]] = {}
+        for split, parent in (splits or {"all": root}).items():
+            files[split] = {}
+            for found in folder.folders(parent):
+                pictures = list(folder.walk(found, ignored, root))
+                if pictures:
+                    files[split][found.name] = pictures
+                elif found.name not in SPLITS:
+                    ignored.append(Ignored(folder.name(found, root) + "/", "folder without images"))
         # Byte order, as torchvision sorts, so that ids agree with what people already have.
-        names = sorted({c.name for found in folders.values() for c in found if _holds_image(c)}, key=str.encode)
+        names = sorted({c for found in files.values() for c in found}, key=str.encode)
         if not names:
             raise DataError(f"{root} holds no class folder with images", hint="expected root/<class>/*.jpg")
-        ignored: list[Ignored] = []
-        made: dict[str, tuple[Sample, ...]] = {}
-        for split, found in folders.items():
-            samples: list[Sample] = []
-            for folder in found:
-                for file in sorted(folder.rglob("*"), key=lambda p: p.as_posix().encode()):
-                    if file.is_dir():
-                        continue
-                    key = file.relative_to(root).as_posix()
-                    if file.suffix.lower() not in SUFFIXES or file.name.startswith("."):
-                        ignored.append(Ignored(key, "no image by its name"))
-                        continue
-                    classes = np.array([names.index(folder.name)], np.int64)
-                    samples.append(Sample(key, file, {"classes": classes}))
-            if samples:
-                made[split] = tuple(samples)
-        loose = [p for r in {root, *roots.values()} for p in r.iterdir() if p.is_file()]
-        ignored += [Ignored(p.relative_to(root).as_posix(), "lies outside the class folders") for p in sorted(loose)]
-        return Dataset(self.name, root, Labels(tuple(names)), made, tuple(ignored))
+        _refuse_wrapping(root, names, splits)
+        made = {
+            split: tuple(
+                Sample(folder.name(file, root), file, {"classes": np.array([names.index(c)], np.int64)})
+                for c in names
+                for file in found.get(c, ())
+            )
+            for split, found in files.items()
+        }
+        return Dataset(
+            self.name,
+            root,
+            Labels(tuple(names)),
+            {split: samples for split, samples in made.items() if samples},
+            (*ignored, *_loose(root, splits)),
+        )
 
     def write(self, dataset: Dataset, root: Path) -> None:
-        _new_folder(root)
+        if not dataset.labels.exclusive:
+            raise DataError("a class folder holds one class an image, here are several", hint="write CSV instead")
+        for name in dataset.labels.names:
+            if "/" in name or "\\" in name or "\0" in name or folder.is_hidden(name) or name.lower() in SPLITS:
+                raise DataError(f"class {name!r} cannot be the name of a class folder", hint="write CSV instead")
+        folder.new(root)
         for split, samples in dataset.splits.items():
-            for i, sample in enumerate(samples):
-                classes = sample.annotation["classes"]
-                if len(classes) != 1:
-                    raise DataError(f"{sample.key}: a class folder holds exactly one class", hint="write CSV instead")
-                folder = root / ("" if split == "all" else split) / dataset.labels.names[int(classes[0])]
-                folder.mkdir(parents=True, exist_ok=True)
-                put(sample, folder, i)
+            for sample in samples:
+                name = dataset.labels.names[int(sample.annotation["classes"][0])]
+                prefix = name if split == "all" else f"{split}/{name}"
+                folder.put(sample, root / prefix, _tail(sample.key, name))
 
 
-def put(sample: Sample, folder: Path, i: int) -> Path:
-    """Copies a file as it is; arrays become PNG. Returns where it went."""
-    if isinstance(sample.image, Path):
-        target = folder / f"{sample.image.stem}{sample.image.suffix}"
-        if target.exists():
-            target = folder / f"{sample.image.stem}-{i}{sample.image.suffix}"
-        shutil.copyfile(sample.image, target)
-        return target
-    target = folder / f"{i:06d}.png"
-    if isinstance(sample.image, bytes):
-        target.write_bytes(sample.image)
-    else:
-        target.write_bytes(encode.to_png(_plain(sample.image)))
-    return target
+def foreign(root: Path) -> str | None:
+    """The layout a mark in the folder speaks for, when it is none of class folders."""
+    for mark, meaning in FOREIGN.items():
+        if (root / mark).exists():
+            return meaning
+    if (root / "images").is_dir():
+        for beside in ("labels", "masks", "annotations"):
+            if (root / beside).is_dir():
+                return f"{beside}/ beside images/"
+    if next(root.glob("*_annotations.coco.json"), None) or next(root.glob("instances_*.json"), None):
+        return "COCO (JSON beside the images)"
+    return None
 
 
-def _plain(pixels: Array) -> Array:
-    return pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
-
-
-def _new_folder(root: Path) -> None:
-    try:
-        root.mkdir(parents=True)
-    except FileExistsError:
-        raise StorageError(f"{root} is already there", hint="name a new folder") from None
+def _tail(key: str, name: str) -> str:
+    """What follows the class folder in a key; the whole name of a key that has none."""
+    parts = PurePosixPath(key).parts
+    for depth in (0, 1):
+        if len(parts) > depth + 1 and parts[depth] == name and (depth == 0 or parts[0].lower() in SPLITS):
+            return "/".join(parts[depth + 1 :])
+    return parts[-1]
 
 
 def _split_folders(root: Path) -> dict[str, Path]:
-    """Split name to folder, in the order train, val, test. Raises DataError when two folders claim one split."""
+    """Split name to folder, in the order train, val, test; a folder named so must hold class folders with images.
+
+    Raises DataError when two folders claim one split.
+    """
     found: dict[str, Path] = {}
-    for folder in _class_folders(root):
-        split = SPLITS.get(folder.name.lower())
-        if split is None:
+    for candidate in folder.folders(root):
+        split = SPLITS.get(candidate.name.lower())
+        if split is None or not any(folder.holds_image(c) for c in folder.folders(candidate)):
             continue
         if split in found:
-            raise DataError(f"{found[split].name} and {folder.name} both say {split}", hint="keep one of them")
-        found[split] = folder
-    if "train" not in found:
-        return {}
+            raise DataError(f"{found[split].name} and {candidate.name} both say {split}", hint="keep one of them")
+        found[split] = candidate
     return {s: found[s] for s in ("train", "val", "test") if s in found}
 
 
-def _class_folders(root: Path) -> list[Path]:
-    return sorted(
-        (p for p in root.iterdir() if p.is_dir() and not p.name.startswith((".", "__"))), key=lambda p: p.name.encode()
-    )
+def _refuse_wrapping(root: Path, names: list[str], splits: dict[str, Path]) -> None:
+    """One folder that holds the class folders, as an unpacked archive does, is not one class."""
+    if len(names) > 1 or splits:
+        return
+    inner = root / names[0]
+    below = [f for f in folder.folders(inner) if folder.holds_image(f)]
+    if len(below) > 1 and not any(p.is_file() and folder.is_image(p.name) for p in inner.iterdir()):
+        raise DataError(
+            f"{root} holds one folder, {names[0]}, and that one holds {len(below)} folders of images",
+            hint=f"name {inner} instead",
+        )
 
 
-def _holds_image(folder: Path) -> bool:
-    return any(p.suffix.lower() in SUFFIXES and not p.name.startswith(".") for p in folder.rglob("*"))
+def _loose(root: Path, splits: dict[str, Path]) -> list[Ignored]:
+    """What lies beside the class folders."""
+    left = []
+    for place in dict.fromkeys((root, *splits.values())):
+        for path in sorted(place.iterdir(), key=lambda p: p.name.encode("utf-8", "backslashreplace")):
+            if path.is_dir():
+                if folder.is_hidden(path.name):
+                    left.append(Ignored(folder.name(path, root) + "/", folder.HIDDEN))
+                elif place == root and splits and path not in splits.values():
+                    left.append(Ignored(folder.name(path, root) + "/", "no split folder with classes"))
+            else:
+                hidden = folder.is_hidden(path.name)
+                left.append(Ignored(folder.name(path, root), folder.HIDDEN if hidden else folder.OUTSIDE))
+    return left
 
 
 FORMAT = ImageFolder()

@@ -1,0 +1,78 @@
+"""What the doctor may say: one line per kind of finding, listed for people in docs/02-data.md."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+ERROR, WARN, INFO = "ERROR", "WARN", "INFO"
+COPY = "saccade check DATA --fix --out NEW_FOLDER"
+
+KINDS = {
+    "empty_file": ERROR,
+    "unreadable": ERROR,
+    "truncated": ERROR,
+    "unsupported_format": ERROR,
+    "huge_image": ERROR,
+    "wrong_extension": WARN,
+    "exif_orientation": INFO,
+    "mixed_modes": INFO,
+    "animated": WARN,
+    "blank_image": INFO,
+    "case_clash": WARN,
+    "link_loop": WARN,
+    "ignored_file": INFO,
+    "slow_disk": WARN,
+    "one_class": ERROR,
+    "single_image_class": ERROR,
+    "too_few_to_split": ERROR,
+    "absent_from_train": ERROR,
+    "absent_from_val": WARN,
+    "absent_from_test": WARN,
+    "unused_class": WARN,
+    "missing_label": WARN,
+    "few_images": WARN,
+    "spaced_name": WARN,
+    "similar_names": WARN,
+    "imbalance": WARN,
+    "two_labels": WARN,
+    "near_two_labels": INFO,
+    "suspect_label": WARN,
+    "labels_not_judged": INFO,
+    "leak_exact": WARN,
+    "leak_near": WARN,
+    "group_in_two_splits": WARN,
+    "duplicate": INFO,
+    "near_duplicate": INFO,
+    "label_shift": WARN,
+    "size_shift": WARN,
+    "brightness_shift": WARN,
+    "small_val": WARN,
+    "small_test": WARN,
+}
+"""Id to its usual severity; `leak_exact` becomes an ERROR when it touches more than 1 % of the held-out images."""
+
+EXAMPLES = 5
+
+
+@dataclass(frozen=True)
+class Finding:
+    """id: a key of KINDS. count: how many files, classes or pairs. files: up to five examples. fix: a command or ""."""
+
+    id: str
+    severity: str
+    count: int
+    sentence: str
+    files: tuple[str, ...] = ()
+    fix: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def finding(id: str, sentence: str, about: Iterable[str], fix: str = "", severity: str | None = None) -> list[Finding]:
+    """One finding about the things named, its count put in place of {n}; nothing when there are none."""
+    every = list(about)
+    if not every:
+        return []
+    text = sentence.replace("{n}", f"{len(every):,}")
+    return [Finding(id, severity or KINDS[id], len(every), text, tuple(every[:EXAMPLES]), fix)]

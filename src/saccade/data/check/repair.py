@@ -1,0 +1,69 @@
+"""A corrected copy in a new folder: the user's own files are never changed."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from saccade.data.check.files import promised
+from saccade.data.check.finding import Finding
+from saccade.data.check.scan import Seen, scan
+from saccade.data.dataset import Dataset, Ignored
+from saccade.data.formats import keepers
+from saccade.errors import DataError
+from saccade.images import decode
+from saccade.types import Sample
+
+KEEP_FIRST = ("test", "val", "train", "all")
+"""Of duplicates in two splits the held-out one stays: what was measured on stays measured on."""
+
+
+def fix(dataset: Dataset, findings: Sequence[Finding], out: Path) -> tuple[Ignored, ...]:
+    """Writes a copy without damaged images, contradictions and exact duplicates, extensions corrected.
+
+    findings: what `check` said; with none of its own cures in it the copy is the plain data. Returns what was left out
+    or renamed, and why. Raises StorageError when `out` exists, DataError when nothing would be left.
+    """
+    changes: list[Ignored] = []
+    kept = _kept(scan(dataset, full=True), changes)
+    splits = {
+        split: tuple(_renamed(s, changes) for s in samples if s.key in kept[split])
+        for split, samples in dataset.splits.items()
+    }
+    splits = {split: samples for split, samples in splits.items() if samples}
+    if not splits:
+        raise DataError("no image of the dataset can be used", hint="see what `saccade check` says about them")
+    keepers()[dataset.format].write(replace(dataset, splits=splits), out)
+    return tuple(changes)
+
+
+def _kept(seen: Sequence[Seen], changes: list[Ignored]) -> dict[str, set[str]]:
+    """Keys by split that stay in the copy."""
+    kept: dict[str, set[str]] = defaultdict(set)
+    same: dict[str, list[Seen]] = defaultdict(list)
+    for s in sorted(seen, key=lambda s: KEEP_FIRST.index(s.split)):
+        if s.error is not None:
+            changes.append(Ignored(s.key, f"left out: {s.error.message}"))
+        else:
+            same[s.digest].append(s)
+    for group in same.values():
+        if len({s.classes for s in group}) > 1:
+            changes += [Ignored(s.key, "left out: the same image has another label elsewhere") for s in group]
+            continue
+        kept[group[0].split].add(group[0].key)
+        changes += [Ignored(s.key, f"left out: the same image as {group[0].key}") for s in group[1:]]
+    return kept
+
+
+def _renamed(sample: Sample, changes: list[Ignored]) -> Sample:
+    if not isinstance(sample.image, Path):
+        return sample
+    data = decode.read(sample.image)
+    real = decode.inspect(data).format
+    if promised(sample.image.name, real):
+        return sample
+    suffix = ".jpg" if real == "jpeg" else f".{real}"
+    stem, line, number = sample.key.partition("@line ")
+    key = PurePosixPath(stem).with_suffix(suffix).as_posix() + line + number
+    changes.append(Ignored(sample.key, f"renamed to {PurePosixPath(key).name}: it is {real}"))
+    return replace(sample, key=key, image=data)
