@@ -54,7 +54,11 @@ def _seal(folder: Path) -> None:
     network = Network(backbone, half.head(features, labels), 0.0, mean, std)
     file = folder / "model.onnx"
     export.write(
-        export.Sealed(network, half, labels, {}), ("scores",), TensorSpec("image", "uint8", (None, SIDE, SIDE, 3)), file, {}
+        export.Sealed(network, half, labels, {}),
+        ("scores",),
+        TensorSpec("image", "uint8", (None, SIDE, SIDE, 3)),
+        file,
+        {},
     )
     graph, spec = runtimes.find("onnxruntime").open(file), PreprocessSpec(SIDE, SIDE)
     writer = PackageWriter(folder / "package")

@@ -38,7 +38,10 @@ def bare(model: Path, data: bytes, seconds: float) -> float:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # the threads below fill the cores; more would only wait for each other
-    session, spec = onnxruntime.InferenceSession(model / "model.onnx", options), PreprocessSpec(sealed.SIDE, sealed.SIDE)
+    session, spec = (
+        onnxruntime.InferenceSession(model / "model.onnx", options),
+        PreprocessSpec(sealed.SIDE, sealed.SIDE),
+    )
     counts = [0] * cores()
     session.run(None, {"image": load(data, spec)[0][None]})
     end = time.perf_counter() + seconds

@@ -136,12 +136,13 @@ def main() -> None:
         recipe = Recipe.load(None, {"task": name, "budget": options.minutes * 60, "seed": seed, **knobs})
         score, spec = ours(dataset, recipe)
         results["saccade"].append(score)
+        print(f"seed {seed}: saccade {score:.4f} at {spec.width}x{spec.height} px", flush=True)
         if options.size:
             spec = PreprocessSpec(options.size, options.size)
         task = tasks.find(name)
         packs = [pack(dataset.splits[k], dataset.labels, task, spec, recipe) for k in ("train", "test")]
         results["plain loop"].append(plain(packs[0], packs[1], len(dataset.labels), options.minutes * 60, seed))
-        print(f"seed {seed}: " + ", ".join(f"{k} {v[-1]:.4f}" for k, v in results.items()), flush=True)
+        print(f"seed {seed}: plain loop {results['plain loop'][-1]:.4f} at {spec.width}x{spec.height} px", flush=True)
     for who, scores in results.items():
         spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
         print(f"{who:<11} mean {statistics.mean(scores):.4f}  spread {spread:.4f}  n {len(scores)}")

@@ -32,8 +32,6 @@ def ours(steps: int) -> float:
     (name,) = tasks.fitting(frozenset({"classes"}))
     precision = "bfloat16" if torch.cpu._is_avx512_bf16_supported() else "float32"
     quiet = "rotation shift zoom brightness contrast saturation hue mixup cutmix erase"
-    quiet = "rotation shift zoom brightness contrast saturation hue mixup cutmix erase"
-    quiet = "rotation shift zoom brightness contrast saturation hue mixup cutmix erase"
     still = dict.fromkeys(quiet.split(), 0)
     recipe = Recipe.load(
         None,

@@ -49,6 +49,7 @@ class Batcher:
         *,
         max_batch: int = 16,
         max_queue: int = 1024,
+        runners: int = 1,
         clock: Callable[[], float] = time.monotonic,
         name: str = "batcher",
     ) -> None:
@@ -61,10 +62,11 @@ class Batcher:
         self._closing = False
         self.row_s = 0.0
         """Moving mean of the time one row costs, for whoever must guess a wait."""
-        self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
+        self._threads = [threading.Thread(target=self._loop, name=name, daemon=True) for _ in range(runners)]
 
     def start(self) -> "Batcher":
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __len__(self) -> int:
@@ -87,9 +89,10 @@ class Batcher:
         """Runs what is queued, then ends the thread."""
         with self._wake:
             self._closing = True
-            self._wake.notify()
-        if self._thread.is_alive():
-            self._thread.join()
+            self._wake.notify_all()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join()
 
     def _loop(self) -> None:
         while (batch := self._take()) is not None:

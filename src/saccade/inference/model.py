@@ -42,6 +42,7 @@ class Options:
     threads: int | None = None
     max_batch: int = 16
     max_queue: int = 1024
+    runners: int = 1
     max_wait_s: float | None = None
 
 
@@ -68,7 +69,9 @@ class Model:
         self._graph = graph
         self._intake = intake
         self._owns_intake = owns_intake
-        self._batcher = Batcher(graph.run, max_batch=options.max_batch, max_queue=options.max_queue)
+        self._batcher = Batcher(
+            graph.run, max_batch=options.max_batch, max_queue=options.max_queue, runners=options.runners
+        )
         self._pending = 0
         self._lock = threading.Lock()
         self._decode_s = 0.0
