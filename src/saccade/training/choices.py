@@ -64,6 +64,7 @@ def choose(recipe: Recipe, facts: Facts) -> Choices:
     _machine(filler, facts)
     _size(filler, facts)
     _network(filler, facts)
+    _growth(filler, facts)
     _learning(filler, facts)
     _augmentation(filler, facts)
     return Choices(filler.recipe, tuple(filler.chosen))
@@ -119,6 +120,10 @@ def _network(filler: _Filler, facts: Facts) -> None:
         filler.fill("network", "residual-224", f"{longest} px input")
     own = filler.recipe.network in ("cnn-small", "residual-64", "residual-224")
     filler.fill("weights", "none" if own else "auto", "this network learns from scratch" if own else "a timm network")
+
+
+def _growth(filler: _Filler, facts: Facts) -> None:
+    filler.fill("start_size", 1.0, "the network learns at one size")
 
 
 def _learning(filler: _Filler, facts: Facts) -> None:

@@ -67,6 +67,11 @@ class Recipe:
         "stretch", "str", "how a picture meets the input", choices=("stretch", "center_crop", "letterbox")
     )
 
+    start_size: float | str = _knob(
+        "auto", "float", "progressive resizing: share of the input size that a run starts with; 1: off", auto=True,
+        low=0.3, high=1,
+    )  # fmt: skip
+
     epochs: int | str = _knob("auto", "int", "passes over the training images", auto=True, low=1)
     budget: float = _knob(
         0.0, "seconds", "train this long (90s, 10m, 2h; 0: by epochs); the schedule ends on time", low=0

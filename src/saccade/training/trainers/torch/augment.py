@@ -30,8 +30,9 @@ class Augment:
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
 
-    def __call__(self, images_NHWC: Tensor, seed: int) -> Tensor:
-        """uint8 [N, H, W, 3] to float32 [N, 3, H, W] in 0..1."""
+    def __call__(self, images_NHWC: Tensor, seed: int, share: float = 1.0) -> Tensor:
+        """uint8 [N, H, W, 3] to float32 [N, 3, H, W] in 0..1. share: of both sides, to a multiple of 8 px, what comes
+        out of what went in."""
         random = torch.Generator().manual_seed(seed)
         images = as_float(images_NHWC)
         n, device = images.shape[0], images.device
@@ -40,8 +41,11 @@ class Augment:
         tones = None
         if self.recipe.randaugment:
             moves, colours, tones = _randaugment(self.recipe, moves, colours, images.shape, random)
+        if share < 1 and moves is None:
+            moves = _matrix(n)
         if moves is not None:
-            grid = F.affine_grid(moves[:, :2].to(device), list(images.shape), align_corners=False)
+            sides = [s if share >= 1 else max(8, round(s * share / 8) * 8) for s in images.shape[2:]]
+            grid = F.affine_grid(moves[:, :2].to(device), [n, 3, *sides], align_corners=False)
             images = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
         if colours is not None:
             images = _recolour(images, colours[0].to(device), colours[1].to(device))

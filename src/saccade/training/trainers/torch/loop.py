@@ -53,6 +53,7 @@ class Session:
     options: dict[str, Any]
     micro: int
     rate: float
+    share: float = 1.0
     step: int = 0
     epoch: int = 0
     position: int = 0
@@ -137,6 +138,7 @@ class TorchTrainer(Trainer):
                     break
                 rate = s.rate * schedules.factor(recipe, progress)
                 optimizers.set_rate(s.optimizer, rate)
+                s.share = schedules.size_share(recipe, progress)
                 places = turn[s.position : s.position + per_step]
                 start = time.monotonic()
                 loss, words = _one_step(s, train, places, augment)
@@ -367,7 +369,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
 def _loss(s: Session, train: Pack, places: Tensor, augment: Augment, seed: int) -> Tensor:
     pixels, targets = train.take(places, s.device)
     targets = s.half.soft_targets(targets, s.labels)
-    images = augment(pixels, seed)
+    images = augment(pixels, seed, s.share)
     images, targets = augment.mix(images, targets, seed)
     if s.recipe.channels_last:
         images = images.contiguous(memory_format=torch.channels_last)

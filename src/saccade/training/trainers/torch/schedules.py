@@ -1,9 +1,11 @@
-"""How the learning rate moves, a function of progress 0..1 alone, whether steps or the clock measure it."""
+"""How learning rate and input size move, functions of progress 0..1 alone, whether steps or the clock measure it."""
 
 import math
 
 from saccade.training.recipe import Recipe
 
+GROWN = 0.6
+"""From this share of a run on, the network learns at full size."""
 FLOOR = 0.002
 """What the peak falls to at the end of a cosine or one-cycle schedule."""
 
@@ -20,3 +22,9 @@ def factor(recipe: Recipe, progress: float) -> float:
     if progress < rise:
         return start + (1 - start) * max(progress / rise, 0.01)
     return FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * (progress - rise) / max(1e-9, 1 - rise)))
+
+
+def size_share(recipe: Recipe, progress: float) -> float:
+    """Share of the input size that is learned from at `progress`: from start_size to 1 over the first 60 % of a run."""
+    start = float(recipe.start_size)
+    return min(1.0, start + (1 - start) * max(0.0, progress) / GROWN)
