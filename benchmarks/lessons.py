@@ -1,10 +1,11 @@
 """The small experiments behind docs/newcomers.md: one question each, answered by short trainings of the project.
 
-    python -m benchmarks.lessons [LESSON ...] [--seeds 2] [--epochs 10]
+    python -m benchmarks.lessons [LESSON ...] [--seeds 3] [--epochs 12]
 
 Two sets are used. `photos`: the sample photos of the project, small. `shapes`: circles, squares, triangles and
 crosses of chance size, place and angle on a noisy ground; for the lesson on augmentation the pictures to learn from
-are upright and centred, the unseen ones are not. Every row is the mean over seeds, with the spread, on pictures that no training has seen.
+are upright and centred, the unseen ones are not. Every row is the mean over seeds, with the distance from worst to best
+seed, on pictures that no training has seen.
 """
 
 import argparse
@@ -12,8 +13,9 @@ import math
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ from saccade.training import trainers
 from saccade.training.events import Epoch, Event, Started
 from saccade.training.recipe import Recipe
 from saccade.training.run import Run
-from saccade.types import Array, Labels, Sample
+from saccade.types import Array, Labels, Number, Sample, Scorecard
 
 PHOTOS = Path(__file__).resolve().parents[1] / "examples" / "data" / "trash"
 SHAPES = ("circle", "square", "triangle", "cross")
@@ -38,6 +40,8 @@ STILL: Mapping[str, Any] = {
     "rotation": 0, "shift": 0, "zoom": 0, "crop": 1, "flip_horizontal": False, "brightness": 0, "contrast": 0,
     "saturation": 0, "hue": 0, "mixup": 0, "cutmix": 0, "erase": 0,
 }  # fmt: skip
+DEFAULTS: Mapping[str, Any] = dict.fromkeys(STILL, "auto")
+AMOUNTS = (32, 96, 288, 864)
 PLAIN: Mapping[str, Any] = {
     "network": "cnn-small", "filters": (8, 16, 32), "dense": 32, "optimizer": "adam", "rate": 0.002, "weight_decay": 0,
     "schedule": "constant", "smoothing": 0, "ema": 0, "batch": 32, "precision": "float32", "weights": "none",
@@ -98,42 +102,54 @@ def drawn(
     """Shapes to learn from and unseen ones alike. centred: only the unseen are turned and shifted. rare: few crosses."""
     learn = shapes(1, train) if centred else shapes(1, train, turn, shift)
     if rare:
-        learn = [s for i, s in enumerate(learn) if i % len(SHAPES) != 3 or i % 40 == 3]
+        learn = few_crosses(learn)
     watch = shapes(2, 120) if centred else shapes(2, 120, turn, shift)
     splits = {"train": tuple(learn), "val": tuple(watch), "test": tuple(shapes(3, 480, turn, shift))}
     return Dataset("arrays", Path("shapes"), Labels(SHAPES), splits)
 
 
-def photos(share: int = 1) -> Dataset:
-    """The sample photos; of the training split every share-th picture."""
+def few_crosses(samples: Sequence[Sample]) -> list[Sample]:
+    """All of `shapes`, but of the last class only every tenth."""
+    return [s for i, s in enumerate(samples) if i % len(SHAPES) != 3 or i % 40 == 3]
+
+
+def photos() -> Dataset:
     dataset, _ = formats.read(PHOTOS)
-    train = dataset.splits["train"][::share]
-    return replace(dataset, splits={**dataset.splits, "train": tuple(train)})
+    return dataset
 
 
-def learn(dataset: Dataset, changes: Mapping[str, Any], seed: int, epochs: int, size: int) -> Result:
-    """One training with the project's own loop, scored on the test split."""
+@contextmanager
+def fitted(
+    dataset: Dataset, changes: Mapping[str, Any], seed: int, epochs: int, size: int
+) -> Iterator[tuple[Run, list[Event], float]]:
+    """One training with the project's own loop: its run, what it said, and the seconds it took."""
     (name,) = tasks.fitting(dataset.fields)
     wish = {**PLAIN, "size": size, "epochs": epochs, **changes, "seed": seed, "task": name}
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         run = Run.create(Path(folder) / "run", Recipe.load(None, wish), dataset)
-        trainer = trainers.find("torch")
-        events: list[Event] = list(trainer.fit(run, dataset))
-        seconds = time.monotonic() - began
-        unseen = _share(run, dataset, "test")
-        seen = _share(run, dataset, "train")
+        events = list(trainers.find("torch").fit(run, dataset))
+        yield run, events, time.monotonic() - began
+
+
+def learn(dataset: Dataset, changes: Mapping[str, Any], seed: int, epochs: int, size: int) -> Result:
+    with fitted(dataset, changes, seed, epochs, size) as (run, events, seconds):
+        unseen = measure(run, dataset.splits["test"], dataset.labels).headline.value
+        seen = measure(run, dataset.splits["train"], dataset.labels).headline.value
     started = next(e for e in events if isinstance(e, Started))
     ends = [e for e in events if isinstance(e, Epoch)]
     return Result(unseen, seen, ends[-1].loss, started.parameters, seconds, ends[-1].epoch)
 
 
-def _share(run: Run, dataset: Dataset, split: str) -> float:
-    samples = dataset.splits[split]
-    pictures = np.stack([load(s.image, run.preprocess)[0] for s in samples])
-    scores = trainers.find("torch").outputs(run, pictures)["scores"]
-    truth = np.array([int(s.annotation["classes"][0]) for s in samples])
-    return float(np.mean(scores.argmax(axis=1) == truth))
+def measure(run: Run, samples: Sequence[Sample], labels: Labels) -> Scorecard:
+    """The numbers of an evaluation, on pictures given one by one."""
+    loaded = [load(s.image, run.preprocess) for s in samples]
+    outputs = trainers.find("torch").outputs(run, np.stack([pixels for pixels, _ in loaded]))
+    task = tasks.find(run.recipe.task)
+    scorer = task.scorer(labels)
+    for answer, sample in zip(task.decode(outputs, [p for _, p in loaded], labels), samples, strict=True):
+        scorer.add(answer, sample)
+    return scorer.card("")
 
 
 Rows = dict[str, Mapping[str, Any]]
@@ -141,14 +157,16 @@ Rows = dict[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Lesson:
-    """One question. rows: what is changed, by name. data: the set, or one a row where the set is what changes."""
+    """One question. rows: what is changed, by name. data: the set. sets, passes: where a row has its own set, or more
+    passes than the others (as a factor)."""
 
     question: str
     rows: Rows
     data: Callable[[], Dataset]
     size: int = 32
     epochs: float = 1.0
-    sets: Mapping[str, Callable[[], Dataset]] | None = None
+    sets: Mapping[str, Callable[[], Dataset]] = field(default_factory=dict)
+    passes: Mapping[str, int] = field(default_factory=dict)
 
 
 LESSONS: dict[str, Lesson] = {
@@ -176,6 +194,11 @@ LESSONS: dict[str, Lesson] = {
         {"max": {}, "average": {"pooling": "average"}, "none": {"pooling": "none"}},
         drawn,
     ),
+    "depth": Lesson(
+        "How many layers?",
+        {f"{n} block{'s' * (n > 1)}": {"filters": (16,) * n} for n in (1, 2, 3, 4)},
+        drawn,
+    ),
     "optimizer": Lesson(
         "Which optimizer?",
         {
@@ -191,6 +214,11 @@ LESSONS: dict[str, Lesson] = {
     "rate": Lesson(
         "How fast should it learn?",
         {f"{r:g}": {"rate": r} for r in (0.00005, 0.0005, 0.002, 0.01, 0.1)},
+        drawn,
+    ),
+    "schedule": Lesson(
+        "Should the rate change on the way?",
+        {name: {"schedule": name, "rate": 0.01} for name in ("constant", "step", "cosine", "one_cycle")},
         drawn,
     ),
     "loss": Lesson(
@@ -219,60 +247,98 @@ LESSONS: dict[str, Lesson] = {
         "And on photos?",
         {
             "as they are": {},
-            "flipped": {"flip_horizontal": True, "flip_vertical": True},
-            "all defaults of augmentation": dict.fromkeys(STILL, "auto"),
+            "default augmentation": DEFAULTS,
+            "as they are, four times as long": {},
+            "default augmentation, four times as long": DEFAULTS,
         },
         photos,
         size=64,
-        epochs=2,
+        passes={"as they are, four times as long": 4, "default augmentation, four times as long": 4},
     ),
     "amount": Lesson(
-        "More pictures, or a better recipe?",
-        {"30 pictures": {}, "120 pictures": {}, "480 pictures": {}},
+        "What are more pictures worth, at the same number of steps?",
+        {f"{n} pictures": {} for n in AMOUNTS},
         drawn,
-        sets={f"{n} pictures": lambda n=n: drawn(n) for n in (30, 120, 480)},  # type: ignore[misc]
+        sets={f"{n} pictures": lambda n=n: drawn(n) for n in AMOUNTS},  # type: ignore[misc]
+        passes={f"{n} pictures": max(AMOUNTS) // n for n in AMOUNTS},
     ),
 }
+
+
+JUDGE = "judge"
 
 
 def table(name: str, seeds: int, epochs: int) -> str:
     """A lesson as the lines that are printed: one row a change."""
     lesson = LESSONS[name]
     turns = max(1, round(epochs * lesson.epochs))
-    lines = [f"{name}: {lesson.question}  ({seeds} seeds, {turns} epochs, {lesson.size} px)", ""]
+    lines = [f"{name}: {lesson.question}  ({seeds} seeds, {lesson.size} px)", ""]
     lines += [
-        "| recipe | unseen | spread | training pictures | last loss | parameters | time |",
-        "|---|--:|--:|--:|--:|--:|--:|",
+        "| recipe | unseen | spread | training pictures | last loss | parameters | epochs | time |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for row, changes in lesson.rows.items():
-        dataset = (lesson.sets or {}).get(row, lesson.data)()
+        dataset = lesson.sets.get(row, lesson.data)()
+        passes = turns * lesson.passes.get(row, 1)
         try:
-            found = [learn(dataset, changes, seed, turns, lesson.size) for seed in range(seeds)]
+            found = [learn(dataset, changes, seed, passes, lesson.size) for seed in range(seeds)]
         except TrainingError as error:
-            lines.append(f"| {row} | lost | | | | | {error.message} |")
+            lines.append(f"| {row} | lost | | | | | {passes} | {error.message} |")
             continue
         unseen = [100 * f.accuracy for f in found]
         lines.append(
             f"| {row} | {statistics.mean(unseen):.1f} % | {max(unseen) - min(unseen):.1f} "
             f"| {100 * statistics.mean(f.seen for f in found):.1f} % | {statistics.mean(f.loss for f in found):.3f} "
-            f"| {found[0].parameters:,} | {statistics.mean(f.seconds for f in found):.1f} s |"
+            f"| {found[0].parameters:,} | {passes} | {statistics.mean(f.seconds for f in found):.1f} s |"
         )
     return "\n".join(lines)
 
 
+def judge(epochs: int) -> str:
+    """One network that saw few crosses, judged on four sets: what a number is worth depends on what it was taken from."""
+    dataset = drawn(rare=True)
+    unseen = shapes(3, 960, 20, 0.15)
+    sets = {
+        "its own training pictures": dataset.splits["train"],
+        "32 unseen, crosses as rare": few_crosses(unseen)[:32],
+        "744 unseen, crosses as rare": few_crosses(unseen),
+        "960 unseen, classes alike": unseen,
+    }
+    lines = [
+        f"{JUDGE}: What is a number worth?  (one network, {epochs} epochs, 32 px; in brackets 95 % intervals)",
+        "",
+        "| judged on | accuracy | macro F1 | calibration error |",
+        "|---|--:|--:|--:|",
+    ]
+    with fitted(dataset, {}, 0, epochs, 32) as (run, _, _):
+        for name, samples in sets.items():
+            card = measure(run, samples, dataset.labels)
+            cells = [_percent(card[n]) for n in ("accuracy", "macro_f1", "calibration_error")]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _percent(number: Number) -> str:
+    if number.low is None or number.high is None:
+        return f"{100 * number.value:.1f} %"
+    return f"{100 * number.value:.1f} % ({100 * number.low:.0f} to {100 * number.high:.0f})"
+
+
 def main() -> None:
+    every = [*LESSONS, JUDGE]
     parser = argparse.ArgumentParser(description="Small experiments for newcomers")
-    parser.add_argument("lessons", nargs="*", metavar="LESSON", help=f"of {', '.join(LESSONS)}; none runs all")
+    parser.add_argument("lessons", nargs="*", metavar="LESSON", help=f"of {', '.join(every)}; none runs all")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=12)
     options = parser.parse_args()
-    unknown = [name for name in options.lessons if name not in LESSONS]
+    unknown = [name for name in options.lessons if name not in every]
     if unknown:
-        parser.error(f"no lesson {unknown[0]!r}; lessons are {', '.join(LESSONS)}")
+        parser.error(f"no lesson {unknown[0]!r}; lessons are {', '.join(every)}")
     print(describe())
-    for name in options.lessons or LESSONS:
+    for name in options.lessons or every:
         print()
-        print(table(name, options.seeds, options.epochs), flush=True)
+        text = judge(options.epochs) if name == JUDGE else table(name, options.seeds, options.epochs)
+        print(text, flush=True)
 
 
 if __name__ == "__main__":
