@@ -19,14 +19,15 @@ from saccade.data.check import Finding
 from saccade.data.dataset import Dataset
 from saccade.data.format import Evidence
 from saccade.data.splits import split as make_splits
-from saccade.errors import DataError, PackageError, SaccadeError, UsageError
-from saccade.evaluation import page as pages
-from saccade.evaluation.evaluate import evaluate as evaluate_package
+from saccade.errors import DataError, PackageError, SaccadeError, TrainingError, UsageError
+from saccade.evaluation import gallery, history, slices
+from saccade.evaluation.evaluate import aligned, evaluate_model, pick
+from saccade.evaluation.report import Report
+from saccade.evaluation.slices import Slice
 from saccade.images import decode, encode, preprocess
 from saccade.inference.model import Model
 from saccade.package import reader
 from saccade.package.manifest import NAME, GraphEntry, Manifest
-from saccade.package.reader import Package
 from saccade.package.writer import PackageWriter, reseal
 from saccade.registry.registry import Registry, home_folder
 from saccade.training import trainers
@@ -97,10 +98,14 @@ class Trained:
 
 @dataclass(frozen=True)
 class Evaluation:
+    """How good a package is on a split, and on which thirds of it; report: the page, when one was asked for."""
+
     card: Scorecard
+    slices: tuple[Slice, ...] = ()
+    report: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return self.card.to_json()
+        return {**self.card.to_json(), "slices": [asdict(s) for s in self.slices]}
 
 
 def check(data: Path | str, *, format: str | None = None, images: Path | None = None, full: bool = False) -> Health:
@@ -209,15 +214,16 @@ def evaluation(
 ) -> Evaluation:
     """Measures a package on a split, and writes the report page when a file is named."""
     folder = _package(package, home)
-    sealed = reader.open_package(folder)
     dataset, _ = formats.read(Path(data), format=format, images=images)
-    if split not in dataset.splits:
-        dataset = make_splits(dataset, seed=int(sealed.manifest.provenance.get("seed", 0)))
-    card = evaluate_package(folder, dataset, split)
-    if report is not None:
-        report.parent.mkdir(parents=True, exist_ok=True)
-        report.write_bytes(_page(sealed, card, dataset, ()))
-    return Evaluation(card)
+    with Model.open(folder) as model:
+        if split not in dataset.splits:
+            dataset = make_splits(dataset, seed=int(model.manifest.provenance.get("seed", 0)))
+        card = evaluate_model(model, dataset, split)
+        found = slices.slices(card, dataset.splits[split])
+        if report is not None:
+            report.parent.mkdir(parents=True, exist_ok=True)
+            report.write_bytes(_page(model, card, dataset, found, folder.parent))
+    return Evaluation(card, found, report)
 
 
 def verify(package: Path | str) -> dict[str, str]:
@@ -315,13 +321,15 @@ def _seal(run: Run, dataset: Dataset, trainer: Trainer, name: str, listen: Liste
         provenance=_provenance(run, graph),
     )
     sealed = writer.seal(manifest)
-    card = evaluate_package(sealed.path, dataset, "test")
-    certificate = _certificate(run, dataset, trainer, sealed, card)
-    listen(
-        f"sealed   {sealed.path}; on {certificate['n']} test pictures the sealed graph differs from the trainer by "
-        f"{certificate['largest_difference']:.1e} at most"
-    )
-    page = _page(sealed, card, dataset, tuple(run.events()))
+    with Model.open(sealed.path) as model:
+        card = evaluate_model(model, dataset, "test")
+        certificate = _certificate(run, dataset, trainer, model, card)
+        listen(
+            f"sealed   {sealed.path}; on {certificate['n']} test pictures the sealed graph differs from the trainer by "
+            f"{certificate['largest_difference']:.1e} at most"
+        )
+        _gradients(run, dataset, trainer, card, listen)
+        page = _page(model, card, dataset, slices.slices(card, dataset.splits["test"]), run.folder)
     numbers = tuple(asdict(n) for n in card.numbers)
     extra = {"certificate.json": _json(certificate), "report.html": page}
     sealed = reseal(sealed, metrics=numbers, extra=extra)
@@ -352,26 +360,24 @@ def _encoded(sample: Sample) -> bytes:
     return encode.to_png(np.ascontiguousarray(pixels[::step, ::step]))
 
 
-def _certificate(run: Run, dataset: Dataset, trainer: Trainer, sealed: Package, card: Scorecard) -> dict[str, Any]:
+def _certificate(run: Run, dataset: Dataset, trainer: Trainer, model: Model, card: Scorecard) -> dict[str, Any]:
     """Trainer against sealed graph over the whole test split: largest difference, and the headline on both sides.
 
     Raises PackageError(golden_mismatch) when they differ by more than PARITY.
     """
     samples = dataset.splits["test"]
-    task = tasks.find(sealed.manifest.task)
-    scorer = task.scorer(dataset.labels)
+    scorer = model.task.scorer(dataset.labels)
     worst = 0.0
-    with Model.open(sealed.path) as model:
-        for start in range(0, len(samples), 128):
-            part = samples[start : start + 128]
-            loaded = [preprocess.load(s.image, run.preprocess) for s in part]
-            theirs = trainer.outputs(run, np.stack([pixels for pixels, _ in loaded]))
-            ours = model.outputs([s.image for s in part])
-            for key, values in theirs.items():
-                gap = np.abs(values.astype(np.float64) - ours[key].astype(np.float64))
-                worst = max(worst, float(gap.max(initial=0)))
-            for answer, sample in zip(task.decode(theirs, [p for _, p in loaded], dataset.labels), part, strict=True):
-                scorer.add(answer, sample)
+    for start in range(0, len(samples), 128):
+        part = samples[start : start + 128]
+        loaded = [preprocess.load(s.image, run.preprocess) for s in part]
+        theirs = trainer.outputs(run, np.stack([pixels for pixels, _ in loaded]))
+        ours = model.outputs([s.image for s in part])
+        for key, values in theirs.items():
+            gap = np.abs(values.astype(np.float64) - ours[key].astype(np.float64))
+            worst = max(worst, float(gap.max(initial=0)))
+        for answer, sample in zip(model.task.decode(theirs, [p for _, p in loaded], model.labels), part, strict=True):
+            scorer.add(answer, sample)
     before = scorer.card("test").headline
     if worst > PARITY:
         raise PackageError(
@@ -405,28 +411,29 @@ def _provenance(run: Run, graph: Graph) -> dict[str, Any]:
     }
 
 
-def _page(sealed: Package, card: Scorecard, dataset: Dataset, events: Sequence[Any]) -> bytes:
-    """The report: numbers, plots, training curve, and the worst mistakes as pictures."""
-    found = {s.key: s for s in dataset.splits.get(card.split, ())}
-    pictures: Mapping[str, bytes] = {c.key: _thumbnail(found[c.key]) for c in card.worst if c.key in found}
-    return pages.page(card, sealed.manifest.name, sealed.manifest.provenance, pictures, _curve(events)).encode()
+def _gradients(run: Run, dataset: Dataset, trainer: Trainer, card: Scorecard, listen: Listener) -> None:
+    """Gradient maps of the worst mistakes into the run's samples, for the report; one line when there are none."""
+    cases = [c for c in gallery.shown(card) if c.class_id is not None]
+    if not cases:
+        return
+    samples = pick(dataset.splits[card.split], [c.key for c in cases])
+    pixels = np.stack([preprocess.load(s.image, run.preprocess)[0] for s in samples])
+    ids = np.array([c.class_id for c in cases], np.int64)
+    try:
+        heats = trainer.explain(run, pixels, ids)
+    except TrainingError as error:
+        listen(f"note     {error}")
+        return
+    run.write(run.samples / gallery.MAPS, gallery.maps_to_bytes([c.key for c in cases], ids, heats))
 
 
-def _thumbnail(sample: Sample) -> bytes:
-    pixels = decode.decode(sample.image)
-    scale = 220 / max(pixels.shape[:2])
-    spec = preprocess.PreprocessSpec(
-        max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)), interpolation="bilinear"
-    )
-    return encode.to_jpeg(preprocess.preprocess(pixels, spec)[0], 80)
-
-
-def _curve(events: Sequence[Any]) -> dict[str, list[tuple[float, float]]]:
-    epochs = [e for e in events if e.kind == "epoch"]
-    return {
-        "training loss": [(float(e.epoch), float(e.loss)) for e in epochs],
-        "validation loss": [(float(e.epoch), float(e.val_loss)) for e in epochs],
-    }
+def _page(model: Model, card: Scorecard, dataset: Dataset, found: Sequence[Slice], folder: Path) -> bytes:
+    """The report. folder: the run, if the package still lies in one: its curves and gradient maps are shown too."""
+    maps = gallery.read_maps(folder / "samples" / gallery.MAPS)
+    mistakes = gallery.gallery(model, card, aligned(dataset, card.split, model.labels), maps)
+    curves = history.curves(folder / "metrics.csv")
+    facts = {"package": model.manifest.name, **model.manifest.provenance}
+    return Report(model.manifest.name, card, tuple(found), curves, mistakes, facts).html().encode()
 
 
 def _json(record: Mapping[str, Any]) -> bytes:

@@ -41,6 +41,10 @@ class Task(ABC):
         """Graph outputs [N, ...] to answers in pixels of the originals."""
 
     @abstractmethod
+    def evidence(self, outputs: Mapping[str, Array], class_id: int) -> Array:
+        """From graph outputs [N, ...] to the scalar that speaks for a class, float [N], for explanations."""
+
+    @abstractmethod
     def scorer(self, labels: Labels) -> Scorer: ...
 
     @abstractmethod

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from saccade.data.dataset import Dataset
+from saccade.errors import TrainingError
 from saccade.training.events import Event
 from saccade.training.run import Run
 from saccade.types import Array, TensorSpec
@@ -42,3 +43,10 @@ class Trainer(ABC):
     @abstractmethod
     def outputs(self, run: Run, images_NHWC: Array) -> Mapping[str, Array]:
         """The framework's own answers (task outputs, calibrated) for preprocessed uint8 images, for parity."""
+
+    def explain(self, run: Run, images_NHWC: Array, class_ids_N: Array) -> Array:
+        """Where each preprocessed image spoke for its class: heat float32 [N, h, w] in 0..1 over the input.
+
+        Raises TrainingError when this trainer or network has no such map.
+        """
+        raise TrainingError(f"{self.name} gives no gradient maps", hint="occlusion works for every package")

@@ -83,6 +83,10 @@ class Classification(Task):
             for p, order, row in zip(placements, orders, ranked, strict=True)
         ]
 
+    def evidence(self, outputs: Mapping[str, Array], class_id: int) -> Array:
+        """The score of the class."""
+        return np.asarray(outputs["scores"][:, class_id])
+
     def scorer(self, labels: Labels) -> Scorer:
         return ClassScorer(self, labels)
 

@@ -82,6 +82,11 @@ def tail(outputs: Mapping[str, Tensor], calibration: Mapping[str, float], labels
     return {"scores": _probabilities(logits, labels)}
 
 
+def evidence(outputs: Mapping[str, Tensor], class_id: Tensor) -> Tensor:
+    """The logit of the class asked for in each row, [N]: what Grad-CAM differentiates. class_id: int64 [N]."""
+    return outputs["logits"].gather(1, class_id[:, None])[:, 0]
+
+
 def watch(outputs: Mapping[str, Array], targets: Mapping[str, Array], labels: Labels) -> tuple[str, float, float]:
     """The number a run steers by, higher is better: its name, value and standard error.
 

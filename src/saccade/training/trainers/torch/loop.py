@@ -31,6 +31,7 @@ from saccade.training.trainers.torch import checkpoints, export, networks, optim
 from saccade.training.trainers.torch.augment import Augment, as_float
 from saccade.training.trainers.torch.batches import Pack, mixed, order, pack, sizes
 from saccade.training.trainers.torch.ema import Average
+from saccade.training.trainers.torch.gradcam import gradcam
 from saccade.types import Array, Labels, Sample, TensorSpec
 
 PROBES = 16
@@ -205,15 +206,18 @@ class TorchTrainer(Trainer):
     def outputs(self, run: Run, images_NHWC: Array) -> Mapping[str, Array]:
         return export.run(_open_sealed(run)[0], images_NHWC)
 
+    def explain(self, run: Run, images_NHWC: Array, class_ids_N: Array) -> Array:
+        """Grad-CAM of the best weights. Raises TrainingError when the network ends without a feature map."""
+        sealed, task, _ = _open_sealed(run)
+        half = torch_half(task)
+        ids = torch.from_numpy(np.asarray(class_ids_N, np.int64))
+        images = as_float(torch.from_numpy(images_NHWC.copy()))
+        return gradcam(sealed.network, images, lambda raw, rows: half.evidence(half.named(raw), ids[rows]))
+
 
 def torch_half(task: Task) -> Any:
     """The learning half beside a task: head, named, soft_targets, class_weights, loss, tail, watch, LOSSES."""
     return import_module(type(task).__module__.rpartition(".")[0] + ".torch")
-
-
-def open_network(run: Run) -> nn.Module:
-    """The trained network (best weights) in evaluation mode, for explanations that need gradients."""
-    return _open_sealed(run)[0].network.eval()
 
 
 def _task_name(recipe: Recipe, dataset: Dataset) -> str:

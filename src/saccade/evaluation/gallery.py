@@ -1,0 +1,114 @@
+"""The worst mistakes as pictures, each with what spoke for the wrong answer laid over it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from zipfile import BadZipFile
+
+import cv2
+import numpy as np
+
+from saccade.errors import DataError
+from saccade.evaluation.explain import occlusion
+from saccade.images import decode, preprocess
+from saccade.images.encode import to_jpeg
+from saccade.images.preprocess import Placement
+from saccade.inference.model import Model
+from saccade.types import Array, Case, Image, Sample, Scorecard
+
+SHOWN = 12
+SIDE_PX = 288
+MAPS = "gradcam.npz"
+"""The file in a run's samples that holds the gradient maps of its worst mistakes."""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A case with JPEGs to show: the picture, then overlays by name. words: what the occlusion found."""
+
+    case: Case
+    pictures: tuple[tuple[str, bytes], ...]
+    words: str = ""
+
+
+def shown(card: Scorecard) -> tuple[Case, ...]:
+    """The cases of a card that a gallery shows."""
+    return card.worst[:SHOWN]
+
+
+def gallery(
+    model: Model, card: Scorecard, samples: Sequence[Sample], maps: Mapping[tuple[str, int], Array]
+) -> tuple[Mistake, ...]:
+    """maps: heat [h, w] in 0..1 over the network's input by (key, class id), from the network before it was sealed."""
+    by_key = {s.key: s for s in samples}
+    return tuple(_mistake(model, case, by_key[case.key], maps) for case in shown(card))
+
+
+def _mistake(model: Model, case: Case, sample: Sample, maps: Mapping[tuple[str, int], Array]) -> Mistake:
+    image = decode.decode(sample.image)
+    small = _small(image)
+    pictures = [("picture", _jpeg(small))]
+    words = ""
+    if case.class_id is not None:
+        found = occlusion(model, image, case.class_id)
+        label = model.labels.names[case.class_id]
+        pictures.append(("occlusion", _jpeg(warm(small, found.heat))))
+        words = f"Covering the warmest part moves {label} from {found.evidence:.2f} to {found.lowest:.2f}."
+        if not found.heat.any():
+            words = f"Covering any one part never lowers {label}."
+        heat = maps.get((case.key, case.class_id))
+        if heat is not None:
+            spec = model.manifest.preprocess
+            place = preprocess.load(sample.image, spec)[1]
+            size = small.shape[1], small.shape[0]
+            pictures.append(("Grad-CAM", _jpeg(warm(small, on_picture(heat, place, (spec.width, spec.height), size)))))
+    return Mistake(case, tuple(pictures), words)
+
+
+def maps_to_bytes(keys: Sequence[str], class_ids: Array, heats_NHW: Array) -> bytes:
+    """Heat maps as the bytes of an `.npz` file of plain arrays."""
+    out = BytesIO()
+    np.savez_compressed(out, keys=np.array(keys, np.str_), class_ids=class_ids, heats=heats_NHW)
+    return out.getvalue()
+
+
+def read_maps(file: Path) -> dict[tuple[str, int], Array]:
+    """The maps of `maps_to_bytes` by (key, class id); none when there is no such file. Raises DataError if damaged."""
+    if not file.is_file():
+        return {}
+    try:
+        with np.load(file, allow_pickle=False) as found:
+            rows = zip(found["keys"].tolist(), found["class_ids"].tolist(), found["heats"], strict=True)
+            return {(str(key), int(class_id)): heat for key, class_id, heat in rows}
+    except (OSError, ValueError, KeyError, BadZipFile, EOFError) as error:
+        raise DataError(f"{file} holds no heat maps: {error}", hint="delete it; the report works without") from error
+
+
+def warm(image: Image, heat_HW: Array) -> Image:
+    """The picture in grey where the heat (0..1, any size) is 0, in colour and ever redder where it rises."""
+    size = image.shape[1], image.shape[0]
+    heat = np.clip(cv2.resize(heat_HW.astype(np.float32), size, interpolation=cv2.INTER_CUBIC), 0, 1)[:, :, None]
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[:, :, None].astype(np.float32)
+    cool = 0.55 * (0.75 * grey + 0.25 * image) + 0.08 * 255
+    glow = np.array([255, 196, 0], np.float32) * (1 - heat) + np.array([235, 30, 20], np.float32) * heat
+    return np.asarray(np.clip(cool + heat * (0.35 * image + 0.65 * glow - cool), 0, 255).round(), np.uint8)
+
+
+def on_picture(heat_HW: Array, place: Placement, given: tuple[int, int], size: tuple[int, int]) -> Array:
+    """Heat over the network's input (width, height: given) as heat over the whole picture at `size`; 0 where unseen."""
+    whole = cv2.resize(heat_HW.astype(np.float32), given, interpolation=cv2.INTER_LINEAR)
+    x, y = place.scale_x * place.width / size[0], place.scale_y * place.height / size[1]
+    matrix = np.array([[x, 0, place.shift_x + 0.5 * x - 0.5], [0, y, place.shift_y + 0.5 * y - 0.5]])
+    return np.asarray(cv2.warpAffine(whole, matrix, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP))
+
+
+def _small(image: Image) -> Image:
+    scale = SIDE_PX / max(image.shape[:2])
+    size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
+    kind = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(image, size, interpolation=kind), np.uint8)
+
+
+def _jpeg(image: Image) -> bytes:
+    return to_jpeg(image, 82)
