@@ -4,7 +4,8 @@ python -m benchmarks.serving [--seconds 5] [--rounds 3] [--connections 8]
 
 Closed loop from a process of its own, on the same cores; contestants take turns; medians of the rounds are printed. The
 bare loop decodes, preprocesses and runs in one thread per core and does nothing else: no server can be faster. FastAPI
-runs in an environment of its own (rivals/fastapi.txt), built once, with the same graph and the same picture.
+runs in an environment of its own (rivals/fastapi.txt), built once, with the same graph and the same picture. The CPU
+time a picture costs the process (Linux) says the same as the rate, but is hardly moved by whatever else the machine does.
 """
 
 import argparse
@@ -29,8 +30,8 @@ RIVALS = Path(__file__).parent / "rivals"
 FORM = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
 
 
-def bare(model: Path, data: bytes, seconds: float) -> float:
-    """Pictures per second of decode, preprocess, run, one after another in one thread per core."""
+def bare(model: Path, data: bytes, seconds: float) -> dict:
+    """Rate and CPU time of decode, preprocess, run, one after another in one thread per core."""
     import onnxruntime
 
     from saccade.images.preprocess import PreprocessSpec, load
@@ -44,7 +45,7 @@ def bare(model: Path, data: bytes, seconds: float) -> float:
     )
     counts = [0] * cores()
     session.run(None, {"image": load(data, spec)[0][None]})
-    end = time.perf_counter() + seconds
+    cpu, end = time.process_time(), time.perf_counter() + seconds
 
     def work(i: int) -> None:
         while time.perf_counter() < end:
@@ -54,19 +55,21 @@ def bare(model: Path, data: bytes, seconds: float) -> float:
     threads = [threading.Thread(target=work, args=(i,)) for i in range(len(counts))]
     [t.start() for t in threads]
     [t.join() for t in threads]
-    return sum(counts) / seconds
+    return {"per_s": sum(counts) / seconds, "cpu_ms": 1e3 * (time.process_time() - cpu) / max(1, sum(counts))}
 
 
-def load(port: int, path: str, body: bytes, kind: str, connections: int, seconds: float) -> dict:
+def load(server: "Server", path: str, body: bytes, kind: str, connections: int, seconds: float) -> dict:
     """What `benchmarks.load` measured, after half a second of warming. Raises RuntimeError when a request failed."""
     with tempfile.NamedTemporaryFile() as file:
         Path(file.name).write_bytes(body)
-        command = [sys.executable, "-m", "benchmarks.load", str(port), path, file.name, kind, str(connections)]
+        command = [sys.executable, "-m", "benchmarks.load", str(server.port), path, file.name, kind, str(connections)]
         subprocess.run([*command, "0.5"], check=True, capture_output=True)
+        cpu = server.cpu_s()
         found = json.loads(subprocess.run([*command, str(seconds)], check=True, capture_output=True).stdout)
+        cpu = server.cpu_s() - cpu
     if found["failures"] or not found["per_s"]:
         raise RuntimeError(f"{path}: {found}")
-    return found
+    return {**found, "cpu_ms": 1e3 * cpu / (found["per_s"] * seconds)}
 
 
 class Server:
@@ -94,6 +97,19 @@ class Server:
         finally:
             connection.close()
 
+    def cpu_s(self) -> float:
+        """CPU seconds the process has used so far, 0 where /proc does not tell."""
+        file = Path(f"/proc/{self.process.pid}/stat")
+        if not file.is_file():
+            return 0.0
+        ticks = file.read_text().rpartition(")")[2].split()[11:13]
+        return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+
+    def rss_mb(self) -> float:
+        """Resident memory now, 0 where /proc does not tell."""
+        file = Path(f"/proc/{self.process.pid}/statm")
+        return int(file.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6 if file.is_file() else 0.0
+
     def __enter__(self) -> "Server":
         return self
 
@@ -118,13 +134,13 @@ def measure(model: Path, data: bytes, connections: int, seconds: float, rounds: 
     def over_http(command: list[str], path: str, body: bytes, kind: str) -> Callable[[], dict]:
         def once() -> dict:
             with Server(command) as server:
-                return load(server.port, path, body, kind, connections, seconds)
+                return load(server, path, body, kind, connections, seconds)
 
         return once
 
     predict = f"/api/v1/models/{sealed.NETWORK}/predict"
     contestants: dict[str, Callable[[], dict]] = {
-        "bare loop": lambda: {"per_s": bare(model, data, seconds)},
+        "bare loop": lambda: bare(model, data, seconds),
         "saccade, raw body": over_http(ours(model), predict, data, "image/jpeg"),
         "saccade, multipart": over_http(ours(model), predict, form, multipart),
         "fastapi, raw body": over_http(theirs(model), "/raw", data, "image/jpeg"),
@@ -151,7 +167,9 @@ def main() -> None:
     base, rival = middle["bare loop"], max(v for name, v in middle.items() if name.startswith("fastapi"))
     for name, rows in found.items():
         rates = [row["per_s"] for row in rows]
+        cpu = statistics.median(row["cpu_ms"] for row in rows)
         line = f"{name:<19}{middle[name]:7.1f}/s ({min(rates):.0f} to {max(rates):.0f})  {middle[name] / base:.2f} of the loop"
+        line += f"  CPU {cpu:.2f} ms"
         if "p50_ms" in rows[0]:
             p50, p99 = (statistics.median(row[key] for row in rows) for key in ("p50_ms", "p99_ms"))
             line += f"  {middle[name] / rival:.2f} of the best fastapi  p50 {p50:.1f} ms  p99 {p99:.1f} ms"

@@ -23,7 +23,8 @@ def far():
     return time.monotonic() + 60
 
 
-def test_every_caller_gets_its_own_row():
+@pytest.mark.parametrize("runners", [1, 3])
+def test_every_caller_gets_its_own_row(runners):
     batches = []
 
     def run(arrays):
@@ -31,7 +32,7 @@ def test_every_caller_gets_its_own_row():
         time.sleep(0.001)
         return double(arrays)
 
-    batcher = Batcher(run, max_batch=8).start()
+    batcher = Batcher(run, max_batch=8, runners=runners).start()
 
     def ask(mark):
         ran = batcher.submit(row(mark), far()).result(10)
@@ -43,6 +44,24 @@ def test_every_caller_gets_its_own_row():
     assert answers == [((m % 251) * 2.0, (48,)) for m in range(600)]
     assert max(batches) > 1
     assert max(batches) <= 8
+
+
+def test_two_runners_run_at_the_same_time_and_a_failing_row_stays_alone():
+    both = threading.Barrier(2)
+
+    def run(arrays):
+        both.wait(10)
+        if (arrays["image"] == 13).any():
+            raise RuntimeError("bad row")
+        return double(arrays)
+
+    batcher = Batcher(run, max_batch=1, runners=2).start()
+    good, bad = batcher.submit(row(7), far()), batcher.submit(row(13), far())
+    assert float(good.result(10).outputs["scores"][0]) == 14
+    with pytest.raises(InferenceError) as caught:
+        bad.result(10)
+    assert caught.value.code == "inference_failed"
+    batcher.close()
 
 
 def held():

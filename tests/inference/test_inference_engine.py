@@ -203,3 +203,11 @@ def test_abandoned_requests_do_not_run(tmp_path):
         time.sleep(0.01)
     assert model._pending == 0
     engine.close()
+
+
+def test_cores_are_shared_among_the_runners(monkeypatch):
+    for count, device, runners, threads in ((1, "cpu", 1, 1), (2, "cpu", 2, 1), (16, "cpu", 2, 8), (16, "cuda", 1, 16)):
+        monkeypatch.setattr("saccade.inference.model.cores", lambda count=count: count)
+        found = Options(device=device).resolved()
+        assert (found.runners, found.threads) == (runners, threads)
+    assert Options(runners=4, threads=3).resolved() == Options(runners=4, threads=3)

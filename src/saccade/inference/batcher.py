@@ -38,9 +38,10 @@ class _Row:
 
 
 class Batcher:
-    """A bounded queue and one thread that runs it. max_batch and max_queue count rows.
+    """A bounded queue and the threads that run it. max_batch and max_queue count rows; runners counts threads.
 
-    run takes arrays with a batch axis [N, ...] and gives outputs [N, ...]. Rows of unlike shape never share a batch.
+    run takes arrays with a batch axis [N, ...] and gives outputs [N, ...]; several runners call it at the same time.
+    Rows of unlike shape never share a batch.
     """
 
     def __init__(
@@ -61,8 +62,8 @@ class Batcher:
         self._wake = threading.Condition()
         self._closing = False
         self.row_s = 0.0
-        """Moving mean of the time one row costs, for whoever must guess a wait."""
-        self._threads = [threading.Thread(target=self._loop, name=name, daemon=True) for _ in range(runners)]
+        """Moving mean of the time between two rows while all runners are at work, for whoever must guess a wait."""
+        self._threads = [threading.Thread(target=self._loop, name=f"{name}-{i}", daemon=True) for i in range(runners)]
 
     def start(self) -> "Batcher":
         for thread in self._threads:
@@ -86,7 +87,7 @@ class Batcher:
         return row.future
 
     def close(self) -> None:
-        """Runs what is queued, then ends the thread."""
+        """Runs what is queued, then ends the threads."""
         with self._wake:
             self._closing = True
             self._wake.notify_all()
@@ -137,7 +138,9 @@ class Batcher:
                 self._serve([row])
             return
         took = self._clock() - began
-        self.row_s += 0.2 * (took / len(batch) - self.row_s) if self.row_s else took / len(batch)
+        each = took / len(batch) / len(self._threads)
+        with self._wake:
+            self.row_s += 0.2 * (each - self.row_s) if self.row_s else each
         for i, row in enumerate(batch):
             # A copy: a view would keep the whole batch alive, other callers' rows with it.
             own = {name: np.array(value[i]) for name, value in outputs.items()}

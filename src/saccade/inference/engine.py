@@ -1,6 +1,5 @@
 """Models by name and version: load, warm, check, swap, infer. Knows no registry and no protocol."""
 
-import os
 import re
 import threading
 import time
@@ -13,6 +12,7 @@ from saccade.errors import InferenceError, SaccadeError
 from saccade.inference.intake import Intake
 from saccade.inference.model import Model, Options, Outcome
 from saccade.inference.request import Answer, Request
+from saccade.process import cores
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,127}")
 STATES = ("loading", "ready", "failed", "unloading")
@@ -56,7 +56,7 @@ class Engine:
         self.max_images = max_images
         self.max_deadline_s = max_deadline_s
         self.observer = observer
-        self._intake = Intake(decode_threads or os.cpu_count() or 1)
+        self._intake = Intake(decode_threads or cores())
         self._shelves: dict[str, _Shelf] = {}
         self._lock = threading.RLock()
         self._closed = False

@@ -1,11 +1,10 @@
 """One loaded package: decode, preprocess, batch, run, decode. In-process, or inside an engine."""
 
-import os
 import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import overload
@@ -23,6 +22,7 @@ from saccade.inference.request import Source
 from saccade.inference.runtime import OpenGraph
 from saccade.package import reader
 from saccade.package.reader import Package
+from saccade.process import cores
 from saccade.types import Array, Labels, Prediction
 
 INPUT = "image"
@@ -33,17 +33,24 @@ INPUT = "image"
 class Options:
     """How a package is opened.
 
-    threads: of the graph (None: one per core). max_batch, max_queue: rows. max_wait_s: refuse when the expected wait
-    of a single picture is longer; of several, twenty times that. None never refuses (a script that waits for itself).
+    runners: batches that run at the same time; None is two on a CPU with several cores, so that one is computed while
+    the other is stacked and answered, else one. threads: of each run (None: the cores, shared among the runners).
+    max_batch, max_queue: rows. max_wait_s: refuse when the expected wait of a single picture is longer; of several,
+    twenty times that. None never refuses (a script that waits for itself).
     """
 
     variant: str | None = None
     device: str = "cpu"
     threads: int | None = None
+    runners: int | None = None
     max_batch: int = 16
     max_queue: int = 1024
-    runners: int = 1
     max_wait_s: float | None = None
+
+    def resolved(self) -> "Options":
+        """With numbers for what was left to this machine."""
+        runners = self.runners or min(2, cores() if self.device == "cpu" else 1)
+        return replace(self, runners=runners, threads=self.threads or max(1, cores() // runners))
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,7 @@ class Model:
         self._intake = intake
         self._owns_intake = owns_intake
         self._batcher = Batcher(
-            graph.run, max_batch=options.max_batch, max_queue=options.max_queue, runners=options.runners
+            graph.run, max_batch=options.max_batch, max_queue=options.max_queue, runners=options.runners or 1
         )
         self._pending = 0
         self._lock = threading.Lock()
@@ -85,6 +92,7 @@ class Model:
 
         Raises PackageError: package_invalid, digest_mismatch, onnx_invalid, golden_mismatch.
         """
+        options = options.resolved()
         package = reader.open_package(Path(path))
         variant = options.variant or "default"
         file = package.graph_path(variant)
@@ -97,7 +105,7 @@ class Model:
                 code="onnx_invalid",
             )
         own = intake is None
-        model = cls(package, graph, options, intake or Intake(os.cpu_count() or 1), own)
+        model = cls(package, graph, options, intake or Intake(cores()), own)
         model._batcher.start()
         try:
             model._warm()
@@ -242,7 +250,7 @@ class Model:
         for rows in sorted({1, min(4, self.options.max_batch), self.options.max_batch}):
             began = time.perf_counter()
             outputs = self._graph.run({INPUT: np.repeat(blank, rows, 0)})
-            self._batcher.row_s = (time.perf_counter() - began) / rows
+            self._batcher.row_s = (time.perf_counter() - began) / rows / (self.options.runners or 1)
             for name, value in outputs.items():
                 if value.shape[:1] != (rows,):
                     raise PackageError(f"output {name!r} has shape {value.shape} for {rows} rows", code="onnx_invalid")

@@ -263,6 +263,7 @@ def make_engine(settings: Settings) -> Engine:
     options = Options(
         variant=settings.variant,
         threads=settings.graph_threads,
+        runners=settings.runners,
         max_batch=settings.max_batch,
         max_queue=settings.max_queue,
         max_wait_s=settings.max_wait_s,

@@ -17,7 +17,8 @@ class Settings:
 
     hosts: names the Host header may hold besides loopback ones; empty beyond loopback allows any. insecure: listen
     beyond loopback without keys. drain_s: how long to serve on after SIGTERM before the listener closes; finish_s: how
-    long accepted requests may take then. max_wait_s: refuse a picture that would wait longer.
+    long accepted requests may take then. max_wait_s: refuse a picture that would wait longer. runners: batches that run
+    at the same time, graph_threads: of each, decode_threads: of all; None suits the machine.
     """
 
     host: str = "127.0.0.1"
@@ -43,6 +44,7 @@ class Settings:
     max_wait_s: float = 0.25
     decode_threads: int | None = None
     graph_threads: int | None = None
+    runners: int | None = None
     variant: str | None = None
     poll_s: float = 0.5
     drain_s: float = 5.0
