@@ -180,9 +180,11 @@ LESSONS: dict[str, Lesson] = {
         {
             "stride 1, max pooling": {},
             "stride 2, no pooling": {"stride": 2, "pooling": "none"},
+            "stride 2, no pooling, longer": {"stride": 2, "pooling": "none"},
             "stride 1, no pooling": {"pooling": "none"},
         },
         drawn,
+        passes={"stride 2, no pooling, longer": 3},
     ),
     "padding": Lesson(
         "Same or valid padding?",
@@ -191,8 +193,14 @@ LESSONS: dict[str, Lesson] = {
     ),
     "pooling": Lesson(
         "Why pool, and which?",
-        {"max": {}, "average": {"pooling": "average"}, "none": {"pooling": "none"}},
+        {
+            "max": {},
+            "average": {"pooling": "average"},
+            "average, longer": {"pooling": "average"},
+            "none": {"pooling": "none"},
+        },
         drawn,
+        passes={"average, longer": 3},
     ),
     "depth": Lesson(
         "How many layers?",
@@ -203,13 +211,16 @@ LESSONS: dict[str, Lesson] = {
         "Which optimizer?",
         {
             "gradient descent": {"optimizer": "gradient_descent", "rate": 0.1, "batch": "auto"},
+            "gradient descent, as many steps": {"optimizer": "gradient_descent", "rate": 0.1, "batch": "auto"},
             "sgd": {"optimizer": "sgd", "rate": 0.05},
+            "sgd, longer": {"optimizer": "sgd", "rate": 0.05},
             "momentum": {"optimizer": "momentum", "rate": 0.02},
             "nesterov": {"optimizer": "nesterov", "rate": 0.02},
             "adam": {"optimizer": "adam"},
             "adamw": {"optimizer": "adamw", "weight_decay": 0.05},
         },
         drawn,
+        passes={"gradient descent, as many steps": 15, "sgd, longer": 3},
     ),
     "rate": Lesson(
         "How fast should it learn?",
@@ -310,7 +321,7 @@ def judge(epochs: int) -> str:
         "| judged on | accuracy | macro F1 | calibration error |",
         "|---|--:|--:|--:|",
     ]
-    with fitted(dataset, {}, 0, epochs, 32) as (run, _, _):
+    with fitted(dataset, {"class_weights": "none"}, 0, epochs, 32) as (run, _, _):
         for name, samples in sets.items():
             card = measure(run, samples, dataset.labels)
             cells = [_percent(card[n]) for n in ("accuracy", "macro_f1", "calibration_error")]
