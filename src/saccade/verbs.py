@@ -21,6 +21,7 @@ from saccade.data.format import Evidence
 from saccade.data.splits import split as make_splits
 from saccade.errors import DataError, PackageError, SaccadeError, TrainingError, UsageError
 from saccade.evaluation import gallery, history, slices
+from saccade.evaluation.compare import Comparison, compare_packages
 from saccade.evaluation.evaluate import aligned, evaluate_model, pick
 from saccade.evaluation.report import Report
 from saccade.evaluation.slices import Slice
@@ -224,6 +225,34 @@ def evaluation(
             report.parent.mkdir(parents=True, exist_ok=True)
             report.write_bytes(_page(model, card, dataset, found, folder.parent))
     return Evaluation(card, found, report)
+
+
+def compare(
+    first: Path | str,
+    second: Path | str,
+    data: Path | str,
+    *,
+    split: str = "test",
+    format: str | None = None,
+    images: Path | None = None,
+    home: Path | None = None,
+) -> Comparison:
+    """Two packages on the same images, with a statement whether the difference could be luck.
+
+    Raises UsageError when the data brings no such split and the two were trained on different ones, as the images that
+    test one would have taught the other.
+    """
+    folders = _package(first, home), _package(second, home)
+    dataset, _ = formats.read(Path(data), format=format, images=images)
+    if split not in dataset.splits:
+        seeds = {int(reader.open_package(f).manifest.provenance.get("seed", 0)) for f in folders}
+        if len(seeds) > 1:
+            raise UsageError(
+                f"the data has no split {split!r}, and the packages were trained on splits of different seeds",
+                hint="compare on data with its own test folder, which neither has seen",
+            )
+        dataset = make_splits(dataset, seed=seeds.pop())
+    return compare_packages(*folders, dataset, split)
 
 
 def verify(package: Path | str) -> dict[str, str]:

@@ -1,16 +1,25 @@
 """Two packages on the same images: how far apart, and could it be luck?"""
 
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import exp, lgamma, log
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 
 from saccade.data.dataset import Dataset
-from saccade.errors import DataError
-from saccade.evaluation.evaluate import evaluate
+from saccade.errors import DataError, PackageError
+from saccade.evaluation.evaluate import aligned, evaluate_model
+from saccade.evaluation.slices import holm
+from saccade.images import decode
+from saccade.inference.model import Model
 from saccade.tasks import statistics
-from saccade.types import Array, Scorecard
+from saccade.types import Array, Labels, Sample, Scorecard, names_text
+
+TIMED = 24
+"""Images on which the speed is taken."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,7 @@ class Difference:
     p: float | None = None
     won: int = 0
     lost: int = 0
+    higher_is_better: bool = True
 
     @property
     def value(self) -> float:
@@ -39,6 +49,30 @@ class Difference:
         """At 5 %: by McNemar where it applies, else when the interval leaves out 0."""
         return self.p < 0.05 if self.p is not None else not self.low <= 0 <= self.high
 
+    @property
+    def second_is_worse(self) -> bool:
+        return self.significant and (self.value > 0) == self.higher_is_better
+
+
+@dataclass(frozen=True)
+class ClassDifference:
+    """The main metric on the images of one class. p is corrected for the number of classes (Holm 1979)."""
+
+    label: str
+    n: int
+    difference: Difference
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two packages. latency_ms: median of one image at a time; graph_bytes: size of its graph file."""
+
+    name: str
+    card: Scorecard
+    latency_ms: float
+    graph_bytes: int
+    parameters: int | None
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -47,10 +81,69 @@ class Comparison:
     n: int
     differences: tuple[Difference, ...]
     sentence: str
+    classes: tuple[ClassDifference, ...] = ()
+    sides: tuple[Side, ...] = ()
 
 
 def compare(first: Scorecard, second: Scorecard) -> Comparison:
     """Pairs two cards image by image. Raises DataError unless both scored the same images with a shared metric."""
+    shared, order = _paired(first, second)
+    better = {n.name: n.higher_is_better for n in first.numbers}
+    found = tuple(
+        replace(
+            _difference(m, np.asarray(first.per_sample[m]), np.asarray(second.per_sample[m])[order]),
+            higher_is_better=better.get(m, True),
+        )
+        for m in shared
+    )
+    return Comparison(len(order), found, _sentence(found[0], len(order)))
+
+
+def compare_packages(first: Path | str, second: Path | str, dataset: Dataset, split: str) -> Comparison:
+    """Evaluates both on one split, then compares; also by class, in speed and in size.
+
+    Raises PackageError when the two are not made for the same task and classes, DataError when the data does not fit.
+    """
+    with Model.open(first) as one, Model.open(second) as other:
+        _same_kind(one, other)
+        cards = evaluate_model(one, dataset, split), evaluate_model(other, dataset, split)
+        samples = aligned(dataset, split, one.labels)
+        paces = pace((one, other), samples)
+        sides = tuple(_side(m, c, p) for m, c, p in zip((one, other), cards, paces, strict=True))
+        return replace(compare(*cards), classes=by_class(*cards, samples, one.labels), sides=sides)
+
+
+def by_class(
+    first: Scorecard, second: Scorecard, samples: Sequence[Sample], labels: Labels
+) -> tuple[ClassDifference, ...]:
+    """The main metric on the images that hold each class; none when the samples have no `classes`."""
+    shared, order = _paired(first, second)
+    a, b = np.asarray(first.per_sample[shared[0]]), np.asarray(second.per_sample[shared[0]])[order]
+    held: Mapping[str, Array] = {s.key: s.annotation.get("classes", np.empty(0, np.int64)) for s in samples}
+    found = []
+    for class_id, label in enumerate(labels.names):
+        member = np.array([class_id in held[key] for key in first.keys])
+        if member.any():
+            found.append(ClassDifference(label, int(member.sum()), _difference(shared[0], a[member], b[member])))
+    known = [f for f in found if f.difference.p is not None]
+    corrected = dict(zip((f.label for f in known), holm([f.difference.p or 0.0 for f in known]), strict=True))
+    return tuple(replace(f, difference=replace(f.difference, p=corrected.get(f.label))) for f in found)
+
+
+def pace(models: Sequence[Model], samples: Sequence[Sample]) -> list[float]:
+    """Median milliseconds of one image at a time for each model; they take turns, so that a busy machine hits all."""
+    images = [s.image if isinstance(s.image, np.ndarray) else decode.read(s.image) for s in samples[:TIMED]]
+    took: list[list[float]] = [[] for _ in models]
+    for image in images:
+        for model, times in zip(models, took, strict=True):
+            began = time.perf_counter()
+            model.results([image])
+            times.append((time.perf_counter() - began) * 1e3)
+    return [median(times) for times in took]
+
+
+def _paired(first: Scorecard, second: Scorecard) -> tuple[list[str], list[int]]:
+    """Shared metrics, the headline first, and where each image of the first card stands in the second."""
     if set(first.keys) != set(second.keys):
         apart = len(set(first.keys) ^ set(second.keys))
         raise DataError(
@@ -61,16 +154,32 @@ def compare(first: Scorecard, second: Scorecard) -> Comparison:
     shared = [m for m in first.per_sample if m in second.per_sample]
     if not shared or not order:
         raise DataError("the two cards share no per-image metric", hint="compare packages of one task")
-    shared.sort(key=lambda m: m != first.headline.name)
-    found = tuple(
-        _difference(m, np.asarray(first.per_sample[m]), np.asarray(second.per_sample[m])[order]) for m in shared
-    )
-    return Comparison(len(order), found, _sentence(found[0], len(order)))
+    return sorted(shared, key=lambda m: m != first.headline.name), order
 
 
-def compare_packages(first: Path | str, second: Path | str, dataset: Dataset, split: str) -> Comparison:
-    """Evaluates both on one split, then compares."""
-    return compare(evaluate(first, dataset, split), evaluate(second, dataset, split))
+def _same_kind(one: Model, other: Model) -> None:
+    if one.task.name != other.task.name:
+        raise PackageError(
+            f"the first package is made for {one.task.name}, the second for {other.task.name}",
+            hint="compare packages of one task",
+        )
+    mine, theirs = one.labels, other.labels
+    only = [n for n in mine.names if n not in theirs.names], [n for n in theirs.names if n not in mine.names]
+    if only[0] or only[1]:
+        parts = [f"only the {w} knows {names_text(n)}" for w, n in zip(("first", "second"), only, strict=True) if n]
+        raise PackageError(
+            f"the packages have different classes: {' and '.join(parts)}", hint="compare packages with the same classes"
+        )
+    if mine.exclusive != theirs.exclusive:
+        raise PackageError(
+            "one package gives exactly one class an image, the other several", hint="compare packages of one kind"
+        )
+
+
+def _side(model: Model, card: Scorecard, latency_ms: float) -> Side:
+    manifest = model.manifest
+    graph = manifest.files[manifest.graphs[model.options.variant or "default"].file].size
+    return Side(manifest.name, card, latency_ms, graph, manifest.provenance.get("parameters"))
 
 
 def mcnemar(won: int, lost: int) -> float:

@@ -15,11 +15,13 @@ CELLS = 8
 """Cells of the heat map a side; a patch covers two by two of them and moves by one."""
 
 LONGEST_PX = 448
+FAINT = 0.05
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """heat: float32 [CELLS, CELLS] in 0..1 over the whole picture, 1 where covering hurts the answer most.
+    """heat: float32 [CELLS, CELLS] in 0..1 over the whole picture, 1 where covering hurts the answer
+    most (or takes FAINT of it, if no part takes as much).
 
     evidence: for the answer, uncovered; lowest: with the most telling part covered. All 0 when covering never hurts.
     """
@@ -53,5 +55,6 @@ def occlusion(model: Model, image: Image, class_id: int) -> Explanation:
         lost[r : r + 2, c : c + 2] += evidence[0] - left
         times[r : r + 2, c : c + 2] += 1
     heat = np.maximum(lost / times, 0.0)
-    top = heat.max()
+    # Noise is not blown up to a full red: the scale starts at FAINT of the answer.
+    top = max(float(heat.max()), FAINT * abs(float(evidence[0])))
     return Explanation((heat / top if top > 0 else heat).astype(np.float32), float(evidence[0]), float(evidence.min()))

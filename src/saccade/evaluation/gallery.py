@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from saccade.errors import DataError
-from saccade.evaluation.explain import occlusion
+from saccade.evaluation.explain import FAINT, occlusion
 from saccade.images import decode, preprocess
 from saccade.images.encode import to_jpeg
 from saccade.images.preprocess import Placement
@@ -54,9 +54,9 @@ def _mistake(model: Model, case: Case, sample: Sample, maps: Mapping[tuple[str, 
         found = occlusion(model, image, case.class_id)
         label = model.labels.names[case.class_id]
         pictures.append(("occlusion", _jpeg(warm(small, found.heat))))
-        words = f"Covering the warmest part moves {label} from {found.evidence:.2f} to {found.lowest:.2f}."
-        if not found.heat.any():
-            words = f"Covering any one part never lowers {label}."
+        words = f"Covering the most telling part takes {label} from {found.evidence:.2f} to {found.lowest:.2f}."
+        if found.evidence - found.lowest < FAINT * found.evidence:
+            words = f"No single part decides: {label} stays at {found.lowest:.2f} or more."
         heat = maps.get((case.key, case.class_id))
         if heat is not None:
             spec = model.manifest.preprocess

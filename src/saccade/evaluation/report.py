@@ -97,7 +97,10 @@ def _care(card: Scorecard, slices: Sequence[Slice]) -> str:
         )
     if not said:
         return ""
-    return f'<div class="box care"><b>Read with care</b><ul>{"".join(f"<li>{escape(s)}</li>" for s in said)}</ul></div>'
+    kind = "care bad" if any(s.worse for s in slices) else "care"
+    return (
+        f'<div class="box {kind}"><b>Read with care</b><ul>{"".join(f"<li>{escape(s)}</li>" for s in said)}</ul></div>'
+    )
 
 
 def _numbers(card: Scorecard) -> str:

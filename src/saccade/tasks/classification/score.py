@@ -82,12 +82,13 @@ class ClassScorer(Scorer):
         answers = Answers(scores, truth, said, self._labels.exclusive)
         each = per_sample(answers)
         rankings = [Ranking(scores[:, c], truth[:, c]) for c in range(len(self._labels))]
+        found = numbers(answers, each, rankings)
         return Scorecard(
             task=self._task.name,
             split=split,
             n=answers.n,
-            numbers=numbers(answers, each, rankings),
-            tables=tables(answers, rankings, self._labels),
+            numbers=found,
+            tables=(*tables(answers, rankings, self._labels), *undefined(answers, found)),
             curves=curves(answers, rankings, self._labels),
             matrices=matrices(answers, self._labels),
             worst=worst(answers, each, self._labels, self._keys),
@@ -132,7 +133,9 @@ def numbers(a: Answers, each: dict[str, Array], rankings: list[Ranking]) -> tupl
             drawn[name].append(values)
     first = ["accuracy"] if a.exclusive else ["mean_average_precision", "micro_f1"]
     order = first + [n for n in HELP if n in points and n not in first]
-    return tuple(_number(name, float(points[name][0]), drawn[name], each, a.n) for name in order)
+    # A number the split does not define (areas, when every image has the same class) is left out; a table says so.
+    defined = [n for n in order if np.isfinite(points[n][0])]
+    return tuple(_number(name, float(points[name][0]), drawn[name], each, a.n) for name in defined)
 
 
 def _number(name: str, value: float, drawn: list[Array], each: dict[str, Array], n: int) -> Number:
@@ -216,11 +219,18 @@ def tables(a: Answers, rankings: list[Ranking], labels: Labels) -> tuple[Table, 
     for c, ranking in enumerate(rankings):
         area, average = (float(v) for v in ranking.areas())
         cells: list[str | float | int | None] = [labels.names[c], int(true[c])]
-        cells += [float(hits[c] / max(said[c], 1)), float(hits[c] / max(true[c], 1))]
-        cells += [float(2 * hits[c] / max(said[c] + true[c], 1))]
+        cells += [float(hits[c] / max(said[c], 1)), float(hits[c] / true[c]) if true[c] else None]
+        cells += [float(2 * hits[c] / (said[c] + true[c])) if said[c] + true[c] else None]
         cells += [v if np.isfinite(v) else None for v in (average, area)]
         rows.append((*cells, *(() if a.exclusive else ranking.best_f1())))
-    found = [Table("Classes", tuple(columns), tuple(rows), "Every class of the ledger; a bar shows each share.")]
+    found = [
+        Table(
+            "Classes",
+            tuple(columns),
+            tuple(rows),
+            "Every class of the package. A class without images here has no recall; one never answered has precision 0.",
+        )
+    ]
     if a.exclusive:
         counts = confusion(a)
         np.fill_diagonal(counts, 0)
@@ -236,6 +246,16 @@ def confusion(a: Answers) -> Array:
     classes = a.truth.shape[1]
     flat = a.truth.argmax(1) * classes + a.said.argmax(1)
     return np.bincount(flat, minlength=classes * classes).reshape(classes, classes)
+
+
+def undefined(a: Answers, found: tuple[Number, ...]) -> tuple[Table, ...]:
+    """Which numbers this split cannot give, and why."""
+    have = {n.name for n in found}
+    missing = [n for n in ("roc_auc", "mean_average_precision") if n not in have]
+    why = "no class has images that show it beside images that do not"
+    if not a.truth.any():
+        why = "no image shows any class"
+    return (Table("Not defined here", ("number", "why"), tuple((n, why) for n in missing)),) if missing else ()
 
 
 def matrices(a: Answers, labels: Labels) -> tuple[Matrix, ...]:
@@ -258,6 +278,7 @@ def curves(a: Answers, rankings: list[Ranking], labels: Labels) -> tuple[Curve, 
     confidence, right = confidences(a)
     counts, mean, share = statistics.calibration_bins(confidence, right, BINS)
     used = counts > 0
+    error = float((counts[used] * np.abs(share[used] - mean[used])).sum() / counts.sum())
     centres = (np.arange(BINS) + 0.5) / BINS
     rates = Series("share right", tuple(centres[used]), tuple(float(v) for v in share[used]))
     sure = Series("mean confidence", tuple(centres[used]), tuple(float(v) for v in mean[used]))
@@ -267,7 +288,7 @@ def curves(a: Answers, rankings: list[Ranking], labels: Labels) -> tuple[Curve, 
         Curve("Precision and recall", "recall", "precision", tuple(recall), "step", False,
               f"Legend: average precision. {note}"),
         Curve("Reliability", "confidence", "share right", (rates, sure), "bars", True,
-              "On the diagonal, 80 % sure means right 80 times in 100."),
+              f"Calibration error {error:.3f}. On the diagonal, 80 % sure means right 80 times in 100."),
         Curve("Confidence", "confidence", "share of answers", (spread,), "bars"),
     )  # fmt: skip
 
