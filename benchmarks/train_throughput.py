@@ -1,4 +1,4 @@
-"""Training throughput of cnn-small at 224x224, batch 32: ours, a plain float32 torch loop, and Keras when installed.
+"""Training throughput of cnn-small at 224x224, batch 32: ours, a plain float32 torch loop, and Keras.
 
     python -m benchmarks.train_throughput [--steps 10] [--rounds 3]
 
@@ -6,15 +6,16 @@ Each contestant runs in its own process, in turn; the median of the rounds is pr
 """
 
 import argparse
-import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
 import time
-from importlib.util import find_spec
+from pathlib import Path
 
+from benchmarks.environment import python_of
+from benchmarks.machine import describe, save
+
+RIVALS = Path(__file__).parent / "rivals"
 BATCH, SIZE, CLASSES = 32, 224, 6
 
 
@@ -23,12 +24,14 @@ def ours(steps: int) -> float:
     import torch
 
     from saccade import tasks
+    from saccade.process import TRAINING, tune_memory
     from saccade.training.recipe import Recipe
     from saccade.training.trainers.torch import loop
     from saccade.training.trainers.torch.augment import Augment
     from saccade.training.trainers.torch.batches import Pack
     from saccade.types import Labels
 
+    tune_memory(TRAINING)
     (name,) = tasks.fitting(frozenset({"classes"}))
     precision = "bfloat16" if torch.cpu._is_avx512_bf16_supported() else "float32"
     quiet = "rotation shift zoom brightness contrast saturation hue mixup cutmix erase"
@@ -70,22 +73,7 @@ def plain(steps: int) -> float:
     return _timed(step, steps)
 
 
-def keras(steps: int) -> float:
-    os.environ["KERAS_BACKEND"] = "tensorflow"
-    import keras as library
-    import numpy as np
-
-    parts = [library.layers.Input((SIZE, SIZE, 3))]
-    for filters in (32, 64, 128):
-        parts += [library.layers.Conv2D(filters, 3, padding="same", activation="relu"), library.layers.MaxPooling2D()]
-    parts += [library.layers.Flatten(), library.layers.Dense(128, "relu"), library.layers.Dense(CLASSES, "softmax")]
-    network = library.Sequential(parts)
-    network.compile("adam", "sparse_categorical_crossentropy")
-    images, targets = np.random.rand(BATCH, SIZE, SIZE, 3).astype("float32"), np.random.randint(0, CLASSES, BATCH)
-    return _timed(lambda: network.train_on_batch(images, targets), steps)
-
-
-CONTESTANTS = {"ours": ours, "plain torch": plain, "keras": keras}
+CONTESTANTS = {"ours": ours, "plain torch": plain}
 
 
 def _timed(step, steps: int) -> float:
@@ -97,40 +85,38 @@ def _timed(step, steps: int) -> float:
     return BATCH * steps / (time.perf_counter() - start)
 
 
+def asked(name: str, steps: int) -> float:
+    """Images a second of one contestant in a process of its own; Keras lives in an environment of its own."""
+    if name == "keras":
+        python = python_of(RIVALS / "keras.txt")
+        command = [str(python), str(RIVALS / "keras_cnn.py"), *map(str, (BATCH, SIZE, CLASSES, steps))]
+    else:
+        command = [sys.executable, "-m", "benchmarks.train_throughput", "--one", name, "--steps", str(steps)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(answer.stdout.strip().splitlines()[-1])
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--one", choices=CONTESTANTS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(CONTESTANTS[options.one](options.steps)))
+        print(CONTESTANTS[options.one](options.steps))
         return
-    there = [n for n in CONTESTANTS if n != "keras" or (find_spec("keras") and find_spec("tensorflow"))]
-    figures: dict[str, list[float]] = {n: [] for n in there}
+    print(describe())
+    print(f"cnn-small {SIZE}x{SIZE}, batch {BATCH}, {options.steps} steps, {options.rounds} rounds")
+    figures: dict[str, list[float]] = {n: [] for n in (*CONTESTANTS, "keras")}
     for _ in range(options.rounds):
-        for name in there:
-            command = [
-                sys.executable,
-                "-m",
-                "benchmarks.train_throughput",
-                "--one",
-                name,
-                "--steps",
-                str(options.steps),
-            ]
-            answer = subprocess.run(command, capture_output=True, text=True, check=True)
-            figures[name].append(float(answer.stdout.strip().splitlines()[-1]))
-    print(
-        f"{platform.machine()}, {os.cpu_count()} cores; cnn-small {SIZE}x{SIZE}, batch {BATCH}, {options.steps} steps"
-    )
+        for name, speeds in figures.items():
+            speeds.append(asked(name, options.steps))
     base = statistics.median(figures["ours"])
     for name, speeds in figures.items():
         middle = statistics.median(speeds)
         ends = f"{min(speeds):.1f} to {max(speeds):.1f}"
         print(f"{name:<12} {middle:7.1f} img/s  {ends}  ours is {base / middle:.2f} times this")
-    if "keras" not in there:
-        print("keras        not installed: pip install keras tensorflow-cpu to compare")
+    save("train_throughput", {"img_per_s": figures, "steps": options.steps})
 
 
 if __name__ == "__main__":

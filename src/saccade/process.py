@@ -19,10 +19,15 @@ class Memory:
     """What glibc keeps instead of giving it back and faulting it in again. Bytes.
 
     Blocks up to `mmap_threshold` come from the heap; up to `trim_threshold` of free heap stays with the process.
+    mallopt(3) takes C ints: at most 2047 MiB each.
     """
 
     mmap_threshold: int = 64 * MIB
     trim_threshold: int = 256 * MIB
+
+
+TRAINING = Memory(1024 * MIB, 2047 * MIB)
+"""For a process that trains: one activation of the tutorial network at 224 px, batch 32, is 100 to 200 MiB."""
 
 
 def tune_memory(memory: Memory | None = None) -> bool:

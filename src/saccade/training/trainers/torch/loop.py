@@ -21,6 +21,7 @@ from saccade.data.dataset import Dataset
 from saccade.errors import DataError, TrainingError, UsageError
 from saccade.images.draw import contact_sheet
 from saccade.images.encode import to_png
+from saccade.process import TRAINING, cores, tune_memory
 from saccade.tasks.task import Task
 from saccade.training.choices import SMOKE_IMAGES, Facts, choose
 from saccade.training.events import Chosen, Epoch, Event, Finished, Note, RateFound, Resumed, Started, Step
@@ -99,6 +100,7 @@ class TorchTrainer(Trainer):
         task = tasks.find(_task_name(run.recipe, dataset))
         yield from _choose(run, dataset.labels, task, train_samples)
         recipe = run.recipe
+        tune_memory(TRAINING)
         _set_threads(recipe)
         train = pack(train_samples, dataset.labels, task, run.preprocess, recipe)
         val = pack(val_samples, dataset.labels, task, run.preprocess, recipe)
@@ -260,7 +262,7 @@ def _choose(run: Run, labels: Labels, task: Task, samples: tuple[Sample, ...]) -
         exclusive=labels.exclusive,
         widths=widths,
         heights=heights,
-        cores=_cores(),
+        cores=cores(),
         device="cuda" if cuda else "cpu",
         bfloat16=torch.cuda.is_bf16_supported() if cuda else bool(torch.cpu._is_avx512_bf16_supported()),
         loss=half.LOSSES[labels.exclusive],
@@ -269,12 +271,6 @@ def _choose(run: Run, labels: Labels, task: Task, samples: tuple[Sample, ...]) -
     if choices.chosen:
         run.keep_recipe(choices.recipe, choices.reasons)
     yield from choices.chosen
-
-
-def _cores() -> int:
-    import os
-
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _set_threads(recipe: Recipe) -> None:

@@ -45,9 +45,12 @@ class Small(nn.Module):
         channels = 3
         for filters in recipe.filters:
             padding = recipe.kernel // 2 if recipe.padding == "same" else 0
-            layers += [nn.Conv2d(channels, filters, recipe.kernel, recipe.stride, padding), nn.ReLU(inplace=True)]
-            if recipe.pooling != "none":
-                layers.append(nn.MaxPool2d(2) if recipe.pooling == "max" else nn.AvgPool2d(2))
+            layers.append(nn.Conv2d(channels, filters, recipe.kernel, recipe.stride, padding))
+            if recipe.pooling == "max":  # before relu: the same values and gradients, from a quarter of the pixels
+                layers.append(nn.MaxPool2d(2))
+            layers.append(nn.ReLU(inplace=True))
+            if recipe.pooling == "average":
+                layers.append(nn.AvgPool2d(2))
             channels = filters
         self.blocks = nn.Sequential(*layers)
         try:

@@ -14,11 +14,11 @@ def make(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
     rate = 0.001 if isinstance(recipe.rate, str) else float(recipe.rate)
     name = recipe.optimizer
     if name == "adamw":
-        return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.99), foreach=True)
+        return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.99), fused=True)
     if name == "adam":
-        return torch.optim.Adam(groups, lr=rate, foreach=True)
+        return torch.optim.Adam(groups, lr=rate, fused=True)
     momentum = recipe.momentum if name in ("momentum", "nesterov") else 0.0
-    return torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=name == "nesterov", foreach=True)
+    return torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=name == "nesterov", fused=True)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
