@@ -1,0 +1,57 @@
+"""The short form of every figure, one after another, in a few minutes; `make bench` calls this.
+
+python -m benchmarks [NAME...] [--list]
+
+Short forms show that every figure can be had here and roughly what it is; they are not kept. The long form of each is
+named below with --list; `python -m benchmarks.NAME --help` tells what it can do, and it keeps its figures in results/.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+PHOTOS = "examples/data/trash"
+SHORT: dict[str, tuple[str, list[str]]] = {
+    "startup": ("import, help, first answer, weight of a serving install", ["-n", "3"]),
+    "serving": ("requests per second: bare loop, our server, FastAPI", ["--seconds", "2", "--rounds", "1"]),
+    "decode": ("decoding: time by size and scale", ["--n", "20"]),
+    "train_throughput": ("training: ours, plain torch, Keras", ["--steps", "3", "--rounds", "1"]),
+    "train_accuracy": ("accuracy in a given time, ours and a plain loop", [PHOTOS, "--minutes", "0.3", "--seeds", "0"]),
+    "lessons": ("the newcomers' experiments, here the first", ["kernel", "--seeds", "1", "--epochs", "2"]),
+    "hostile": ("files as bodies to a real server, here sound ones", [PHOTOS]),
+}
+"""Name of the module: what it measures, and the arguments of its short form."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(SHORT)}; none runs all")
+    parser.add_argument("--list", action="store_true", help="say what there is and end")
+    options = parser.parse_args()
+    unknown = [name for name in options.names if name not in SHORT]
+    if unknown:
+        parser.error(f"no benchmark {unknown[0]!r}; there are {', '.join(SHORT)}")
+    chosen = options.names or list(SHORT)
+    for name in chosen:
+        print(f"{name:<17} {SHORT[name][0]:<58} python -m benchmarks.{name} {' '.join(SHORT[name][1])}")
+    if options.list:
+        return 0
+    failed = []
+    with tempfile.TemporaryDirectory() as results:
+        for name in chosen:
+            print(f"\n== {name}: {SHORT[name][0]}", flush=True)
+            began = time.monotonic()
+            command = [sys.executable, "-m", f"benchmarks.{name}", *SHORT[name][1]]
+            code = subprocess.run(command, env={**os.environ, "SACCADE_RESULTS": results}).returncode
+            print(f"-- {name}: {time.monotonic() - began:.0f} s" + (f", exit code {code}" if code else ""), flush=True)
+            failed += [name] if code else []
+    if failed:
+        print(f"\nfailed: {', '.join(failed)}")
+    return int(bool(failed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
