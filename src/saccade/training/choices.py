@@ -79,6 +79,19 @@ def _machine(filler: _Filler, facts: Facts) -> None:
         filler.fill("precision", "float32", "no native bfloat16 here")
 
 
+def _passes(recipe: Recipe, facts: Facts) -> float:
+    """How often each training image will be seen, as far as can be told before the first step."""
+    if recipe.smoke:
+        return 1.0
+    if recipe.budget:
+        return recipe.budget * SPEED / max(1, facts.train)
+    return float(_epochs(facts.train) if recipe.is_auto("epochs") else recipe.epochs)
+
+
+def _epochs(train: int) -> int:
+    return int(np.clip(60_000 // max(1, train), 12, 120))
+
+
 def _size(filler: _Filler, facts: Facts) -> None:
     widths, heights = np.asarray(facts.widths or (224,)), np.asarray(facts.heights or (224,))
     width, height = float(np.median(widths)), float(np.median(heights))
@@ -92,11 +105,11 @@ def _size(filler: _Filler, facts: Facts) -> None:
     elif facts.device == "cuda":
         filler.fill("size", 224, f"images are {width:.0f}x{height:.0f}")
     else:
-        filler.fill(
-            "size",
-            160 if longer >= 320 else 128,
-            f"images are {width:.0f}x{height:.0f}; a CPU learns more from more passes than from more pixels",
-        )
+        passes = _passes(filler.recipe, facts)
+        many = 32 if passes >= PATIENT else 0
+        most = (160 if longer >= 320 else 128) + (many if longer >= 192 else 0)
+        why = "a CPU learns more from more passes than from more pixels"
+        filler.fill("size", most, f"images are {width:.0f}x{height:.0f}, about {passes:.0f} passes; {why}")
     size = int(filler.recipe.size)
     aspects = widths / np.maximum(heights, 1)
     middle = float(np.median(aspects))
@@ -123,7 +136,11 @@ def _network(filler: _Filler, facts: Facts) -> None:
 
 
 def _growth(filler: _Filler, facts: Facts) -> None:
-    filler.fill("start_size", 1.0, "the network learns at one size")
+    longest = max(int(filler.recipe.width), int(filler.recipe.height))
+    if filler.recipe.smoke or longest <= 72 or filler.recipe.network != "residual-224":
+        filler.fill("start_size", 1.0, "one size from the start")
+    else:
+        filler.fill("start_size", 0.5, "small pictures first buy more passes in the same time")
 
 
 def _learning(filler: _Filler, facts: Facts) -> None:
@@ -134,7 +151,7 @@ def _learning(filler: _Filler, facts: Facts) -> None:
     elif recipe.budget:
         filler.fill("epochs", 100_000, f"the budget of {recipe.budget:.0f} s ends the run")
     else:
-        filler.fill("epochs", int(np.clip(60_000 // max(1, n), 12, 120)), f"about 60,000 images in all, {n} a pass")
+        filler.fill("epochs", _epochs(n), f"about 60,000 images in all, {n} a pass")
     if recipe.optimizer == "gradient_descent":
         filler.fill("batch", n, "gradient descent looks at every image before it moves")
     else:
@@ -182,7 +199,7 @@ def _augmentation(filler: _Filler, facts: Facts) -> None:
     filler.fill("saturation", 0.0 if small else 0.3, why)
     filler.fill("hue", 0.0 if small else 0.03, why)
     filler.fill("mixup", 0.0, "CutMix serves better where mixing pays")
-    passes = filler.recipe.budget * SPEED / facts.train if filler.recipe.budget else float(filler.recipe.epochs)
+    passes = _passes(filler.recipe, facts)
     mixes = photos and scarce and facts.exclusive and passes >= PATIENT
     filler.fill(
         "cutmix",

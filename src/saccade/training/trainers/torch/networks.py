@@ -140,6 +140,8 @@ def backbone(recipe: Recipe, width: int, height: int) -> nn.Module:
     """A network of ours by name; `.features` is the length of what it gives. Raises UsageError for another name."""
     longer = max(width, height)
     if recipe.network == "cnn-small":
+        if not recipe.is_auto("start_size") and float(recipe.start_size) < 1:
+            raise UsageError("cnn-small has a dense layer, so its input cannot grow", hint="leave start_size at 1")
         return Small(recipe, width, height)
     if recipe.network == "residual-64":
         stem: tuple[int, ...] = (1,) if longer <= 40 else (2, 1)
