@@ -78,7 +78,7 @@ def read_maps(file: Path) -> dict[tuple[str, int], Array]:
     if not file.is_file():
         return {}
     try:
-        with np.load(file, allow_pickle=False) as found:
+        with file.open("rb") as data, np.load(data, allow_pickle=False) as found:
             rows = zip(found["keys"].tolist(), found["class_ids"].tolist(), found["heats"], strict=True)
             return {(str(key), int(class_id)): heat for key, class_id, heat in rows}
     except (OSError, ValueError, KeyError, BadZipFile, EOFError) as error:

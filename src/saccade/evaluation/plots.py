@@ -118,7 +118,8 @@ def _line(frame: Frame, series: Series, i: int, step: bool) -> str:
 
 def _bars(frame: Frame, series: Series, i: int) -> str:
     gaps = [b - a for a, b in zip(series.x, series.x[1:], strict=False)]
-    width = (frame.x(min(gaps)) - frame.x(0)) * 0.86 if gaps else 18.0
+    # Empty bins are left out, so the gap between two bars may be several bins.
+    width = 0.86 * min([frame.x(g) - frame.x(0) for g in gaps] + [(RIGHT - LEFT) / 15])
     return "".join(
         f'<rect class="fill s{i % COLOURS}" x="{frame.x(x) - width / 2:.1f}" y="{frame.y(y):.1f}" width="{width:.1f}" '
         f'height="{max(0.0, frame.y(0) - frame.y(y)):.1f}"><title>{x:.3g}: {y:.3g}</title></rect>'

@@ -24,12 +24,18 @@ def png(red: int, green: int, blue: int, width: int = 40, height: int = 30) -> b
 
 
 def colors(
-    folder: Path, name: str = "colors", *, logarithm: bool = False, lie: bool = False, reverse: bool = False
+    folder: Path,
+    name: str = "colors",
+    *,
+    logarithm: bool = False,
+    lie: bool = False,
+    reverse: bool = False,
+    exclusive: bool = False,
 ) -> Package:
     """Seals a package whose scores are the channel means of the picture, under the labels red, green, blue.
 
     logarithm: scores that are not finite for black. lie: golden outputs that the graph does not give. reverse: the
-    labels in the other order, so that two versions answer differently.
+    labels in the other order, so that two versions answer differently. exclusive: one label an image, not several.
     """
     writer = PackageWriter(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -43,6 +49,6 @@ def colors(
     writer.add_golden("one", png(*mark), own)
     entry = GraphEntry("model.onnx", "onnxruntime", graph.inputs, graph.outputs)
     graph.close()
-    labels = Labels(CHANNELS[::-1] if reverse else CHANNELS, exclusive=False)
+    labels = Labels(CHANNELS[::-1] if reverse else CHANNELS, exclusive=exclusive)
     spec = PreprocessSpec(32, 32)
     return writer.seal(Manifest(name, tasks.names()[0], labels, spec, {"default": entry}, golden=("one",)))

@@ -28,6 +28,9 @@ def check_task(task: Task, labels: Labels, outputs: Mapping[str, Array], samples
         for name in ("class_ids", "scores", "boxes", "mask"):
             a, b = getattr(alone, name), getattr(together[i], name)
             assert (a is None) == (b is None) and (a is None or np.array_equal(a, b)), "rows do not touch each other"
+    for class_id in range(len(labels)):
+        evidence = task.evidence(outputs, class_id)
+        assert evidence.shape == (len(samples),) and np.isfinite(evidence).all(), "evidence is one scalar a row"
     cards = []
     for order in (range(len(samples)), range(len(samples))):
         scorer = task.scorer(labels)

@@ -1,0 +1,78 @@
+"""Covering the part that speaks for an answer is what hurts it, on a real package whose answers are known."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from saccade.errors import DataError
+from saccade.evaluation import gallery
+from saccade.evaluation.explain import CELLS, occlusion
+from saccade.images import geometry, preprocess
+from saccade.images.preprocess import PreprocessSpec
+from saccade.inference.model import Model
+from saccade.testing import packages
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:  # type: ignore[misc]
+    with Model.open(packages.colors(tmp_path_factory.mktemp("package") / "p").path) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize(("width", "height"), [(320, 240), (40, 30), (1200, 700), (9, 3)])
+def test_the_red_corner_speaks_for_red(model: Model, width: int, height: int) -> None:
+    picture = np.full((height, width, 3), 60, np.uint8)
+    picture[-max(1, height // 4) :, : max(1, width // 4), 0] = 255
+    found = occlusion(model, picture, model.labels.id("red"))
+    assert found.heat.shape == (CELLS, CELLS)
+    assert found.heat.max() == 1
+    assert found.lowest < found.evidence
+    assert found.heat[-1, 0] > 0.9
+    assert found.heat[0, -1] < 0.1
+    assert occlusion(model, picture, model.labels.id("green")).heat[-1, 0] < 0.2
+
+
+def test_one_colour_has_nothing_to_show(model: Model) -> None:
+    found = occlusion(model, np.full((64, 64, 3), 90, np.uint8), 0)
+    assert not found.heat.any()
+    assert found.lowest == pytest.approx(found.evidence)
+
+
+@pytest.mark.parametrize("mode", ["stretch", "letterbox", "center_crop"])
+def test_input_maps_land_on_the_picture_as_masks_do(mode: str) -> None:
+    picture = np.zeros((120, 200, 3), np.uint8)
+    spec = PreprocessSpec(64, 64, mode=mode)  # type: ignore[arg-type]
+    place = preprocess.preprocess(picture, spec)[1]
+    heat = np.zeros((64, 64), np.float32)
+    heat[20:40, 24:30] = 1
+    by_mask = geometry.mask_to_original((heat * 255).astype(np.uint8), place) / 255
+    found = gallery.on_picture(heat, place, (64, 64), (200, 120))
+    # Linear against nearest: only a rim one input pixel wide may differ.
+    assert np.mean(np.abs(found - by_mask) > 0.51) < 0.005
+    assert found.sum() == pytest.approx(by_mask.sum(), rel=0.06)
+    half = gallery.on_picture(heat, place, (64, 64), (100, 60))
+    assert half.sum() * 4 == pytest.approx(found.sum(), rel=0.05)
+
+
+def test_warm_is_grey_where_cold_and_red_where_hot() -> None:
+    picture = np.full((40, 40, 3), 120, np.uint8)
+    heat = np.zeros((8, 8), np.float32)
+    heat[:, 5:] = 1
+    shown = gallery.warm(picture, heat).astype(int)
+    assert shown[20, 2].max() - shown[20, 2].min() < 10
+    assert shown[20, 37, 0] > shown[20, 37, 2] + 60
+
+
+def test_maps_survive_the_way_through_a_file(tmp_path: Path) -> None:
+    heats = np.random.default_rng(0).random((2, 4, 5)).astype(np.float32)
+    file = tmp_path / gallery.MAPS
+    assert gallery.read_maps(file) == {}
+    file.write_bytes(gallery.maps_to_bytes(["a/é.jpg", "b"], np.array([3, 0]), heats))
+    found = gallery.read_maps(file)
+    assert np.array_equal(found[("a/é.jpg", 3)], heats[0])
+    assert set(found) == {("a/é.jpg", 3), ("b", 0)}
+    for damage in (b"", b"PK\x03\x04rubbish", file.read_bytes()[:60]):
+        file.write_bytes(damage)
+        with pytest.raises(DataError, match="holds no heat maps"):
+            gallery.read_maps(file)
