@@ -31,7 +31,8 @@ from saccade.package import reader
 from saccade.package.manifest import NAME, GraphEntry, Manifest
 from saccade.package.writer import PackageWriter, reseal
 from saccade.registry.registry import Registry, home_folder
-from saccade.training import trainers
+from saccade.training import listeners, trainers
+from saccade.training.listener import Listener
 from saccade.training.recipe import Recipe
 from saccade.training.run import Run
 from saccade.training.trainer import Graph, Trainer
@@ -42,7 +43,7 @@ GOLDEN_BYTES = 512 * 1024
 PARITY = 1e-3
 """How far sealed scores may lie from the trainer's, for the certificate to hold."""
 
-Listener = Callable[[Any], None]
+Hear = Callable[[Any], None]
 
 
 def _silent(event: Any) -> None:
@@ -121,20 +122,25 @@ def train(
     task: str = "auto",
     out: Path | str | None = None,
     model: str | None = None,
-    engine: str = "torch",
+    engine: str | None = None,
     recipe: Path | None = None,
     resume: Path | str | None = None,
     format: str | None = None,
     images: Path | None = None,
-    listen: Listener = _silent,
+    log: Sequence[str] = (),
+    listen: Hear = _silent,
     **knobs: Any,
 ) -> Trained:
     """From labelled images to a sealed, evaluated package.
 
-    knobs: any field of the recipe (budget="10m", epochs=30, size=160, ...). listen hears every event of the run.
-    resume continues the run folder it names with that folder's recipe. Raises DataError when the doctor finds an
-    ERROR, UsageError when more than one task fits, TrainingError when the loss is lost.
+    knobs: any field of the recipe (budget="10m", epochs=30, size=160, ...). listen hears every event of the run; log
+    names libraries that hear them too ("tensorboard", "mlflow"). resume continues the run folder it names with that
+    folder's recipe. Raises DataError when the doctor finds an ERROR or the data are not those the run began with,
+    UsageError when more than one task fits or a resumed run is asked to change, TrainingError when the loss is lost.
     """
+    kinds = [listeners.find(name) for name in log]
+    wishes = {k: v for k, v in (("task", task), ("engine", engine)) if v not in (None, "auto")} | knobs
+    plan = Recipe.load(recipe, wishes)
     health = check(data, format=format, images=images)
     listen(health.summary())
     errors = [f for f in health.findings if f.severity == "ERROR"]
@@ -146,18 +152,19 @@ def train(
     for finding in health.findings:
         if finding.severity == "WARN":
             listen(f"warning  {finding.sentence}")
-    chosen = _task(task, health.dataset)
-    trainer = trainers.find(engine)
     if resume is not None:
-        run = Run.open(Path(resume))
+        if out is not None or recipe is not None:
+            raise UsageError("a resumed run keeps its own folder and recipe", hint="leave out and recipe away")
+        run = _continued(Path(resume), wishes)
+        trainer = trainers.find(run.recipe.engine)
         dataset = make_splits(health.dataset, seed=run.recipe.seed)
         lock.verify(dataset, run.folder / "dataset.lock.json")
     else:
-        plan = (Recipe.load(recipe) if recipe else Recipe()).replace_from({**knobs, "task": chosen})
+        plan = plan.replace_from({"task": _task(plan.task, health.dataset)})
+        trainer = trainers.find(plan.engine)
         dataset = make_splits(health.dataset, seed=plan.seed)
         run = Run.create(Path(out) if out else _free_run(model or Path(data).stem), plan, dataset)
-    for event in trainer.fit(run, dataset):
-        listen(event)
+    _fit(run, dataset, trainer, kinds, listen)
     return _seal(run, dataset, trainer, model or _name(data), listen)
 
 
@@ -317,6 +324,34 @@ def _task(wish: str, dataset: Dataset) -> str:
     return fits[0]
 
 
+def _continued(folder: Path, wishes: Mapping[str, Any]) -> Run:
+    """The run to continue. Raises UsageError when a wish is not what its recipe says."""
+    run = Run.open(folder)
+    wished = run.recipe.replace_from({k: v for k, v in wishes.items() if v != "auto"})
+    for key in run.recipe.different(wished):
+        raise UsageError(
+            f"this run began with {key} = {getattr(run.recipe, key)}, and {getattr(wished, key)} was asked for",
+            hint=f"leave {key} away to continue it, or start a new run",
+        )
+    return run
+
+
+def _fit(run: Run, dataset: Dataset, trainer: Trainer, kinds: Sequence[type[Listener]], listen: Hear) -> None:
+    """Learns while everybody listens; whoever stops it is told how to go on."""
+    audience = listeners.Audience(run, kinds, listen)
+    finished = False
+    try:
+        for event in trainer.fit(run, dataset):
+            listen(event)
+            audience.hear(event)
+        finished = True
+    except KeyboardInterrupt:
+        listen(f"stopped  continue with --resume {run.folder}")
+        raise
+    finally:
+        audience.close(finished)
+
+
 def _free_run(name: str) -> Path:
     n = 1
     while (folder := Path("runs") / f"{name}-{n}").exists():
@@ -330,7 +365,7 @@ def _name(data: Path | str) -> str:
     return text if NAME.fullmatch(text) else "model"
 
 
-def _seal(run: Run, dataset: Dataset, trainer: Trainer, name: str, listen: Listener) -> Trained:
+def _seal(run: Run, dataset: Dataset, trainer: Trainer, name: str, listen: Hear) -> Trained:
     """Export, prove parity, add golden pictures, seal, measure, and seal again with the numbers."""
     graph = trainer.export(run, dataset, run.folder / "export")
     writer = PackageWriter(run.folder / "package")
@@ -440,7 +475,7 @@ def _provenance(run: Run, graph: Graph) -> dict[str, Any]:
     }
 
 
-def _gradients(run: Run, dataset: Dataset, trainer: Trainer, card: Scorecard, listen: Listener) -> None:
+def _gradients(run: Run, dataset: Dataset, trainer: Trainer, card: Scorecard, listen: Hear) -> None:
     """Gradient maps of the worst mistakes into the run's samples, for the report; one line when there are none."""
     cases = [c for c in gallery.shown(card) if c.class_id is not None]
     if not cases:

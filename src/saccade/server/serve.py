@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from saccade import process
 from saccade.errors import ServerError, UsageError
 from saccade.package import reader
 from saccade.server.app import State, build, make_engine
@@ -26,6 +27,7 @@ def serve(packages: Sequence[str | Path] = (), *, settings_file: Path | None = N
     packages: folders, or `name[@alias]` in the home; none serves the whole home and follows it. given: fields of
     Settings (host, port, home, insecure...). Raises UsageError, ServerError(insecure_listen), PackageError.
     """
+    process.tune_memory()
     if given.get("home") is None and os.environ.get("SACCADE_HOME"):
         given["home"] = Path(os.environ["SACCADE_HOME"])
     settings = Settings.gather(given, file=settings_file)

@@ -159,6 +159,10 @@ class Recipe:
     def is_auto(self, key: str) -> bool:
         return bool(getattr(self, key) == "auto")
 
+    def different(self, other: "Recipe") -> list[str]:
+        """Knobs in which two recipes differ, in order."""
+        return [k.name for k in fields(self) if getattr(self, k.name) != getattr(other, k.name)]
+
     def to_toml(self, reasons: Mapping[str, str] | None = None) -> str:
         """All knobs, one a line; `reasons` become comments behind the values they explain."""
         lines = []

@@ -37,10 +37,15 @@ class Run:
                 f"{folder} already holds a run", hint=f"continue it with --resume {folder}, or name another --out"
             )
         run = cls(folder, recipe, files or Files())
-        for part in (folder, run.checkpoints, run.samples):
-            part.mkdir(parents=True, exist_ok=True)
-        run.keep_recipe(recipe, {})
-        lock.write(dataset, folder / "dataset.lock.json")
+        try:
+            for part in (folder, run.checkpoints, run.samples):
+                part.mkdir(parents=True, exist_ok=True)
+            lock.write(dataset, folder / "dataset.lock.json")
+        except OSError as error:
+            raise StorageError(
+                f"{folder} cannot hold a run: {error.strerror or error}", hint="name a writable --out with free space"
+            ) from error
+        run.keep_recipe(recipe, {})  # last: a folder with a recipe is a run that can be continued
         return run
 
     @classmethod
@@ -48,7 +53,16 @@ class Run:
         """Raises UsageError when the folder holds no run."""
         if not (folder / "recipe.toml").is_file():
             raise UsageError(f"{folder} holds no run (no recipe.toml)", hint="name the folder a training wrote")
-        return cls(folder, Recipe.load(folder / "recipe.toml"), files or Files())
+        run = cls(folder, Recipe.load(folder / "recipe.toml"), files or Files())
+        run._end_line()
+        return run
+
+    def _end_line(self) -> None:
+        """Ends a last line of `events.jsonl` that a crash cut short, so that the next event has a line of its own."""
+        file = self.folder / "events.jsonl"
+        if file.exists() and file.read_bytes()[-1:] not in (b"", b"\n"):
+            with file.open("ab") as end:
+                end.write(b"\n")
 
     @property
     def checkpoints(self) -> Path:
@@ -96,7 +110,7 @@ class Run:
         table = self.folder / "metrics.csv"
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        if not table.exists():
+        if not table.exists() or not table.stat().st_size:
             writer.writerow([*COLUMNS, "metric_name"])
         writer.writerow([*(repr(getattr(event, c)) for c in COLUMNS), event.metric_name])
         with table.open("a", encoding="utf-8") as file:
@@ -107,8 +121,9 @@ class Run:
         table = self.folder / "metrics.csv"
         if not table.exists():
             return
-        head, *rows = table.read_text(encoding="utf-8").splitlines()
-        column = head.split(",").index("step")
+        head = ",".join([*COLUMNS, "metric_name"])
+        rows = table.read_text(encoding="utf-8").splitlines()[1:]
+        column = COLUMNS.index("step")
         whole = [r for r in rows if r.count(",") == head.count(",") and int(r.split(",")[column]) <= step]
         self.write(table, ("\n".join([head, *whole]) + "\n").encode())
 

@@ -1,5 +1,6 @@
 """Keepers of the listener contract by name, one file each, named after the library it feeds."""
 
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -29,11 +30,14 @@ def find(name: str) -> type[Listener]:
 
 
 class Audience:
-    """All listeners of a run. One that fails is heard of once and then left out; the training goes on."""
+    """All listeners of a run. One that fails is told of in one line and then left out; the training goes on.
 
-    def __init__(self, run: Run, kinds: list[type[Listener]]) -> None:
+    say: hears that line.
+    """
+
+    def __init__(self, run: Run, kinds: Sequence[type[Listener]], say: Callable[[str], None]) -> None:
         self._there: list[Listener] = []
-        self.complaints: list[str] = []
+        self._say = say
         for kind in kinds:
             try:
                 self._there.append(kind(run))
@@ -57,4 +61,5 @@ class Audience:
         self._there = []
 
     def _complain(self, name: str, error: Exception) -> None:
-        self.complaints.append(f"{name} hears no more of this run: {type(error).__name__}: {error}")
+        text = " ".join(str(error).split())
+        self._say(f"warning  {name} hears no more of this run: {type(error).__name__}: {text}")

@@ -13,6 +13,10 @@ from saccade.training.events import Chosen, Epoch, Event, Finished, Step
 from saccade.training.listener import Listener
 from saccade.training.run import Run
 
+# Hazard: by default MLflow asks a server that is away for minutes before it gives up, and the training waits meanwhile.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+
 EVERY_S = 5.0
 """Steps are told of at most this often: each telling is a request."""
 LONGEST = 500

@@ -7,7 +7,7 @@ import contextlib
 import copy
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,7 @@ class TorchTrainer(Trainer):
             began = time.monotonic() - s.elapsed
             yield Resumed(s.step, s.epoch)
         else:
+            run.forget_after(0)
             _write_contact_sheet(run, s, train, augment)
             if recipe.rate == "find":
                 found = _find_rate(s, train, augment)
@@ -129,6 +130,8 @@ class TorchTrainer(Trainer):
         every = _validate_every(recipe, len(train), len(val))
         reason, spoken, speed = "all epochs done", 0.0, 0.0
         ended = s.step >= total
+        if recipe.patience and s.stale >= recipe.patience:
+            ended, reason = True, f"no gain in {s.stale} validations"
 
         while not ended:
             turn = order(len(train), recipe.seed, s.epoch)
@@ -474,7 +477,11 @@ def _save(run: Run, s: Session) -> None:
         "network": s.network.state_dict(),
         "optimizer": checkpoints.optimizer_part(s.optimizer),
     }
-    record: dict[str, Any] = {"moving": {k: getattr(s, k) for k in Session.MOVING}, "labels": s.labels.digest()}
+    record: dict[str, Any] = {
+        "moving": {k: getattr(s, k) for k in Session.MOVING},
+        "labels": s.labels.digest(),
+        "recipe": asdict(s.recipe),
+    }
     if s.average is not None:
         parts["average"] = s.average.state
         record["average_steps"] = s.average.steps
@@ -486,6 +493,12 @@ def _resume(run: Run, s: Session) -> None:
     found = checkpoints.read(checkpoints.last(run))
     if found.record["labels"] != s.labels.digest():
         raise TrainingError("the dataset's classes changed since this run began", hint="resume with the same data")
+    changed = s.recipe.different(Recipe().replace_from(found.record["recipe"]))
+    if changed:
+        raise TrainingError(
+            f"recipe.toml changed since this run began: {', '.join(changed)}",
+            hint="put back what was there to continue this run, or start a new one",
+        )
     s.network.load_state_dict(found.part("network"))
     checkpoints.fill_optimizer(s.optimizer, found.part("optimizer"))
     if s.average is not None:
@@ -512,7 +525,7 @@ def _calibrate(run: Run, s: Session, val: Pack) -> dict[str, float]:
 
 
 def _find_rate(s: Session, train: Pack, augment: Augment, steps: int = 60) -> RateFound:
-    """The range test of arXiv:1506.01186: the rate rises from 1e-6 to 1; a third of where the loss falls fastest."""
+    """The range test of arXiv:1506.01186: the rate rises from 1e-6 to 1; a tenth of the rate with the lowest loss."""
     weights = copy.deepcopy(s.network.state_dict())
     state = copy.deepcopy(s.optimizer.state_dict())
     rates = np.geomspace(1e-6, 1.0, steps)
