@@ -1,6 +1,11 @@
 """A sealed package is what it says, or is refused."""
 
+import errno
+import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -127,10 +132,73 @@ class Full(Files):
 def test_a_full_disk_leaves_the_old_package_and_no_litter(tmp_path: Path) -> None:
     before = sealed(tmp_path / "p").digest
     for n in range(4):
-        with pytest.raises(StorageError, match="No space"):
+        with pytest.raises(StorageError, match="disk is full"):
             sealed(tmp_path / "p", Full(n))
         assert open_package(tmp_path / "p").digest == before
         assert [p.name for p in tmp_path.iterdir()] == ["p"]
+
+
+class Broken(Files):
+    """A disk that fails with another word than full."""
+
+    def write(self, file: Path, data: bytes) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+
+def test_only_a_full_disk_is_called_full(tmp_path: Path) -> None:
+    with pytest.raises(StorageError) as caught:
+        sealed(tmp_path / "p", Broken())
+    assert caught.value.code == "dependency_unavailable"
+    assert "Input/output error" in str(caught.value)
+    with pytest.raises(StorageError) as caught:
+        sealed(tmp_path / "p", Full(0))
+    assert caught.value.code == "storage_full"
+
+
+class Fatal(Files):
+    """The process dies at the n-th step that moves something, before or after it."""
+
+    def __init__(self, n: int, after: bool, swaps: bool) -> None:
+        self.left, self.after, self.swaps = n, after, swaps
+
+    def _step(self, move: Callable[[], Any]) -> Any:
+        self.left -= 1
+        if self.left < 0 and not self.after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = move()
+        if self.left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    def rename(self, old: Path, new: Path) -> None:
+        self._step(lambda: super(Fatal, self).rename(old, new))
+
+    def exchange(self, one: Path, other: Path) -> bool:
+        return bool(self.swaps and self._step(lambda: super(Fatal, self).exchange(one, other)))
+
+
+@pytest.mark.parametrize("swaps", [True, False])
+@pytest.mark.parametrize("after", [True, False])
+def test_a_reseal_that_is_killed_leaves_the_old_package_or_the_new(tmp_path: Path, swaps: bool, after: bool) -> None:
+    for n in range(3):
+        folder = tmp_path / f"p[{n}]"
+        old = sealed(folder)
+        child = os.fork()
+        if child == 0:
+            try:
+                reseal(old, metrics=(), extra={"report.html": b"<p>"}, files=Fatal(n, after, swaps))
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        if swaps:
+            open_package(folder)
+        elif not folder.exists():
+            with pytest.raises(PackageError, match="waits at"):
+                open_package(folder)
+        writer = PackageWriter(folder)
+        writer.add("model.onnx", b"graph")
+        assert open_package(folder).manifest.name == "cells", "what a kill left is back before anything new is made"
+        writer.drop()
 
 
 def test_a_folder_that_is_no_package_is_never_replaced(tmp_path: Path) -> None:

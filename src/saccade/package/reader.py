@@ -61,7 +61,9 @@ def open_package(path: Path | str) -> Package:
     folder = Path(path)
     file = folder / "manifest.json"
     if file.is_symlink() or not file.is_file():
-        raise PackageError(f"{folder} is no package: it has no manifest.json", hint="give the folder that train sealed")
+        older = waiting(folder)
+        hint = f"its older content waits at {older[0]}: move it back" if older else "give the folder that train sealed"
+        raise PackageError(f"{folder} is no package: it has no manifest.json", hint=hint)
     if file.stat().st_size > MAX_BYTES:
         raise PackageError(f"manifest.json is {file.stat().st_size} bytes, limit {MAX_BYTES}")
     data = file.read_bytes()
@@ -73,6 +75,15 @@ def open_package(path: Path | str) -> Package:
     for name, entry in manifest.files.items():
         _verify(folder / name, name, entry.sha256, entry.size)
     return Package(folder, manifest, hashlib.sha256(data).hexdigest())
+
+
+def waiting(folder: Path) -> list[Path]:
+    """What lay at a folder that is gone because a writer was killed while replacing it."""
+    if folder.exists() or not folder.parent.is_dir():
+        return []
+    # Spelled out rather than globbed: a folder's name may hold characters that a pattern reads otherwise.
+    beside = (p / "package" for p in folder.parent.iterdir() if p.name.startswith(f".{folder.name}.old."))
+    return sorted(p for p in beside if p.is_dir())
 
 
 def _verify(file: Path, name: str, sha256: str, size: int) -> None:

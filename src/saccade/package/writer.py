@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from saccade.errors import PackageError, StorageError
+from saccade.errors import PackageError
 from saccade.package.manifest import PATH, FileEntry, Manifest
-from saccade.package.reader import Package, open_package
+from saccade.package.reader import Package, open_package, waiting
+from saccade.storage.blobs import refused
 from saccade.storage.files import Files
 from saccade.types import Array
 
@@ -37,7 +38,7 @@ class PackageWriter:
             self._files.write(target, data)
         except OSError as error:
             self.drop()
-            raise _full(error) from error
+            raise refused(error) from error
 
     def add_json(self, name: str, record: Mapping[str, Any]) -> None:
         self.add(name, json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False).encode())
@@ -70,7 +71,7 @@ class PackageWriter:
             self._move(draft)
         except OSError as error:
             self.drop()
-            raise _full(error) from error
+            raise refused(error) from error
         return open_package(self.folder)
 
     def _move(self, draft: Path) -> None:
@@ -78,10 +79,13 @@ class PackageWriter:
             self._files.rename(draft, self.folder)
             self._draft = None
             return
-        # A folder with content cannot be replaced in one step: the older package waits beside its place, under a name
-        # that says whose it is, until the new one lies there. Only a kill between the two renames leaves it there.
+        if self._files.exchange(draft, self.folder):
+            self.drop()
+            return
+        # Here a folder with content cannot be replaced in one step: the older package waits beside its place until the
+        # new one lies there. After a kill between the two renames the next writer, or whoever reads the refusal, finds it.
         beside = Path(tempfile.mkdtemp(prefix=f".{self.folder.name}.old.", dir=self.folder.parent))
-        self.folder.replace(beside / "package")
+        self._files.rename(self.folder, beside / "package")
         try:
             self._files.rename(draft, self.folder)
             self._draft = None
@@ -99,6 +103,11 @@ class PackageWriter:
     def _open(self) -> Path:
         if self._draft is None:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
+            if not self.folder.exists():
+                for older in waiting(self.folder):
+                    self._files.rename(older, self.folder)
+                    older.parent.rmdir()
+                    break
             self._draft = Path(tempfile.mkdtemp(prefix=f".{self.folder.name}.", dir=self.folder.parent))
             self._draft.chmod(0o755)
         return self._draft
@@ -120,9 +129,3 @@ def reseal(
 def _entry(file: Path) -> FileEntry:
     with file.open("rb") as stream:
         return FileEntry(hashlib.file_digest(stream, "sha256").hexdigest(), file.stat().st_size)
-
-
-def _full(error: OSError) -> StorageError:
-    return StorageError(
-        f"the package could not be written: {error.strerror or error}", hint="free some disk space, then seal again"
-    )

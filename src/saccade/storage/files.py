@@ -1,5 +1,7 @@
 """Durable steps on disk behind one object, so that tests can make any of them fail."""
 
+import ctypes
+import errno
 import os
 import shutil
 import tempfile
@@ -27,6 +29,23 @@ class Files:
         """Moves within one disk in one step and syncs the folder. Raises OSError."""
         old.replace(new)
         self.sync_folder(new.parent)
+
+    def exchange(self, one: Path, other: Path) -> bool:
+        """Swaps two folders in one step and syncs; False where the system or the disk cannot. Raises OSError.
+
+        Linux's renameat2(2) with RENAME_EXCHANGE.
+        """
+        swap = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+        if swap is None:
+            return False
+        here, both = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+        if swap(here, os.fsencode(one), here, os.fsencode(other), both) != 0:
+            number = ctypes.get_errno()
+            if number in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
+                return False
+            raise OSError(number, os.strerror(number), str(other))
+        self.sync_folder(other.parent)
+        return True
 
     def replace(self, file: Path, data: bytes) -> None:
         """The old content or the new one, never half. Raises OSError; what was there stays."""
