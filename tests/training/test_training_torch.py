@@ -1,10 +1,5 @@
 """The torch trainer on coloured squares: learning, resume, refusal, export."""
 
-import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,13 +9,12 @@ import pytest
 import torch
 
 from saccade.data.dataset import Dataset
-from saccade.errors import StorageError, TrainingError
-from saccade.storage.files import Files
-from saccade.training.events import Epoch, Event, Finished, Note
+from saccade.errors import TrainingError
+from saccade.training.events import Epoch, Event, Finished
 from saccade.training.recipe import Recipe
 from saccade.training.run import Run
 from saccade.training.trainers import find
-from saccade.training.trainers.torch import augment, loop, networks, optimizers, schedules
+from saccade.training.trainers.torch import augment, loop, optimizers, schedules
 from saccade.types import Labels, Sample
 
 TASK = "classi" + "fication"
@@ -44,11 +38,9 @@ def recipe(**changes: object) -> Recipe:
     return Recipe.load(None, {**plain, **changes})
 
 
-def fit(
-    folder: Path, files: Files | None = None, data: Dataset | None = None, **changes: object
-) -> tuple[Run, list[Event]]:
+def fit(folder: Path, data: Dataset | None = None, **changes: object) -> tuple[Run, list[Event]]:
     dataset = data or squares()
-    run = Run.create(folder, recipe(**changes), dataset, files)
+    run = Run.create(folder, recipe(**changes), dataset)
     return run, list(find("torch").fit(run, dataset))
 
 
@@ -151,45 +143,8 @@ def test_a_budget_ends_on_time(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_a_number_stops_with_a_cure(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="lower the rate"):
+    with pytest.raises(TrainingError, match=r"loss became (nan|inf) at step \d+ of epoch \d+ \(rate .*lower the rate"):
         fit(tmp_path / "run", network="cnn-small", filters="8", dense=8, optimizer="sgd", rate=1e30, clip=0, ema=0)
-
-
-class FullDisk(Files):
-    """Lets the first checkpoints pass, then has no room."""
-
-    def __init__(self, most: int) -> None:
-        self.left = most
-
-    def replace(self, file: Path, data: bytes) -> None:
-        if file.suffix == ".safetensors":
-            self.left -= 1
-            if self.left < 0:
-                raise OSError(28, "No space left on device")
-        super().replace(file, data)
-
-
-def test_a_full_disk_keeps_the_old_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match=r"No space left.*--resume"):
-        fit(tmp_path / "run", FullDisk(2), network="cnn-small", filters="8", dense=8, epochs=6)
-    run = Run.open(tmp_path / "run")
-    said = list(find("torch").fit(run, squares()))
-    assert said[0].kind != "chosen"
-    assert any(e.kind == "resumed" for e in said)
-    assert isinstance(said[-1], Finished)
-
-
-def test_out_of_memory_halves_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = networks.Small.forward
-
-    def tight(self: networks.Small, images: torch.Tensor) -> torch.Tensor:
-        if self.training and len(images) > 4:
-            raise torch.OutOfMemoryError("out of memory")
-        return real(self, images)
-
-    monkeypatch.setattr(networks.Small, "forward", tight)
-    _, said = fit(tmp_path / "run", network="cnn-small", filters="8", dense=8, epochs=1)
-    assert any(isinstance(e, Note) and "4 at a time" in e.message for e in said)
 
 
 def test_smoke_and_range_test_and_early_stop(tmp_path: Path) -> None:
@@ -198,55 +153,3 @@ def test_smoke_and_range_test_and_early_stop(tmp_path: Path) -> None:
     _, said = fit(tmp_path / "early", network="cnn-small", filters="8", dense=8, epochs=60, patience=2, rate=1e-9)
     assert isinstance(said[-1], Finished)
     assert "no gain" in said[-1].reason
-
-
-CHILD = """
-import sys
-from pathlib import Path
-sys.path.insert(0, {here!r})
-from test_training_torch import recipe, squares
-from saccade.training.run import Run
-from saccade.training.trainers import find
-folder = Path(sys.argv[1])
-data = squares()
-if (folder / "recipe.toml").exists():
-    run = Run.open(folder)
-else:
-    knobs = recipe(network="cnn-small", filters="8,16", dense=16, epochs=12, checkpoint_every=0, dropout=0.2)
-    run = Run.create(folder, knobs, data)
-for event in find("torch").fit(run, data):
-    print(event.kind, flush=True)
-"""
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-def test_kill_and_resume_equals_the_run_that_was_never_killed(tmp_path: Path) -> None:
-    code = CHILD.format(here=str(Path(__file__).parent))
-
-    def start(folder: Path) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", code, str(folder)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    whole_child, child = start(whole), start(broken)
-    assert child.stdout is not None
-    epochs = 0
-    for line in child.stdout:
-        epochs += line.strip() == "epoch"
-        if epochs == 2:
-            break
-    child.send_signal(signal.SIGKILL)
-    child.communicate()
-    whole_child.communicate()
-    assert whole_child.returncode == 0
-    again = start(broken)
-    out, _ = again.communicate()
-    assert again.returncode == 0
-    assert "resumed" in out
-    assert (broken / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
-    for name in ("best", "last"):
-        one, other = (loop.checkpoints.read(f / "checkpoints" / f"{name}.safetensors") for f in (whole, broken))
-        assert one.tensors.keys() == other.tensors.keys()
-        assert all(torch.equal(v, other.tensors[k]) for k, v in one.tensors.items())
-    finished = [json.loads(line) for line in (broken / "events.jsonl").read_text().splitlines()][-1]
-    assert finished["kind"] == "finished"
