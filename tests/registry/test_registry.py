@@ -1,5 +1,7 @@
 """The registry: names, versions, aliases, folders, faults."""
 
+import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from saccade.errors import PackageError, RegistryError, StorageError, UsageError
 from saccade.package.reader import open_package
 from saccade.registry.registry import Registry
+from saccade.storage.blobs import FolderBlobs
 from saccade.testing.packages import colors
 
 
@@ -106,3 +109,31 @@ def test_fsck_finds_a_changed_and_a_lost_file(tmp_path: Path) -> None:
         registry.resolve("cells")
     registry.push(package.path, "cells")  # mends it
     assert registry.fsck() == []
+
+
+def test_what_a_dead_push_left_is_swept_a_day_later(tmp_path: Path) -> None:
+    registry = Registry(tmp_path / "home")
+    orphan = tmp_path / "orphan"
+    orphan.write_bytes(b"of a push that died")
+    digest = hashlib.sha256(orphan.read_bytes()).hexdigest()
+    blobs = FolderBlobs(tmp_path / "home" / "blobs")
+    blobs.put(orphan, digest)
+    package = colors(tmp_path / "one")
+    registry.push(package.path, "cells")
+    assert blobs.has(digest), "it is young: a push at work may still name it"
+    place = tmp_path / "home" / "blobs" / digest[:2] / digest
+    os.utime(place, (0, 0))
+    registry.push(colors(tmp_path / "two").path, "cells")
+    assert not blobs.has(digest)
+    assert registry.fsck() == []
+
+
+def test_nothing_is_swept_while_a_manifest_cannot_be_read(tmp_path: Path) -> None:
+    registry = Registry(tmp_path / "home")
+    package = colors(tmp_path / "one")
+    registry.push(package.path, "cells")
+    (tmp_path / "home" / "blobs" / package.digest[:2] / package.digest).unlink()
+    held = len(list((tmp_path / "home" / "blobs").glob("??/*")))
+    with pytest.raises(StorageError):
+        registry.sweep(-1)
+    assert len(list((tmp_path / "home" / "blobs").glob("??/*"))) == held

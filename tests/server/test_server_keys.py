@@ -2,7 +2,7 @@
 
 import pytest
 
-from saccade.errors import ServerError, UsageError
+from saccade.errors import ServerError, StorageError, UsageError
 from saccade.server import keys as module
 from saccade.server.keys import Keys
 
@@ -57,3 +57,17 @@ def test_wrong_usage(tmp_path):
             keys.make(name)
     with pytest.raises(UsageError):
         keys.revoke("nobody")
+
+
+def test_keys_that_cannot_be_read_never_open_the_door(tmp_path):
+    keys = Keys(tmp_path)
+    keys.make("phone")
+    (tmp_path / "keys.json").write_text('[{"id": 1}]')
+    with pytest.raises(StorageError) as error:
+        Keys(tmp_path).any()
+    assert error.value.code == "dependency_unavailable"
+    assert str(tmp_path) not in str(error.value)
+    (tmp_path / "file").write_text("")
+    assert not Keys(tmp_path / "file").any()
+    with pytest.raises(StorageError):
+        Keys(tmp_path / "file").make("phone")

@@ -7,6 +7,7 @@ A push keeps the files first and writes the row last, in one transaction: reader
 leaves at most files that no row names.
 """
 
+import logging
 import os
 import shutil
 import tempfile
@@ -28,6 +29,8 @@ from saccade.types import names_text
 
 RESERVED = ("stats",)
 """Names that a protocol uses as a path of its own."""
+ORPHAN_S = 24 * 3600.0
+log = logging.getLogger("saccade.registry")
 
 
 def home_folder(home: Path | str | None = None) -> Path:
@@ -100,7 +103,24 @@ class Registry:
             if alias is not None and catalog.aliases(connection, name).get(alias) != version:
                 catalog.set_alias(connection, name, alias, version)
                 catalog.count_up(connection)
+        try:
+            self.sweep()
+        except SaccadeError as error:
+            # The version is there; what an older push left behind can wait for the next.
+            log.warning("files that no version names could not be removed: %s", error)
         return version
+
+    def sweep(self, age_s: float = ORPHAN_S) -> list[str]:
+        """Removes files that no version names and nobody put within age_s: what pushes that died left. Their digests.
+
+        Raises StorageError, also when a manifest cannot be read: then nobody knows what its version needs.
+        """
+        keep: set[str] = set()
+        for entry in self.models():
+            for row in entry.versions:
+                manifest = Manifest.from_bytes(self._blobs.read(row.digest))
+                keep |= {row.digest, *(file.sha256 for file in manifest.files.values())}
+        return self._blobs.sweep(keep, age_s)
 
     def models(self, name: str | None = None) -> list[Entry]:
         """Every model, or the one named. Raises RegistryError(not_found)."""
@@ -200,7 +220,11 @@ class Registry:
             try:
                 self.home.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise refused(error) from error
+                raise StorageError(
+                    f"the home {self.home} cannot be made: {error.strerror}",
+                    hint="give --home, or set SACCADE_HOME to a folder that can be written",
+                    code="dependency_unavailable",
+                ) from error
             database = self._given or Sqlite(self.home / "saccade.db")
             migrate(database, "registry", catalog.MIGRATIONS)
             self._database = database

@@ -121,6 +121,8 @@ class App:
             ):
                 raise ServerError(f"the header {name} came twice", code="malformed_http")
             headers[name] = value.decode("latin-1")
+        if headers.get("transfer-encoding", "chunked").strip().lower() != "chunked":
+            raise ServerError("the only transfer encoding here is chunked", code="malformed_http")
         self._check_host(headers.get("host"), scope.get("http_version", "1.1"))
         return headers
 
@@ -199,7 +201,8 @@ class App:
                     code="request_timeout",
                 ) from None
             if message["type"] == "http.disconnect":
-                raise ServerError("the caller left", code="request_timeout")
+                # The listener says the same of a caller that left, whom nothing reaches, and of a broken chunk.
+                raise ServerError("the body ended before its end", hint="mind the chunk sizes", code="malformed_http")
             part = message.get("body", b"")
             total += len(part)
             if total > limit:

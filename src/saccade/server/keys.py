@@ -14,7 +14,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from saccade.errors import ServerError, UsageError
+from saccade.errors import ServerError, StorageError, UsageError
+from saccade.storage.blobs import refused
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _SHAPE = re.compile(r"sac_live_([0-9A-Za-z]{12})_([0-9A-Za-z]{43})_([0-9A-Za-z]{6})")
@@ -103,8 +104,10 @@ class Keys:
                 try:
                     stat = self._file.stat()
                     stamp = (stat.st_mtime_ns, stat.st_ino)
-                except FileNotFoundError:
+                except (FileNotFoundError, NotADirectoryError):
                     stamp = None
+                except OSError as error:
+                    raise _unreadable(error) from error
                 if stamp != self._stamp:
                     self._held, self._stamp = self._read(), stamp
             return self._held
@@ -112,24 +115,42 @@ class Keys:
     def _read(self) -> dict[str, Key]:
         try:
             records = json.loads(self._file.read_text("utf-8"))
-        except FileNotFoundError:
+            return {record["id"]: Key(**record) for record in records}
+        except (FileNotFoundError, NotADirectoryError):
             return {}
-        return {record["id"]: Key(**record) for record in records}
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            # Never "there are no keys": that would let everyone in.
+            raise _unreadable(error) from error
 
     def _write(self, held: dict[str, Key]) -> None:
-        _write(self._file, json.dumps([asdict(k) for k in held.values()], indent=1).encode())
+        try:
+            _write(self._file, json.dumps([asdict(k) for k in held.values()], indent=1).encode())
+        except OSError as error:
+            raise refused(error) from error
         self._looked = -FRESH_S
 
     def _pepper(self) -> bytes:
         try:
-            return self._pepper_file.read_bytes()
-        except FileNotFoundError:
-            _write(self._pepper_file, secrets.token_bytes(32), new=True)
-            return self._pepper_file.read_bytes()
+            try:
+                return self._pepper_file.read_bytes()
+            except FileNotFoundError:
+                _write(self._pepper_file, secrets.token_bytes(32), new=True)
+                return self._pepper_file.read_bytes()
+        except OSError as error:
+            raise _unreadable(error) from error
 
     @staticmethod
     def _hash(secret: str, pepper: bytes) -> str:
         return hmac.new(pepper, secret.encode(), hashlib.sha256).hexdigest()
+
+
+def _unreadable(error: Exception) -> StorageError:
+    reason = error.strerror if isinstance(error, OSError) else "it is damaged"
+    return StorageError(
+        f"the keys of this home cannot be used: {reason}",
+        hint="see that the home is a folder its owner can read and write",
+        code="dependency_unavailable",
+    )
 
 
 def _write(file: Path, data: bytes, new: bool = False) -> None:

@@ -5,8 +5,9 @@ import hashlib
 import os
 import re
 import tempfile
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from saccade.errors import PackageError, StorageError
@@ -20,8 +21,8 @@ class BlobStore(ABC):
 
     @abstractmethod
     def put(self, file: Path, digest: str) -> None:
-        """Keeps a copy, durable on return; a blob that is there stays. Raises StorageError, and PackageError
-        (digest_mismatch) when the file has another digest."""
+        """Keeps a copy, durable on return; a blob that is there stays, and is as young as a new one. Raises
+        StorageError, and PackageError (digest_mismatch) when the file has another digest."""
 
     @abstractmethod
     def has(self, digest: str) -> bool: ...
@@ -45,6 +46,13 @@ class BlobStore(ABC):
     def digests(self) -> Iterator[str]:
         """Every blob there is."""
 
+    @abstractmethod
+    def sweep(self, keep: Collection[str], age_s: float) -> list[str]:
+        """Removes blobs not among those to keep that nobody put within age_s, and drafts as old; gives their digests.
+
+        The age protects what a push has put but not yet named. Raises StorageError.
+        """
+
 
 class FolderBlobs(BlobStore):
     """root/ab/abcd...: drafts are made in root/.drafts and renamed; blobs are read-only."""
@@ -55,9 +63,10 @@ class FolderBlobs(BlobStore):
 
     def put(self, file: Path, digest: str) -> None:
         target = self._place(digest)
-        if target.exists() and self.verify(digest):
-            return
         try:
+            if target.exists() and self.verify(digest):
+                os.utime(target)  # a sweep that runs now must see that somebody needs it
+                return
             self._make(self.root, self.root / ".drafts", target.parent)
             handle, name = tempfile.mkstemp(dir=self.root / ".drafts")
             os.close(handle)
@@ -112,6 +121,22 @@ class FolderBlobs(BlobStore):
     def digests(self) -> Iterator[str]:
         if self.root.is_dir():
             yield from sorted(p.name for p in self.root.glob("??/*") if DIGEST.fullmatch(p.name))
+
+    def sweep(self, keep: Collection[str], age_s: float) -> list[str]:
+        oldest, gone = time.time() - age_s, []
+        try:
+            for draft in (self.root / ".drafts").glob("*"):
+                if draft.stat().st_mtime < oldest:
+                    draft.unlink(missing_ok=True)
+            for digest in [d for d in self.digests() if d not in keep]:
+                if self._place(digest).stat().st_mtime < oldest:
+                    self._place(digest).unlink(missing_ok=True)
+                    gone.append(digest)
+        except FileNotFoundError:
+            return gone  # another sweep is at work
+        except OSError as error:
+            raise refused(error) from error
+        return gone
 
     def _place(self, digest: str) -> Path:
         if not DIGEST.fullmatch(digest):

@@ -77,3 +77,11 @@ class BlobSuite(ABC):
             store.read(digest)
         with pytest.raises(StorageError):
             store.has(digest)
+
+    def test_a_sweep_removes_what_is_old_and_not_kept(self, tmp_path: Path) -> None:
+        store = self.make(tmp_path / "store")
+        kept, lost = self._put(store, tmp_path, b"one"), self._put(store, tmp_path, b"two")
+        assert store.sweep({kept}, 3600) == []
+        assert store.sweep({kept}, -1) == [lost]
+        assert list(store.digests()) == [kept]
+        assert store.read(kept) == b"one"

@@ -233,7 +233,7 @@ def _whole(text: str, name: str, low: int, high: int) -> int:
 
 
 def _share(text: str, name: str) -> float:
-    if not re.fullmatch(r"[0-9]{0,3}\.?[0-9]{1,12}", text) or not 0 <= float(text) <= 1:
+    if not re.fullmatch(r"[0-9]{0,3}\.?[0-9]{1,20}(e-?[0-9]{1,2})?", text) or not 0 <= float(text) <= 1:
         raise ServerError(f"{name} is a number from 0 to 1", code="invalid_value")
     return float(text)
 
