@@ -493,9 +493,10 @@ def _gradients(run: Run, dataset: Dataset, trainer: Trainer, card: Scorecard, li
 
 def _page(model: Model, card: Scorecard, dataset: Dataset, found: Sequence[Slice], folder: Path) -> bytes:
     """The report. folder: the run, if the package still lies in one: its curves and gradient maps are shown too."""
-    maps = gallery.read_maps(folder / "samples" / gallery.MAPS)
+    in_run = (folder / "recipe.toml").is_file()
+    maps = gallery.read_maps(folder / "samples" / gallery.MAPS) if in_run else {}
     mistakes = gallery.gallery(model, card, aligned(dataset, card.split, model.labels), maps)
-    curves = history.curves(folder / "metrics.csv")
+    curves = history.curves(folder / "metrics.csv") if in_run else ()
     facts = {"package": model.manifest.name, **model.manifest.provenance}
     return Report(model.manifest.name, card, tuple(found), curves, mistakes, facts).html().encode()
 

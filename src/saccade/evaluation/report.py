@@ -18,7 +18,10 @@ SHADES = 20
 """Steps of colour in a matrix."""
 
 FEW = 200
-MANY_CLASSES = 24
+"""Fewer images than this call for care."""
+
+MANY = 24
+"""More rows than this scroll in a box of their own; a larger matrix shows colours without counts."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,10 @@ def _table(table: Table) -> str:
         f"<tr>{''.join(f'<td {k}>{_cell(c)}</td>' for k, c in zip(kinds, r, strict=True))}</tr>" for r in table.rows
     )
     note = f'<p class="dim">{escape(table.help)}</p>' if table.help else ""
-    return f'{note}<div class="box scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+    tall = " tall" if len(table.rows) > MANY else ""
+    return (
+        f'{note}<div class="box scroll{tall}"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+    )
 
 
 def _cell(value: str | float | int | None) -> str:
@@ -140,7 +146,7 @@ def _cell(value: str | float | int | None) -> str:
 
 
 def _matrix(matrix: Matrix) -> str:
-    many = len(matrix.columns) > MANY_CLASSES
+    many = len(matrix.columns) > MANY
     head = "".join(f'<th class="top">{escape(c)}</th>' for c in matrix.columns)
     rows = []
     for row, values in zip(matrix.rows, matrix.values, strict=True):
