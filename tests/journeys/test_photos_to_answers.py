@@ -1,6 +1,7 @@
 """The main job, whole: a folder of photos becomes a sealed package, a version in a home, and answers over HTTP."""
 
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -48,6 +49,20 @@ def test_the_report_opens_offline(trained: Trained) -> None:
     assert "<script" not in page
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert trained.card.headline.name in page
+
+
+def test_the_report_explains_the_worst_mistakes(trained: Trained, tmp_path: Path) -> None:
+    copy = tmp_path / "moved"
+    shutil.copytree(trained.package, copy)
+    here, moved = tmp_path / "here.html", tmp_path / "moved.html"
+    assert main(["evaluate", str(trained.package), str(SAMPLES), "--report", str(here)]) == 0
+    assert main(["evaluate", str(copy), str(SAMPLES), "--report", str(moved)]) == 0
+    for page, in_run in ((trained.report, True), (here, True), (moved, False)):
+        text = page.read_text()
+        assert text.count("<figcaption>occlusion</figcaption>") == 12
+        assert text.count("<figcaption>Grad-CAM</figcaption>") == (12 if in_run else 0)
+        assert ('id="training"' in text) == in_run
+        assert "By brightness" in text
 
 
 def test_every_entry_path_gives_the_same_answer(trained: Trained) -> None:
@@ -114,8 +129,6 @@ def test_commands_say_what_is_wrong(trained: Trained, tmp_path: Path, capsys: py
 
 
 def test_a_changed_byte_is_never_served(trained: Trained, tmp_path: Path) -> None:
-    import shutil
-
     copy = tmp_path / "package"
     shutil.copytree(trained.package, copy)
     graph = copy / "model.onnx"
@@ -127,8 +140,6 @@ def test_a_changed_byte_is_never_served(trained: Trained, tmp_path: Path) -> Non
 
 
 def test_other_classes_are_refused(trained: Trained, tmp_path: Path) -> None:
-    import shutil
-
     data = tmp_path / "data"
     for name in ("glass", "metal"):
         shutil.copytree(SAMPLES / "test" / name, data / "train" / name)

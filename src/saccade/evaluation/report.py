@@ -131,10 +131,9 @@ def _table(table: Table) -> str:
         f"<tr>{''.join(f'<td {k}>{_cell(c)}</td>' for k, c in zip(kinds, r, strict=True))}</tr>" for r in table.rows
     )
     note = f'<p class="dim">{escape(table.help)}</p>' if table.help else ""
-    tall = " tall" if len(table.rows) > MANY else ""
-    return (
-        f'{note}<div class="box scroll{tall}"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
-    )
+    # A box that scrolls must be reachable by keyboard.
+    box = '"box scroll tall" tabindex="0"' if len(table.rows) > MANY else '"box scroll"'
+    return f"{note}<div class={box}><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
 
 
 def _cell(value: str | float | int | None) -> str:
