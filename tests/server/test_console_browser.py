@@ -8,14 +8,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from saccade.package.writer import PackageWriter
 from saccade.server.console import views
 from saccade.testing.packages import colors, png
+from saccade.types import Labels
 
 CHROMIUM = next((found for n in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(n))), None)
 DRIVER = shutil.which("chromedriver")
@@ -221,6 +224,10 @@ def test_a_damaged_picture_shows_the_error_and_its_cure(browser: Browser, server
         "/docs/errors#image_undecodable"
     )
     assert browser.text("#bars") == ""
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    browser.type("#file", str(tmp_path / "b.png"))
+    until(lambda: "format" in browser.text("#problem-title"), "the other error")
+    until(lambda: not browser.visible("#preview"), "the broken preview's leaving")
 
 
 def test_drop_and_paste_bring_a_picture_too(browser: Browser, server: str) -> None:
@@ -275,6 +282,28 @@ def test_a_phone_shows_it_without_sideways_scrolling_and_the_night_is_dark(brows
     light = browser.run(background)
     browser.colors("dark")
     assert browser.run(background) != light
+
+
+def test_long_names_stay_on_the_page(browser: Browser, tmp_path: Path) -> None:
+    package = colors(tmp_path / "colors")
+    long = PackageWriter(tmp_path / "long")
+    for name in package.manifest.files:
+        long.add(name, (package.path / name).read_bytes())
+    labels = Labels(("unbroken_" * 20, "a class named by a whole sentence " * 6, "ß" * 90))
+    long.seal(replace(package.manifest, labels=labels))
+    process, url = start(tmp_path / "long", tmp_path / "home")
+    (tmp_path / f"{'picture' * 12}.png").write_bytes(png(200, 100, 50))
+    try:
+        browser.device(width=360, height=740, deviceScaleFactor=2, mobile=True)
+        browser.open(url)
+        until(lambda: "Ready" in browser.text("#status"), "the list of models")
+        browser.type("#file", str(tmp_path / f"{'picture' * 12}.png"))
+        until(lambda: browser.text("#bars .label"), "an answer")
+        assert browser.text("#bars .label").startswith("unbroken_")
+        assert browser.run("return [document.documentElement.scrollWidth, screen.width]") == [360, 360]
+    finally:
+        process.terminate()
+        process.wait(40)
 
 
 def test_a_script_that_slips_in_does_not_run(browser: Browser, server: str) -> None:

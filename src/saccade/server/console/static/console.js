@@ -116,7 +116,8 @@ function parts(record) {
   return (record.classes ?? []).map((c) => ({ label: c.label, score: c.fraction })).sort((a, b) => b.score - a.score);
 }
 
-const percent = (score) => (score === null ? "not a number" : `${(100 * score).toFixed(1)} %`);
+// Among many classes every share is small: two decimals below one percent.
+const percent = (score) => (score === null ? "not a number" : `${(100 * score).toFixed(score < 0.01 ? 2 : 1)} %`);
 
 function bar({ label, score }) {
   const item = make("li");
@@ -192,9 +193,9 @@ function showCurl() {
   const picture = state.picture;
   const name = (picture?.name || "photo.jpg").replaceAll("'", "'\\''");
   const type = picture?.type || "image/jpeg";
-  const key = at("key-box").hidden ? "" : `  -H "Authorization: Bearer $SACCADE_KEY" \\\n`;
+  const key = at("key-box").hidden ? "" : `-H "Authorization: Bearer $SACCADE_KEY" \\\n`;
   at("curl").textContent =
-    `curl --data-binary '@${name}' -H 'Content-Type: ${type}' \\\n${key}  '${location.origin}${address()}'`;
+    `curl --data-binary '@${name}' -H 'Content-Type: ${type}' \\\n${key}'${location.origin}${address()}'`;
 }
 
 async function copyCurl() {
@@ -207,6 +208,9 @@ async function copyCurl() {
   }
 }
 
+at("preview").addEventListener("error", () => {
+  at("preview").hidden = true; // a damaged picture: the answer says so
+});
 const drop = at("drop");
 drop.addEventListener("click", () => at("file").click());
 at("file").addEventListener("change", (event) => {
