@@ -12,7 +12,7 @@ help:
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[server,torch,timm,dev]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[server,torch,timm,tensorboard,mlflow,dev]'
 	@touch $@
 
 demo: $(STAMP)          ## train, evaluate, seal, serve and ask, on real photos
@@ -39,7 +39,7 @@ docs: $(STAMP)
 	$(BIN)/python -m pytest tests/test_docs.py
 
 lock: $(STAMP)          ## write constraints.txt from what is installed
-	( echo "# Every version that a fresh install gets, today and in a year. Made by 'make lock'; extras decide what is installed."; $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//' ) > constraints.txt
+	( echo "# Every version that a fresh install gets, today and in a year. Made by 'make lock'; extras decide what is installed."; $(BIN)/python -m pip freeze --exclude-editable --all --exclude pip | sed 's/+cpu//' ) > constraints.txt
 
 clean:
 	rm -rf $(VENV) build dist demo-run .mypy_cache .ruff_cache .pytest_cache .hypothesis

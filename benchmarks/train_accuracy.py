@@ -1,6 +1,6 @@
 """Accuracy in a given time: our default recipe against a plain but careful torch loop, on any labelled data.
 
-    python -m benchmarks.train_accuracy DATA --minutes 4 --seeds 0 1 2 [--size 64] [--set key=value]
+    python -m benchmarks.train_accuracy DATA --minutes 4 --seeds 0 1 2 [--size 64] [--set key=value] [--alone]
 
 Prints test accuracy of both for every seed, then mean and spread (sample standard deviation).
 """
@@ -123,6 +123,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--size", type=int, default=0, help="input of the plain loop, px (0: what our recipe chose)")
     parser.add_argument("--set", action="append", default=[])
+    parser.add_argument("--alone", action="store_true", help="without the plain loop")
     options = parser.parse_args()
     dataset, _ = formats.read(options.data)
     if not {"train", "val", "test"} <= set(dataset.splits):
@@ -137,6 +138,8 @@ def main() -> None:
         score, spec = ours(dataset, recipe)
         results["saccade"].append(score)
         print(f"seed {seed}: saccade {score:.4f} at {spec.width}x{spec.height} px", flush=True)
+        if options.alone:
+            continue
         if options.size:
             spec = PreprocessSpec(options.size, options.size)
         task = tasks.find(name)
@@ -144,6 +147,8 @@ def main() -> None:
         results["plain loop"].append(plain(packs[0], packs[1], len(dataset.labels), options.minutes * 60, seed))
         print(f"seed {seed}: plain loop {results['plain loop'][-1]:.4f} at {spec.width}x{spec.height} px", flush=True)
     for who, scores in results.items():
+        if not scores:
+            continue
         spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
         print(f"{who:<11} mean {statistics.mean(scores):.4f}  spread {spread:.4f}  n {len(scores)}")
 

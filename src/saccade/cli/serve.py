@@ -14,6 +14,7 @@ def serve_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--insecure", action="store_true", default=None, help="beyond loopback without keys")
     parser.add_argument("--tls-cert", type=Path)
     parser.add_argument("--tls-key", type=Path)
+    parser.add_argument("--log-format", choices=("text", "json"), help="of standard error; default text")
     parser.add_argument("--settings", type=Path, help="a TOML file with any setting")
 
 
@@ -27,4 +28,5 @@ def serve(options: argparse.Namespace) -> int:
         insecure=options.insecure,
         tls_cert=options.tls_cert,
         tls_key=options.tls_key,
+        log_format=options.log_format,
     )

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import os
 import socket
-import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from saccade import process
 from saccade.errors import ServerError, UsageError
 from saccade.package import reader
+from saccade.server import logs
 from saccade.server.app import State, build, make_engine
 from saccade.server.keys import Keys
 from saccade.server.settings import Settings
@@ -78,8 +78,7 @@ def run(settings: Settings, source: Source, keys: Keys | None = None) -> int:
     """Listens at once (livez answers), loads meanwhile, is ready when the source's packages are."""
     from saccade.server.http import listen
 
-    if not logging.getLogger().handlers:
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logs.begin(settings.log_format)
     _check_free(settings)
     engine, state = make_engine(settings), State()
     app = build(settings, engine, keys=keys, state=state)

@@ -18,7 +18,7 @@ class Settings:
     hosts: names the Host header may hold besides loopback ones; empty beyond loopback allows any. insecure: listen
     beyond loopback without keys. drain_s: how long to serve on after SIGTERM before the listener closes; finish_s: how
     long accepted requests may take then. max_wait_s: refuse a picture that would wait longer. runners: batches that run
-    at the same time, graph_threads: of each, decode_threads: of all; None suits the machine.
+    at the same time, graph_threads: of each, decode_threads: of all; None suits the machine. log_format: text, or json.
     """
 
     host: str = "127.0.0.1"
@@ -50,10 +50,13 @@ class Settings:
     drain_s: float = 5.0
     finish_s: float = 30.0
     connections: int = 1024
+    log_format: str = "text"
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise UsageError(f"port is 0 to 65535, got {self.port}")
+        if self.log_format not in ("text", "json"):
+            raise UsageError(f"log_format is text or json, got {self.log_format!r}")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise UsageError("TLS needs both tls_cert and tls_key")
         if self.tls_key is not None and self.tls_key.stat().st_mode & 0o077:
