@@ -16,11 +16,23 @@ class Ignored:
 
 
 @dataclass(frozen=True)
+class Fault:
+    """What a reader found wrong in one annotation. id: a finding of the doctor; where: file and line or key.
+
+    What cannot be used is left out by the reader, never silently: every fault is counted and named by the doctor.
+    """
+
+    id: str
+    where: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Dataset:
     """splits: "train", "val", "test" (those that exist), or the single key "all" when nothing was split yet.
 
     fields: annotation fields every sample has. origin: the folder or file that was read; never written to.
-    seed: what the made splits were drawn with, None when all came with the data.
+    seed: what the made splits were drawn with, None when all came with the data. faults: what was wrong in annotations.
     """
 
     format: str
@@ -30,6 +42,7 @@ class Dataset:
     ignored: tuple[Ignored, ...] = ()
     notes: tuple[str, ...] = field(default_factory=tuple)
     seed: int | None = None
+    faults: tuple[Fault, ...] = ()
 
     def __len__(self) -> int:
         return sum(len(s) for s in self.splits.values())

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -35,24 +35,26 @@ def is_hidden(name: str) -> bool:
     return name.startswith((".", "__")) or name.lower() in _SYSTEM
 
 
-def walk(folder: Path, ignored: list[Ignored], root: Path) -> Iterator[Path]:
-    """Every image below a folder, byte order of names, links followed but never in a circle.
+def walk(folder: Path, ignored: list[Ignored], root: Path, wanted: Callable[[str], bool] = is_image) -> Iterator[Path]:
+    """Every image (or file whose name is `wanted`) below a folder, byte order, links followed but never in a circle.
 
     What is left out is added to `ignored`, named relative to `root`.
     """
-    yield from _walk(folder, ignored, root, (folder.resolve(),))
+    yield from _walk(folder, ignored, root, (folder.resolve(),), wanted)
 
 
-def _walk(folder: Path, ignored: list[Ignored], root: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+def _walk(
+    folder: Path, ignored: list[Ignored], root: Path, above: tuple[Path, ...], wanted: Callable[[str], bool]
+) -> Iterator[Path]:
     with os.scandir(folder) as entries:
         ordered = sorted(entries, key=lambda e: os.fsencode(e.name))
     for entry in ordered:
         path = Path(entry.path)
-        reason = _reason(entry)
+        reason = _reason(entry, wanted)
         if reason is None and entry.is_dir():
             real = path.resolve() if entry.is_symlink() else above[-1] / entry.name
             if real not in above:
-                yield from _walk(path, ignored, root, (*above, real))
+                yield from _walk(path, ignored, root, (*above, real), wanted)
                 continue
             reason = LINK_LOOP
         if reason is None:
@@ -61,7 +63,7 @@ def _walk(folder: Path, ignored: list[Ignored], root: Path, above: tuple[Path, .
             ignored.append(Ignored(name(path, root), reason))
 
 
-def _reason(entry: os.DirEntry[str]) -> str | None:
+def _reason(entry: os.DirEntry[str], wanted: Callable[[str], bool]) -> str | None:
     if not _is_text(entry.name):
         return NOT_TEXT
     if is_hidden(entry.name):
@@ -73,7 +75,7 @@ def _reason(entry: os.DirEntry[str]) -> str | None:
     except OSError:
         # A link that points at itself: the system gives up with ELOOP.
         return LINK_LOOP
-    return None if entry.is_dir() or is_image(entry.name) else NO_IMAGE
+    return None if entry.is_dir() or wanted(entry.name) else NO_IMAGE
 
 
 def name(path: Path, root: Path) -> str:
@@ -126,6 +128,19 @@ def put(sample: Sample, folder: Path, tail: str) -> Path:
         grey = pixels.ndim == 3 and pixels.shape[2] == 1
         target.write_bytes(encode.to_png(pixels[:, :, 0] if grey else pixels))
     return target
+
+
+def split_of(path: PurePosixPath) -> str:
+    """The split a relative path speaks for by one of its folders, outermost first; "all" when none does."""
+    return next((SPLITS[p.lower()] for p in path.parts[:-1] if p.lower() in SPLITS), "all")
+
+
+def by_split(pairs: Iterable[tuple[str, Sample]]) -> dict[str, tuple[Sample, ...]]:
+    """Samples under their splits, in the order of the house."""
+    made: dict[str, list[Sample]] = {}
+    for split, sample in pairs:
+        made.setdefault(split, []).append(sample)
+    return {s: tuple(made[s]) for s in ORDER if s in made}
 
 
 def _is_text(text: str) -> bool:

@@ -2,6 +2,8 @@
 
 {"lock_version": 1, "format": "image_folder", "seed": 0, "digest": hex, "labels": the ledger,
  "splits": {"train": {"glass/a.jpg": {"sha256": hex, "classes": [0]}, ...}, ...}}
+
+With boxes or masks an entry also holds "annotation", the digest of what is drawn.
 """
 
 import hashlib
@@ -9,6 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from saccade.data.annotation import digest, present
 from saccade.data.dataset import Dataset
 from saccade.data.fingerprint import content_hashes
 from saccade.errors import DataError
@@ -21,12 +24,12 @@ VERSION = 1
 def record(dataset: Dataset) -> dict[str, Any]:
     """The lock as JSON. `digest` covers ledger, splits, labels and contents. Raises DataError when a file is gone."""
     try:
-        splits = {name: _entries(samples) for name, samples in dataset.splits.items()}
+        splits = {name: _entries(samples, len(dataset.labels)) for name, samples in dataset.splits.items()}
     except OSError as error:
         raise DataError(f"a picture cannot be read: {error}", hint="restore it, or read the data again") from error
     body = {"labels": dataset.labels.to_json(), "splits": splits}
-    digest = hashlib.sha256(json.dumps(body, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
-    return {"lock_version": VERSION, "format": dataset.format, "seed": dataset.seed, "digest": digest, **body}
+    whole = hashlib.sha256(json.dumps(body, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    return {"lock_version": VERSION, "format": dataset.format, "seed": dataset.seed, "digest": whole, **body}
 
 
 def write(dataset: Dataset, file: Path) -> None:
@@ -61,7 +64,10 @@ def verify(dataset: Dataset, file: Path) -> None:
         ("lost", sorted(set(before) - set(after))),
         ("gained", sorted(set(after) - set(before))),
         ("changed", [k for k in both if before[k][1]["sha256"] != after[k][1]["sha256"]]),
-        ("relabelled", [k for k in both if before[k][1]["classes"] != after[k][1]["classes"]]),
+        (
+            "relabelled",
+            [k for k in both if any(before[k][1].get(f) != after[k][1].get(f) for f in ("classes", "annotation"))],
+        ),
         ("moved to another split", [k for k in both if before[k][0] != after[k][0]]),
     )
     told = [f"{word} {len(keys)} image(s) ({names_text(keys, 3)})" for word, keys in checks if keys]
@@ -109,11 +115,13 @@ def verify_labels(found: Labels, ledger: Labels, renamed: dict[str, str] | None 
     )
 
 
-def _entries(samples: tuple[Sample, ...]) -> dict[str, dict[str, Any]]:
-    return {
-        sample.key: {"sha256": digest, "classes": [int(c) for c in sample.annotation.get("classes", ())]}
-        for sample, digest in zip(samples, content_hashes(samples), strict=True)
-    }
+def _entries(samples: tuple[Sample, ...], classes: int) -> dict[str, dict[str, Any]]:
+    entries: dict[str, dict[str, Any]] = {}
+    for sample, content in zip(samples, content_hashes(samples), strict=True):
+        entries[sample.key] = {"sha256": content, "classes": list(present(sample.annotation, classes))}
+        if "classes" not in sample.annotation:
+            entries[sample.key]["annotation"] = digest(sample.annotation)
+    return entries
 
 
 def _renamed(

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from saccade.data.annotation import present
 from saccade.data.dataset import Dataset
 from saccade.data.fingerprint import content_hashes, near_pairs, prints
 from saccade.errors import DataError, UsageError
@@ -81,7 +82,7 @@ def _part(
     for u, unit in enumerate(units):
         counts_UC[u, -1] = len(unit)
         for i in unit:
-            counts_UC[u, samples[i].annotation.get("classes", np.zeros(0, np.int64))] += 1
+            counts_UC[u, list(present(samples[i].annotation, len(labels)))] += 1
     _refuse_few(labels, (counts_UC > 0).sum(0), counts_UC.sum(0), names)
     random = np.random.default_rng(seed)
     order = random.permutation(len(units))

@@ -73,7 +73,7 @@ def decode(source: Path | bytes | Array, *, reduce: int = 1, limits: ImageLimits
 def pixels(data: bytes, header: Header, reduce: int = 1) -> Image:
     """Pixels of bytes whose header `inspect` has passed; else as `decode`. Raises ImageError image_undecodable."""
     if header.format == "jpeg" and header.components in (1, 3) and header.bits == 8:
-        return _turn(_decode_jpeg(data, reduce), header.orientation)
+        return turn(_decode_jpeg(data, reduce), header.orientation)
     return _decode_careful(data, header)
 
 
@@ -103,7 +103,7 @@ def _decode_careful(data: bytes, header: Header) -> Image:
             stored = np.array(_to_rgb(picture), np.uint8)
     except PILLOW_FAULTS as error:
         raise damaged() from error
-    return _turn(stored, header.orientation)
+    return turn(stored, header.orientation)
 
 
 def _to_rgb(picture: pillow.Image) -> pillow.Image:
@@ -136,12 +136,12 @@ def _from_array(pixels: Array, limits: ImageLimits) -> Image:
     return np.ascontiguousarray(pixels)
 
 
-def _turn(pixels: Image, orientation: int) -> Image:
-    """EXIF orientation 1..8 made upright (Exif 2.32, tag 0x0112)."""
+def turn(pixels: Array, orientation: int) -> Array:
+    """Stored rows [H, W, ...] of an EXIF orientation 1..8 made upright (Exif 2.32, tag 0x0112)."""
     if orientation == 1:
         return pixels
     if orientation in (5, 6, 7, 8):
-        pixels = pixels.transpose(1, 0, 2)
+        pixels = pixels.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):
         pixels = pixels[:, ::-1]
     if orientation in (3, 4, 7, 8):

@@ -4,6 +4,7 @@ The cheap layer reads every file once (hash and header); the full layer decodes 
 and for labels that disagree with their neighbours. Every kind of finding stands in docs/02-data.md.
 """
 
+from saccade.data.check.annotations import annotations
 from saccade.data.check.files import files
 from saccade.data.check.finding import KINDS, Finding
 from saccade.data.check.labels import labels
@@ -17,7 +18,7 @@ from saccade.data.dataset import Dataset
 def check(dataset: Dataset, full: bool = False) -> list[Finding]:
     """All findings, worst first. Damage in single files is a finding, never an exception."""
     seen = scan(dataset, full)
-    found = [*files(dataset, seen), *labels(dataset, seen), *splits(dataset, seen)]
+    found = [*files(dataset, seen), *annotations(dataset, seen), *labels(dataset, seen), *splits(dataset, seen)]
     if full:
         found += splits_full(seen)
         found += suspects(seen, dataset.labels.names) if dataset.labels.exclusive else []

@@ -112,5 +112,5 @@ def _contradictions(seen: Sequence[Seen]) -> list[Finding]:
     for s in seen:
         if s.digest and s.error is None:
             same[s.digest].append(s)
-    torn = [" and ".join(s.key for s in group[:3]) for group in same.values() if len({s.classes for s in group}) > 1]
+    torn = [" and ".join(s.key for s in group[:3]) for group in same.values() if len({s.told for s in group}) > 1]
     return finding("two_labels", "{n} images appear with different labels; --fix leaves them out", torn)

@@ -42,12 +42,12 @@ def _kept(seen: Sequence[Seen], changes: list[Ignored]) -> dict[str, set[str]]:
     kept: dict[str, set[str]] = defaultdict(set)
     same: dict[str, list[Seen]] = defaultdict(list)
     for s in sorted(seen, key=lambda s: KEEP_FIRST.index(s.split)):
-        if s.error is not None:
-            changes.append(Ignored(s.key, f"left out: {s.error.message}"))
+        if (error := s.error or s.wrong) is not None:
+            changes.append(Ignored(s.key, f"left out: {error.message}"))
         else:
             same[s.digest].append(s)
     for group in same.values():
-        if len({s.classes for s in group}) > 1:
+        if len({s.told for s in group}) > 1:
             changes += [Ignored(s.key, "left out: the same image has another label elsewhere") for s in group]
             continue
         kept[group[0].split].add(group[0].key)

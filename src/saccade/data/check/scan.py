@@ -4,14 +4,15 @@ import hashlib
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from saccade.data.annotation import amounts, digest
 from saccade.data.dataset import Dataset
 from saccade.data.fingerprint import SMALL
-from saccade.errors import ImageError
+from saccade.errors import DataError, ImageError
 from saccade.images import decode
 from saccade.images.decode import Header
 from saccade.images.preprocess import load
@@ -25,6 +26,8 @@ class Seen:
     """A sample and what its bytes said. error: why it cannot be used; cut: its end is missing.
 
     size: bytes read, in `seconds`. digest: SHA-256, "" for what cannot be read. small: uint8 [32, 32, 3], full layer.
+    amounts: objects, pixels or labels of each class, int64 [C]; wrong: why the mask cannot be used; told: digest of the
+    annotation.
     """
 
     split: str
@@ -36,6 +39,9 @@ class Seen:
     seconds: float = 0.0
     cut: bool = False
     small: Image | None = None
+    amounts: Array | None = None
+    wrong: DataError | None = None
+    told: str = ""
 
     @property
     def key(self) -> str:
@@ -43,14 +49,25 @@ class Seen:
 
     @property
     def classes(self) -> tuple[int, ...]:
-        return tuple(int(c) for c in self.sample.annotation.get("classes", ()))
+        """Ids of the classes that are there, ascending."""
+        return () if self.amounts is None else tuple(int(c) for c in np.flatnonzero(self.amounts))
 
 
 def scan(dataset: Dataset, full: bool = False) -> list[Seen]:
     """Every sample of every split, in order; damage is recorded, never raised."""
     pairs = [(split, sample) for split, samples in dataset.splits.items() for sample in samples]
     with ThreadPoolExecutor(THREADS) as pool:
-        return list(pool.map(lambda pair: look(pair[0], pair[1], full), pairs))
+        return list(pool.map(lambda pair: _whole(pair[0], pair[1], full, len(dataset.labels)), pairs))
+
+
+def _whole(split: str, sample: Sample, full: bool, classes: int) -> Seen:
+    seen = look(split, sample, full)
+    try:
+        return replace(seen, amounts=amounts(sample.annotation, classes), told=digest(sample.annotation))
+    except DataError as error:
+        return replace(seen, wrong=error)
+    except OSError as error:
+        return replace(seen, wrong=DataError(f"the mask of {sample.key} cannot be read: {error.strerror}"))
 
 
 def look(split: str, sample: Sample, full: bool = False) -> Seen:
@@ -63,7 +80,7 @@ def look(split: str, sample: Sample, full: bool = False) -> Seen:
         size = _size(sample.image)
         return Seen(split, sample, None, error, "", size)
     seconds = time.perf_counter() - start
-    digest = hashlib.sha256(data).hexdigest()
+    content = hashlib.sha256(data).hexdigest()
     cut = is_cut(data)
     header: Header | None = None
     small: Image | None = None
@@ -76,7 +93,7 @@ def look(split: str, sample: Sample, full: bool = False) -> Seen:
         problem = error
     if cut and problem is None:
         problem = ImageError("the file ends before its picture does", hint="copy it again")
-    return Seen(split, sample, header, problem, digest, len(data), seconds, cut, small)
+    return Seen(split, sample, header, problem, content, len(data), seconds, cut, small)
 
 
 def is_cut(data: bytes) -> bool:
@@ -90,13 +107,13 @@ def is_cut(data: bytes) -> bool:
 
 
 def _look_at_pixels(split: str, sample: Sample, pixels: Array, full: bool) -> Seen:
-    digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
+    content = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
     header = Header("array", pixels.shape[1], pixels.shape[0])
     try:
         small = load(pixels, SMALL)[0] if full else None
     except ImageError as error:
-        return Seen(split, sample, None, error, digest)
-    return Seen(split, sample, header, None, digest, small=small)
+        return Seen(split, sample, None, error, content)
+    return Seen(split, sample, header, None, content, small=small)
 
 
 def _size(image: Path | bytes) -> int:

@@ -31,7 +31,7 @@ def splits_full(seen: Sequence[Seen]) -> list[Finding]:
     near = [(small[a], small[b]) for a, b in near_pairs(prints) if small[a].digest != small[b].digest]
     across = [f"{a.key} and {b.key}" for a, b in near if a.split != b.split]
     inside = [f"{a.key} and {b.key}" for a, b in near if a.split == b.split]
-    torn = [f"{a.key} and {b.key}" for a, b in near if a.classes != b.classes]
+    torn = [f"{a.key} and {b.key}" for a, b in near if "classes" in a.sample.annotation and a.classes != b.classes]
     return [
         *finding("leak_near", "{n} pairs of near duplicates lie in different splits", across),
         *finding("near_duplicate", "{n} pairs of near duplicates lie in one split", inside),

@@ -24,7 +24,8 @@ def recognise(path: Path) -> list[Evidence]:
         raise DataError(f"{path} does not exist", hint="check the path")
     if path.is_dir() and not any(path.iterdir()):
         raise DataError(f"{path} is empty", hint="put images into one folder per class")
-    return [e for keeper in keepers().values() if (e := keeper.recognises(path)) is not None]
+    found = [e for keeper in keepers().values() if (e := keeper.recognises(path)) is not None]
+    return [e for e in found if e.rank == min(f.rank for f in found)]
 
 
 def read(path: Path, format: str | None = None, images: Path | None = None) -> tuple[Dataset, Evidence]:

@@ -1,0 +1,290 @@
+"""Masks: every layout and way of storing ids; read when asked; what is no mask of its picture is refused by name."""
+
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from saccade.data import formats, lock
+from saccade.data.check import check
+from saccade.data.splits import split
+from saccade.errors import DataError
+from saccade.types import Array
+
+PALETTE = [0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0] + [9] * 756
+
+
+def picture(file: Path, seed: int = 0, width: int = 12, height: int = 9) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)).save(file)
+    return file
+
+
+def ids(seed: int, high: int = 3, width: int = 12, height: int = 9) -> Array:
+    return np.random.default_rng(seed).integers(0, high, (height, width)).astype(np.uint8)
+
+
+def mask(file: Path, values: Array, mode: str | None = None, **options: Any) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(values)
+    if mode == "P":
+        image.putpalette(PALETTE)
+    image.save(file, **options)
+    return file
+
+
+def simple(root: Path, n: int = 4) -> Path:
+    for i in range(n):
+        picture(root / "images" / f"p{i}.jpg", i)
+        mask(root / "masks" / f"p{i}.png", ids(i))
+    return root
+
+
+def test_beside_pictures_with_a_class_file(tmp_path: Path) -> None:
+    for s, part in enumerate(("train", "valid", "test")):
+        for i in range(3):
+            picture(tmp_path / part / f"{i}.jpg", 10 * s + i)
+            values = ids(10 * s + i)
+            values[0, 0] = 255
+            mask(tmp_path / part / f"{i}_mask.png", values)
+        (tmp_path / part / "_classes.csv").write_text("Pixel Value, Class\n0, floor\n2, wall\n1, door")
+    dataset, evidence = formats.read(tmp_path)
+    assert evidence.format == "masks"
+    assert {k: len(v) for k, v in dataset.splits.items()} == {"train": 3, "val": 3, "test": 3}
+    assert dataset.labels.names == ("floor", "wall", "door")
+    assert dataset.labels.originals == (0, 2, 1)
+    wanted = np.array([0, 2, 1], np.uint8)[ids(0)]
+    wanted[0, 0] = 255
+    assert np.array_equal(dataset.splits["train"][0].annotation["mask"], wanted)
+    assert not dataset.ignored
+
+
+def test_fields_are_known_and_counts_kept_without_reading_again(tmp_path: Path) -> None:
+    dataset, _ = formats.read(simple(tmp_path / "d"))
+    sample = dataset.splits["all"][0]
+    mask(tmp_path / "d" / "masks" / "p0.png", np.full((9, 12), 2, np.uint8))
+    assert dataset.fields == {"mask"}
+    assert (sample.annotation["mask"] == 2).all()
+
+
+@pytest.mark.parametrize(
+    ("pictures", "marks"),
+    [
+        ("images", "labels"),
+        ("img", "SegmentationClass"),
+        ("train", "trainannot"),
+        ("a/images", "a/annotations"),
+        ("images/train", "masks/train"),
+        ("train/images", "train/masks"),
+        ("photos", "truth"),
+    ],
+)
+def test_parallel_folders(pictures: str, marks: str, tmp_path: Path) -> None:
+    for i in range(3):
+        picture(tmp_path / pictures / f"p{i}.jpg", i)
+        mask(tmp_path / marks / f"p{i}.png", ids(i))
+    dataset, evidence = formats.read(tmp_path)
+    assert evidence.format == "masks", evidence
+    assert len(dataset) == 3
+    assert list(dataset.splits) == (["train"] if "train" in pictures else ["all"])
+    assert np.array_equal(next(iter(dataset)).annotation["mask"], ids(0))
+
+
+def test_voc_palette_with_lists(tmp_path: Path) -> None:
+    for i in range(6):
+        picture(tmp_path / "JPEGImages" / f"p{i}.jpg", i)
+    for i in range(4):
+        values = ids(i)
+        values[0] = 255
+        mask(tmp_path / "SegmentationClass" / f"p{i}.png", values, "P")
+    lists = tmp_path / "ImageSets" / "Segmentation"
+    lists.mkdir(parents=True)
+    (lists / "train.txt").write_text("p0\np1\n")
+    (lists / "val.txt").write_text("p2\np3\n")
+    dataset, _ = formats.read(tmp_path)
+    assert dataset.labels.names[:3] == ("background", "aeroplane", "bicycle")
+    assert {k: len(v) for k, v in dataset.splits.items()} == {"train": 2, "val": 2}
+    assert not dataset.faults
+    assert (dataset.splits["train"][0].annotation["mask"][0] == 255).all()
+    assert np.array_equal(dataset.splits["train"][0].annotation["mask"][1:], ids(0)[1:])
+
+
+def test_camvid_lists_of_another_machine_and_void_eleven(tmp_path: Path) -> None:
+    for name in ("x", "y"):
+        picture(tmp_path / "train" / f"{name}.png", 1)
+        mask(tmp_path / "trainannot" / f"{name}.png", ids(3, 12))
+    (tmp_path / "train.txt").write_text("/SegNet/CamVid/train/x.png /SegNet/CamVid/trainannot/x.png\n")
+    dataset, _ = formats.read(tmp_path)
+    assert dataset.labels.names[0] == "Sky"
+    assert len(dataset.labels) == 11
+    assert (dataset.splits["train"][0].annotation["mask"] == 255).any()
+    assert any("CamVid" in n for n in dataset.notes)
+
+
+def test_lists_beside_folders_of_no_split(tmp_path: Path) -> None:
+    simple(tmp_path)
+    (tmp_path / "train.txt").write_text("/far/away/p0.jpg /far/away/p0.png\np1.jpg\n")
+    (tmp_path / "test.txt").write_text("p2\n")
+    dataset, _ = formats.read(tmp_path)
+    assert {k: [s.key for s in v] for k, v in dataset.splits.items()} == {
+        "train": ["images/p0.jpg", "images/p1.jpg"],
+        "test": ["images/p2.jpg"],
+    }
+    assert any(i.path == "images/p3.jpg" for i in dataset.ignored)
+
+
+def test_cityscapes_names(tmp_path: Path) -> None:
+    for part in ("train", "val"):
+        stem = f"aachen_{part}_000019"
+        picture(tmp_path / "leftImg8bit" / part / "aachen" / f"{stem}_leftImg8bit.png")
+        for kind in ("labelIds", "labelTrainIds", "instanceIds", "color"):
+            mask(tmp_path / "gtFine" / part / "aachen" / f"{stem}_gtFine_{kind}.png", ids(5 if "Train" in kind else 6))
+    dataset, _ = formats.read(tmp_path)
+    assert {k: len(v) for k, v in dataset.splits.items()} == {"train": 1, "val": 1}
+    assert np.array_equal(dataset.splits["val"][0].annotation["mask"], ids(5))
+
+
+def test_binary_masks(tmp_path: Path) -> None:
+    for i in range(2):
+        picture(tmp_path / "images" / f"{i}.jpg", i)
+        mask(tmp_path / "masks" / f"{i}.png", ids(i, 2) * 255)
+    dataset, _ = formats.read(tmp_path)
+    assert dataset.labels.names == ("background", "foreground")
+    assert np.array_equal(dataset.splits["all"][1].annotation["mask"], ids(1, 2))
+
+
+@pytest.mark.parametrize("file", ["class_dict.csv", "label_colors.txt", "labelmap.txt"])
+def test_colours_with_a_class_file(file: str, tmp_path: Path) -> None:
+    colours = np.array([[0, 0, 0], [128, 64, 128], [7, 8, 9]], np.uint8)
+    text = {
+        "class_dict.csv": "name,r,g,b\nsky,0,0,0\nroad,128,64,128\nvoid,7,8,9\n",
+        "label_colors.txt": "0 0 0 sky\n128 64 128\troad\n7 8 9 void\n",
+        "labelmap.txt": "# label:color_rgb:parts:actions\nsky:0,0,0::\nroad:128,64,128::\nvoid:7,8,9::\n",
+    }[file]
+    for i in range(2):
+        picture(tmp_path / "images" / f"{i}.jpg", i)
+        mask(tmp_path / "masks" / f"{i}.png", colours[ids(i)])
+    (tmp_path / file).write_text(text)
+    dataset, _ = formats.read(tmp_path)
+    assert dataset.labels.names == ("sky", "road")
+    wanted = np.array([0, 1, 255], np.uint8)[ids(0)]
+    assert np.array_equal(dataset.splits["all"][0].annotation["mask"], wanted)
+    assert "void is ignored (255)" in dataset.notes
+
+
+def test_every_depth_gives_the_same_ids(tmp_path: Path) -> None:
+    root = simple(tmp_path, 6)
+    wanted = ids(0, 2)
+    place = root / "masks"
+    mask(place / "p0.png", wanted)
+    mask(place / "p1.png", wanted, "P", bits=4)
+    mask(place / "p2.png", wanted.astype(np.uint16))
+    Image.fromarray(np.stack([wanted] * 3, 2)).save(place / "p3.png")
+    Image.fromarray(np.stack([wanted, np.full_like(wanted, 255)], 2)).save(place / "p4.png")
+    mask(place / "p5.png", wanted.astype(bool))
+    dataset, _ = formats.read(root)
+    for sample in dataset:
+        assert np.array_equal(sample.annotation["mask"], wanted), sample.key
+
+
+def test_grey_of_two_and_four_bits_is_not_stretched(tmp_path: Path) -> None:
+    wanted = ids(0)
+    root = simple(tmp_path, 2)
+    packed = wanted[:, ::2] << 4 | wanted[:, 1::2]
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = b"".join(b"\x00" + row.tobytes() for row in packed)
+    head = struct.pack(">IIBBBBB", 12, 9, 4, 0, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    (root / "masks" / "p0.png").write_bytes(data)
+    assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED).max() > 2
+    assert np.array_equal(formats.read(root)[0].splits["all"][0].annotation["mask"], wanted)
+
+
+def bad(root: Path, kind: str) -> None:
+    file = root / "masks" / "p0.png"
+    rng = np.random.default_rng(0)
+    if kind == "jpeg":
+        Image.fromarray(ids(0) * 80).save(file, "JPEG")
+    elif kind == "wide":
+        mask(file, ids(0).astype(np.uint16) * 300)
+    elif kind == "size":
+        mask(file, ids(0, width=13))
+    elif kind == "colour":
+        mask(file, rng.integers(0, 256, (9, 12, 3), np.uint8))
+    elif kind == "clear":
+        mask(file, rng.integers(0, 256, (9, 12, 4), np.uint8))
+    elif kind == "values":
+        (root / "classes.txt").write_text("a\nb\nc\n")
+        mask(file, ids(0) + 100)
+    elif kind == "cut":
+        file.write_bytes(file.read_bytes()[:-30])
+    elif kind == "text":
+        file.write_text("no picture")
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        ("jpeg", "masks/p0.png is JPEG"),
+        ("wide", "masks/p0.png is a 16-bit PNG with values up to 600"),
+        ("size", "masks/p0.png has 13 x 9 px, its picture 12 x 9"),
+        ("clear", "masks/p0.png has transparent pixels"),
+        ("values", "masks/p0.png holds 3 values that are no class: 100, 101, 102"),
+        ("cut", "masks/p0.png cannot be read"),
+        ("text", "masks/p0.png cannot be read"),
+    ],
+)
+def test_what_is_no_mask_is_named(kind: str, sentence: str, tmp_path: Path) -> None:
+    root = simple(tmp_path)
+    bad(root, kind)
+    dataset, _ = formats.read(root)
+    found = {f.id: f for f in check(dataset)}
+    assert found["bad_mask"].severity == "ERROR"
+    assert found["bad_mask"].count == 1
+    assert sentence in found["bad_mask"].files[0]
+    with pytest.raises(DataError, match=sentence.split()[0]):
+        dataset.splits["all"][0].annotation["mask"]
+
+
+def test_class_files_must_agree(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        picture(tmp_path / part / "a.jpg")
+        mask(tmp_path / part / "a_mask.png", ids(0))
+    (tmp_path / "train" / "_classes.csv").write_text("Pixel Value,Class\n0,a\n1,b\n2,c\n")
+    (tmp_path / "test" / "_classes.csv").write_text("Pixel Value,Class\n0,a\n1,c\n2,b\n")
+    with pytest.raises(DataError, match="disagree"):
+        formats.read(tmp_path)
+    (tmp_path / "test" / "_classes.csv").write_text("Pixel Value,Class\n0,a\n999,b\n")
+    with pytest.raises(DataError, match=r"test/_classes.csv line 3"):
+        formats.read(tmp_path)
+
+
+def test_orphans_are_named(tmp_path: Path) -> None:
+    root = simple(tmp_path, 12)
+    picture(root / "images" / "bare.jpg", 50)
+    mask(root / "masks" / "lost.png", ids(0))
+    found = {f.id: f.files for f in check(formats.read(root)[0])}
+    assert found["missing_annotation"] == ("images/bare.jpg: picture without a mask",)
+    assert found["missing_image"] == ("masks/lost.png: mask without a picture",)
+
+
+def test_splits_and_lock_go_by_the_classes_of_masks(tmp_path: Path) -> None:
+    root = simple(tmp_path / "d", 24)
+    dataset = split(formats.read(root)[0], seed=1)
+    assert sum(map(len, dataset.splits.values())) == 24
+    assert all(dataset.splits.values())
+    lock.write(dataset, tmp_path / "lock.json")
+    lock.verify(dataset, tmp_path / "lock.json")
+    changed = ids(0)
+    changed[0, 0] = (changed[0, 0] + 1) % 3
+    mask(root / "masks" / "p0.png", changed)
+    with pytest.raises(DataError, match="relabelled 1 image"):
+        lock.verify(split(formats.read(root)[0], seed=1), tmp_path / "lock.json")
