@@ -26,9 +26,10 @@ def ours(steps: int) -> float:
     from saccade import tasks
     from saccade.process import TRAINING, tune_memory
     from saccade.training.recipe import Recipe
-    from saccade.training.trainers.torch import loop
     from saccade.training.trainers.torch.augment import Augment
     from saccade.training.trainers.torch.batches import Pack
+    from saccade.training.trainers.torch.session import open_session
+    from saccade.training.trainers.torch.step import one_step
     from saccade.types import Labels
 
     tune_memory(TRAINING)
@@ -49,9 +50,9 @@ def ours(steps: int) -> float:
     images = torch.from_numpy(random.integers(0, 256, (BATCH * 2, SIZE, SIZE, 3), np.uint8))
     pack = Pack(images, {"target": torch.from_numpy(random.integers(0, CLASSES, BATCH * 2))})
     labels = Labels(tuple(f"class {i}" for i in range(CLASSES)))
-    session = loop._open_session(recipe, labels, tasks.find(name), pack, [])
+    session = open_session(recipe, labels, tasks.find(name), pack, [])
     change, places = Augment(recipe), torch.arange(BATCH)
-    return _timed(lambda: loop._one_step(session, pack, places, change), steps)
+    return _timed(lambda: one_step(session, pack, places, change), steps)
 
 
 def plain(steps: int) -> float:

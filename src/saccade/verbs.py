@@ -382,6 +382,7 @@ def _seal(run: Run, dataset: Dataset, trainer: Trainer, name: str, listen: Hear)
         graphs={"default": GraphEntry("model.onnx", "onnxruntime", graph.inputs, graph.outputs)},
         golden=tuple(f"{i:02d}" for i in range(len(goldens))),
         calibration=graph.info["calibration"],
+        thresholds=tasks.find(task).thresholds(graph.info["calibration"], dataset.labels),
         provenance=_provenance(run, graph),
     )
     sealed = writer.seal(manifest)
@@ -437,9 +438,7 @@ def _certificate(run: Run, dataset: Dataset, trainer: Trainer, model: Model, car
         loaded = [preprocess.load(s.image, run.preprocess) for s in part]
         theirs = trainer.outputs(run, np.stack([pixels for pixels, _ in loaded]))
         ours = model.outputs([s.image for s in part])
-        for key, values in theirs.items():
-            gap = np.abs(values.astype(np.float64) - ours[key].astype(np.float64))
-            worst = max(worst, float(gap.max(initial=0)))
+        worst = max(worst, model.task.difference(theirs, ours))
         for answer, sample in zip(model.task.decode(theirs, [p for _, p in loaded], model.labels), part, strict=True):
             scorer.add(answer, sample)
     before = scorer.card("test").headline

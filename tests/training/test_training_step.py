@@ -17,10 +17,12 @@ from saccade.data.dataset import Dataset
 from saccade.training.recipe import Recipe
 from saccade.training.run import Run
 from saccade.training.trainers import find
-from saccade.training.trainers.torch import checkpoints, loop, optimizers, schedules
+from saccade.training.trainers.torch import checkpoints, optimizers, schedules
 from saccade.training.trainers.torch.augment import Augment
 from saccade.training.trainers.torch.batches import Pack
 from saccade.training.trainers.torch.ema import Average
+from saccade.training.trainers.torch.session import Session, open_session, torch_half
+from saccade.training.trainers.torch.step import find_rate, one_step
 from saccade.types import Labels, Sample
 
 LABELS = Labels(("a", "b", "c"))
@@ -45,11 +47,11 @@ def pack(n: int = 16) -> Pack:
     return Pack(images, {"target": torch.arange(n) % 3})
 
 
-def session(**changes: object) -> loop.Session:
-    return loop._open_session(recipe(**changes), LABELS, tasks.find(str(PLAIN["task"])), pack(), [])
+def session(**changes: object) -> Session:
+    return open_session(recipe(**changes), LABELS, tasks.find(str(PLAIN["task"])), pack(), [])
 
 
-def gradients(s: loop.Session) -> list[Tensor]:
+def gradients(s: Session) -> list[Tensor]:
     return [p.grad.clone() for p in s.network.parameters() if p.grad is not None]
 
 
@@ -58,7 +60,7 @@ def test_gradients_in_pieces_equal_those_of_the_whole_batch() -> None:
     for micro in (16, 5, 1):
         s = session()
         s.micro = micro
-        loop._one_step(s, pack(), torch.arange(16), Augment(s.recipe))
+        one_step(s, pack(), torch.arange(16), Augment(s.recipe))
         found.append(gradients(s))
     for pieces in found[1:]:
         for whole, added in zip(found[0], pieces, strict=True):
@@ -90,7 +92,7 @@ def test_full_batch_gradient_descent_takes_one_step_an_epoch_along_the_mean_grad
         nn.functional.cross_entropy(logits, data.targets["target"]), list(s.network.parameters())
     )
     optimizers.set_rate(s.optimizer, 0.1)
-    loop._one_step(s, data, torch.arange(16), Augment(s.recipe))
+    one_step(s, data, torch.arange(16), Augment(s.recipe))
     for was, slope, now in zip(before, exact, s.network.parameters(), strict=True):
         torch.testing.assert_close(now.detach(), was - 0.1 * slope)
 
@@ -98,7 +100,7 @@ def test_full_batch_gradient_descent_takes_one_step_an_epoch_along_the_mean_grad
 def test_clipping_bounds_the_norm_and_keeps_the_direction() -> None:
     free, bound = session(), session(clip=0.01)
     for s in (free, bound):
-        loop._one_step(s, pack(), torch.arange(16), Augment(s.recipe))
+        one_step(s, pack(), torch.arange(16), Augment(s.recipe))
     left, right = (torch.cat([g.flatten() for g in gradients(s)]) for s in (free, bound))
     assert float(left.norm()) > 0.02
     assert float(right.norm()) == pytest.approx(0.01, rel=1e-3)
@@ -149,7 +151,7 @@ LOSSES: dict[tuple[str, bool], Callable[[np.ndarray, np.ndarray, np.ndarray], fl
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 @pytest.mark.parametrize(("kind", "exclusive"), list(LOSSES))
 def test_losses_follow_their_formulas(kind: str, exclusive: bool, smoothing: float, weighed: bool) -> None:
-    half = loop.torch_half(tasks.find(str(PLAIN["task"])))
+    half = torch_half(tasks.find(str(PLAIN["task"])))
     random = np.random.default_rng(0)
     logits = random.normal(size=(5, 3))
     rows = np.eye(3)[[0, 1, 2, 0, 1]] if exclusive else random.integers(0, 2, (5, 3)).astype(float)
@@ -165,7 +167,7 @@ def test_losses_follow_their_formulas(kind: str, exclusive: bool, smoothing: flo
 
 
 def test_balanced_weights_are_inverse_to_how_common_a_class_is() -> None:
-    half = loop.torch_half(tasks.find(str(PLAIN["task"])))
+    half = torch_half(tasks.find(str(PLAIN["task"])))
     found = half.class_weights({"target": np.array([0, 0, 0, 0, 1, 1, 2])}, LABELS)
     np.testing.assert_allclose(found, np.array([0.25, 0.5, 1]) * 3 / 1.75, rtol=1e-6)
     s = session(class_weights="balanced")
@@ -243,7 +245,7 @@ def test_schedules_are_the_curves_they_are_named_after() -> None:
 def test_the_range_test_leaves_no_trace_and_finds_a_rate_that_learns() -> None:
     s = session(rate="find")
     before = {k: v.clone() for k, v in s.network.state_dict().items()}
-    found = loop._find_rate(s, pack(), Augment(s.recipe))
+    found = find_rate(s, pack(), Augment(s.recipe))
     assert all(torch.equal(v, before[k]) for k, v in s.network.state_dict().items())
     assert not s.optimizer.state_dict()["state"]
     assert list(found.rates) == sorted(found.rates)
@@ -256,18 +258,18 @@ import resource, sys
 sys.path.insert(0, {here!r})
 import torch
 import test_training_step as world
-from saccade.training.trainers.torch import loop
+from saccade.training.trainers.torch.step import one_step
 from saccade.training.trainers.torch.augment import Augment
 torch.set_num_threads(1)
 s = world.session(filters="128", size=64, width=64, height=64, batch=128)
 images = torch.randint(0, 256, (128, 64, 64, 3), dtype=torch.uint8)
 data = world.Pack(images, {{"target": torch.arange(128) % 3}})
 s.micro = 1
-loop._one_step(s, data, torch.arange(1), Augment(s.recipe))
+one_step(s, data, torch.arange(1), Augment(s.recipe))
 size = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmSize")) * 1024
 resource.setrlimit(resource.RLIMIT_AS, (size + 100_000_000,) * 2)
 s.micro = 128
-loss, words = loop._one_step(s, data, torch.arange(128), Augment(s.recipe))
+loss, words = one_step(s, data, torch.arange(128), Augment(s.recipe))
 print(s.micro, loss, words)
 """
 

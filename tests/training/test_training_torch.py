@@ -14,7 +14,8 @@ from saccade.training.events import Epoch, Event, Finished
 from saccade.training.recipe import Recipe
 from saccade.training.run import Run
 from saccade.training.trainers import find
-from saccade.training.trainers.torch import augment, loop, optimizers, schedules
+from saccade.training.trainers.torch import augment, optimizers, schedules
+from saccade.training.trainers.torch.session import torch_half
 from saccade.types import Labels, Sample
 
 TASK = "classi" + "fication"
@@ -73,7 +74,7 @@ def test_the_exported_graph_answers_like_torch(tmp_path: Path, network: str) -> 
 @pytest.mark.parametrize("optimizer", ["gradient_descent", "sgd", "momentum", "nesterov", "adam", "adamw"])
 @pytest.mark.parametrize("loss", ["cross_entropy", "bce", "focal", "mse"])
 def test_every_optimizer_lowers_every_loss(optimizer: str, loss: str) -> None:
-    half = loop.torch_half(__import__("saccade.tasks", fromlist=["find"]).find(TASK))
+    half = torch_half(__import__("saccade.tasks", fromlist=["find"]).find(TASK))
     torch.manual_seed(0)
     network = torch.nn.Linear(6, 3)
     inputs, targets = torch.eye(6), {"target": torch.eye(3).repeat(2, 1)}
@@ -109,7 +110,7 @@ def test_augmentation_keeps_shape_and_range_and_follows_its_seed() -> None:
     )  # fmt: skip
     change = augment.Augment(knobs)
     images = torch.randint(0, 256, (6, 20, 30, 3), dtype=torch.uint8)
-    first, again, other = change(images, 1), change(images, 1), change(images, 2)
+    first, again, other = (change(images, {}, seed)[0] for seed in (1, 1, 2))
     assert first.shape == (6, 3, 20, 30)
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
@@ -125,7 +126,7 @@ def test_flip_alone_is_an_exact_mirror() -> None:
         erase=0, mixup=0, cutmix=0,
     )  # fmt: skip
     images = torch.randint(0, 256, (16, 8, 12, 3), dtype=torch.uint8)
-    plain, changed = augment.as_float(images), augment.Augment(knobs)(images, 0)
+    plain, changed = augment.as_float(images), augment.Augment(knobs)(images, {}, 0)[0]
     mirrored = [torch.allclose(c, p.flip(-1), atol=1e-5) for c, p in zip(changed, plain, strict=True)]
     same = [torch.allclose(c, p, atol=1e-5) for c, p in zip(changed, plain, strict=True)]
     assert all(m or s for m, s in zip(mirrored, same, strict=True))

@@ -120,6 +120,18 @@ def preprocess(image: Image, spec: PreprocessSpec, original: tuple[int, int] | N
     return np.ascontiguousarray(out), place
 
 
+def placement(width: int, height: int, spec: PreprocessSpec) -> Placement:
+    """Where a picture of this upright size (px) lands, known without its pixels.
+
+    The same as `preprocess` says, but for DCT-scaled JPEGs under center_crop, whose window is cut in the smaller picture
+    (less than one px of it).
+    """
+    left, top, right, bottom = _window(width, height, spec)
+    inner_width, inner_height, x, y = _inner(width, height, spec)
+    zoom_x, zoom_y = inner_width / (right - left), inner_height / (bottom - top)
+    return Placement(width, height, zoom_x, zoom_y, x - left * zoom_x, y - top * zoom_y)
+
+
 def _window(width: int, height: int, spec: PreprocessSpec) -> tuple[int, int, int, int]:
     """The part of the picture that is kept, in its own px: left, top, right, bottom."""
     if spec.mode != "center_crop":

@@ -2,6 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+import numpy as np
 
 from saccade.images.preprocess import Placement
 from saccade.types import Array, Image, Labels, Prediction, Sample, Scorecard, TensorSpec
@@ -19,10 +22,17 @@ class Scorer(ABC):
 
 
 class Task(ABC):
-    """name: as in manifests and on the wire. needs: annotation fields it learns from. output names: see ARCHITECTURE."""
+    """name: as in manifests and on the wire. needs: annotation fields it learns from. output names: see ARCHITECTURE.
+
+    padding: targets whose first axis differs between samples, and what fills the shorter ones when they are stacked.
+    Targets named `boxes` and `mask` are geometry: encode gives them in px of the original, the trainer places them over
+    the network's input and moves them with the picture. The learning half beside task.py gives FEATURES, head, named,
+    soft_targets, class_weights, losses, loss, keep, watch, tail, evidence, captions, prefer, and maybe whole.
+    """
 
     name: str
     needs: tuple[str, ...]
+    padding: Mapping[str, float] = MappingProxyType({})
 
     @abstractmethod
     def outputs(self, labels: Labels) -> tuple[TensorSpec, ...]:
@@ -34,7 +44,16 @@ class Task(ABC):
 
     @abstractmethod
     def calibrate(self, outputs: Mapping[str, Array], targets: Mapping[str, Array], labels: Labels) -> dict[str, float]:
-        """From raw network outputs (`logits`...) on validation data to constants that the graph's tail will hold."""
+        """From what the half kept of validation data (`keep`) to constants that tail and thresholds rest on."""
+
+    def thresholds(self, calibration: Mapping[str, float], labels: Labels) -> dict[str, float]:
+        """By class name the score from which an answer is shown when the caller names none; empty: every answer is."""
+        return {}
+
+    def difference(self, theirs: Mapping[str, Array], ours: Mapping[str, Array]) -> float:
+        """How far the outputs of two runtimes on the same pictures lie apart: the largest absolute difference."""
+        gaps = [np.abs(v.astype(np.float64) - ours[k].astype(np.float64)).max(initial=0.0) for k, v in theirs.items()]
+        return float(max(gaps, default=0.0))
 
     @abstractmethod
     def decode(self, outputs: Mapping[str, Array], placements: Sequence[Placement], labels: Labels) -> list[Prediction]:

@@ -1,6 +1,6 @@
 """What "auto" means: facts about the data and the machine in, every knob filled in with its reason out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +19,10 @@ PATIENT = 100
 
 @dataclass(frozen=True)
 class Facts:
-    """What the choices rest on. widths, heights: upright pixels of (some of) the training images."""
+    """What the choices rest on. widths, heights: upright pixels of (some of) the training images.
+
+    geometry: the answers lie over the picture (boxes, masks). loss: the task's own first choice.
+    """
 
     train: int
     classes: tuple[str, ...]
@@ -31,6 +34,7 @@ class Facts:
     device: str
     bfloat16: bool
     loss: str
+    geometry: bool = False
 
     @property
     def per_class(self) -> float:
@@ -58,10 +62,16 @@ class _Filler:
             self.chosen.append(Chosen(key, value, reason))
 
 
-def choose(recipe: Recipe, facts: Facts) -> Choices:
-    """Fills in every "auto" knob; explicit values are never touched."""
+Preference = Callable[[Recipe], Mapping[str, tuple[Any, str]]]
+"""A task's own choices: from the recipe as it stands to knobs with value and reason."""
+
+
+def choose(recipe: Recipe, facts: Facts, prefer: Preference = lambda _: {}) -> Choices:
+    """Fills in every "auto" knob; explicit values are never touched. What the task prefers goes before the table here."""
     filler = _Filler(recipe)
     _machine(filler, facts)
+    for key, (value, reason) in prefer(filler.recipe).items():
+        filler.fill(key, value, reason)
     _size(filler, facts)
     _network(filler, facts)
     _growth(filler, facts)
@@ -198,7 +208,11 @@ def _augmentation(filler: _Filler, facts: Facts) -> None:
     filler.fill("contrast", colour, why)
     filler.fill("saturation", 0.0 if small else 0.3, why)
     filler.fill("hue", 0.0 if small else 0.03, why)
-    filler.fill("mixup", 0.0, "CutMix serves better where mixing pays")
+    if facts.geometry:
+        filler.fill("cutmix", 0.0, "boxes and masks do not blend")
+    filler.fill(
+        "mixup", 0.0, "boxes and masks do not blend" if facts.geometry else "CutMix serves better where mixing pays"
+    )
     passes = _passes(filler.recipe, facts)
     mixes = photos and scarce and facts.exclusive and passes >= PATIENT
     filler.fill(

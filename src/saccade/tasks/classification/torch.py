@@ -10,13 +10,29 @@ from torch.nn import functional as F
 
 from saccade.types import Array, Labels
 
-LOSSES = {True: "cross_entropy", False: "bce"}
-"""The loss when nobody asks for one, by whether the classes exclude each other."""
+FEATURES = "pooled"
+"""What the head wants of a backbone: one vector a picture."""
 
 
-def head(features: int, labels: Labels) -> nn.Module:
+def losses(labels: Labels) -> tuple[str, ...]:
+    """Losses that can be asked for; the first is taken when nobody asks."""
+    first = ("cross_entropy", "bce") if labels.exclusive else ("bce",)
+    return (*first, "focal", "mse")
+
+
+def prefer(facts: Any, recipe: Any) -> Mapping[str, tuple[Any, str]]:
+    """Nothing but the general table, which was made on this task."""
+    return {}
+
+
+def head(features: int, labels: Labels, options: Mapping[str, Any]) -> nn.Module:
     """Pooled features [N, F] to logits [N, C]."""
     return nn.Linear(features, len(labels))
+
+
+def keep(named: Mapping[str, Tensor], targets: Mapping[str, Tensor], labels: Labels) -> Mapping[str, Tensor]:
+    """What validation keeps of a batch: the logits."""
+    return named
 
 
 def named(raw: Tensor) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ arXiv:1708.04896 (erasing).
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -17,6 +17,10 @@ from torch.nn import functional as F
 from saccade.training.recipe import Recipe
 
 GREY = (0.299, 0.587, 0.114)
+BORDER = 114 / 255
+"""What lies around a picture with boxes: the fill of letterboxing."""
+SEEN = 0.25
+"""A box is kept when at least this share of its area stays in the picture."""
 
 
 def as_float(images_NHWC: Tensor) -> Tensor:
@@ -30,9 +34,15 @@ class Augment:
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
 
-    def __call__(self, images_NHWC: Tensor, seed: int, share: float = 1.0) -> Tensor:
-        """uint8 [N, H, W, 3] to float32 [N, 3, H, W] in 0..1. share: of both sides, to a multiple of 8 px, what comes
-        out of what went in."""
+    def __call__(
+        self, images_NHWC: Tensor, targets: Mapping[str, Tensor], seed: int, share: float = 1.0
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """uint8 [N, H, W, 3] to float32 [N, 3, H, W] in 0..1; targets named boxes and mask move with their picture.
+
+        share: of both sides, to a multiple of 8 px, what comes out of what went in. Beyond its edge a picture goes on as
+        its mirror image, with its mask; where there are boxes it is grey, for mirrored things would have none.
+        """
+        targets = dict(targets)
         random = torch.Generator().manual_seed(seed)
         images = as_float(images_NHWC)
         n, device = images.shape[0], images.device
@@ -45,15 +55,23 @@ class Augment:
             moves = _matrix(n)
         if moves is not None:
             sides = [s if share >= 1 else max(8, round(s * share / 8) * 8) for s in images.shape[2:]]
+            given = images.shape[2:]
             grid = F.affine_grid(moves[:, :2].to(device), [n, 3, *sides], align_corners=False)
-            images = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+            if "boxes" in targets:
+                images = F.grid_sample(images - BORDER, grid, padding_mode="zeros", align_corners=False) + BORDER
+            else:
+                images = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+            if "boxes" in targets:
+                targets.update(move_boxes(targets["boxes"], targets["box_classes"], moves.to(device), given, sides))
+            if "mask" in targets:
+                targets["mask"] = move_mask(targets["mask"], grid)
         if colours is not None:
             images = _recolour(images, colours[0].to(device), colours[1].to(device))
         if tones is not None:
             images = _retone(images, tones.to(device))
         if float(self.recipe.erase):
             images = _erase(images, float(self.recipe.erase), random)
-        return images
+        return images, targets
 
     def mix(self, images: Tensor, targets: Mapping[str, Tensor], seed: int) -> tuple[Tensor, dict[str, Tensor]]:
         """mixup or CutMix of a share of batches; targets are soft float rows. One partner and share per image."""
@@ -79,6 +97,35 @@ class Augment:
             weight = share.view(-1, *([1] * (rows.ndim - 1)))
             mixed[name] = torch.lerp(rows.roll(1, 0), rows, weight)
         return images, mixed
+
+
+def move_boxes(
+    boxes_NK4: Tensor, classes_NK: Tensor, moves_N33: Tensor, given: Sequence[int], sides: Sequence[int]
+) -> dict[str, Tensor]:
+    """Boxes in px of the input (height, width: given) to px of what comes out (sides), cut at its edge.
+
+    moves: from coordinates of what comes out to those of what went in, both -1..1. A turned box becomes the smallest upright
+    one around it. A box of which less than `SEEN` stays in the picture becomes [0, 0, 0, 0] with class -1.
+    """
+    there = torch.linalg.inv(moves_N33)
+    x = boxes_NK4[..., [0, 2, 2, 0]] * (2 / given[1]) - 1
+    y = boxes_NK4[..., [1, 1, 3, 3]] * (2 / given[0]) - 1
+    corners = torch.stack([x, y, torch.ones_like(x)], -1)
+    moved = torch.einsum("nij,nkcj->nkci", there, corners)
+    size = torch.tensor([sides[1], sides[0]], device=moved.device)
+    moved = (moved[..., :2] + 1) / 2 * size
+    low, high = moved.amin(2), moved.amax(2)
+    cut_low, cut_high = low.clamp(min=0).minimum(size), high.clamp(min=0).minimum(size)
+    whole, left = (high - low).clamp(min=1e-6).prod(-1), (cut_high - cut_low).prod(-1)
+    kept = (classes_NK >= 0) & (left >= SEEN * whole) & (left > 1)
+    boxes = torch.where(kept[..., None], torch.cat([cut_low, cut_high], -1), 0.0)
+    return {"boxes": boxes, "box_classes": torch.where(kept, classes_NK, -1)}
+
+
+def move_mask(mask_NHW: Tensor, grid: Tensor) -> Tensor:
+    """uint8 class ids sampled at the grid's nearest places, mirrored beyond the edge as the picture is."""
+    moved = F.grid_sample(mask_NHW[:, None].float(), grid, "nearest", "reflection", align_corners=False)
+    return moved[:, 0].round().to(mask_NHW.dtype)
 
 
 def _uniform(n: int, spread: float, random: torch.Generator) -> Tensor:

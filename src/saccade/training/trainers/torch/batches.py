@@ -14,11 +14,16 @@ from torch import Tensor
 
 from saccade.errors import DataError, SaccadeError
 from saccade.images.decode import inspect
-from saccade.images.preprocess import PreprocessSpec, load
+from saccade.images.geometry import boxes_to_input, mask_to_input
+from saccade.images.preprocess import PreprocessSpec, load, placement
 from saccade.tasks.task import Task
 from saccade.training.recipe import Recipe
 from saccade.types import Array, Labels, Sample
 
+GEOMETRY = frozenset({"boxes", "mask"})
+"""Targets that lie over the picture and move with it: x_min y_min x_max y_max in px, and class ids [H, W]."""
+VOID = 255
+"""The mask's id of pixels that nobody judges."""
 CACHE_BYTES = 20 << 30
 """Packed images kept on disk in all; the least recently used go first."""
 
@@ -40,10 +45,39 @@ class Pack:
 
 def pack(samples: Sequence[Sample], labels: Labels, task: Task, spec: PreprocessSpec, recipe: Recipe) -> Pack:
     """Reads every image through the house's one preprocessing, or finds them packed already. Raises DataError."""
-    encoded = [task.encode(s, labels) for s in samples]
-    targets = {k: torch.from_numpy(np.stack([e[k] for e in encoded])) for k in encoded[0]}
+    targets = targets_of(samples, labels, task, spec)
     images = _images(samples, spec, recipe)
-    return Pack(torch.from_numpy(images), targets)
+    return Pack(torch.from_numpy(images), {k: torch.from_numpy(v) for k, v in targets.items()})
+
+
+def targets_of(samples: Sequence[Sample], labels: Labels, task: Task, spec: PreprocessSpec) -> dict[str, Array]:
+    """Encoded annotations stacked, first axis N; `boxes` and `mask` lie over the network's input. Raises DataError."""
+
+    def one(sample: Sample) -> dict[str, Array]:
+        encoded = task.encode(sample, labels)
+        if GEOMETRY.isdisjoint(encoded):
+            return encoded
+        place = placement(*_size(sample), spec)
+        if "boxes" in encoded:
+            encoded["boxes"] = boxes_to_input(encoded["boxes"], place)
+        if "mask" in encoded:
+            encoded["mask"] = mask_to_input(encoded["mask"], place, spec.width, spec.height, VOID)
+        return encoded
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        rows = list(pool.map(one, samples))
+    return {k: _stacked([row[k] for row in rows], task.padding.get(k)) for k in rows[0]}
+
+
+def _stacked(rows: Sequence[Array], fill: float | None) -> Array:
+    """One array of all rows; where a fill is given their first axes may differ, and it stands behind the shorter ones."""
+    if fill is None:
+        return np.stack(rows)
+    most = max(len(r) for r in rows)
+    out = np.full((len(rows), most, *rows[0].shape[1:]), fill, rows[0].dtype)
+    for place, row in zip(out, rows, strict=True):
+        place[: len(row)] = row
+    return out
 
 
 def order(n: int, seed: int, epoch: int) -> Tensor:

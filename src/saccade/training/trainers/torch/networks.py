@@ -5,6 +5,7 @@ layer, so that no caller can forget it. Written from arXiv:1512.03385 (residual)
 arXiv:1709.01507 (squeeze and excitation).
 """
 
+import math
 from typing import Any
 
 import torch
@@ -31,9 +32,8 @@ class Network(nn.Module):
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
         self.head = head
 
-    def forward(self, images: Tensor) -> Tensor:
-        answer: Tensor = self.head(self.dropout(self.backbone((images - self.mean) / self.std)))
-        return answer
+    def forward(self, images: Tensor) -> Any:
+        return self.head(self.dropout(self.backbone((images - self.mean) / self.std)))
 
 
 class Small(nn.Module):
@@ -136,18 +136,46 @@ class Residual(nn.Module):
         return answer
 
 
-def backbone(recipe: Recipe, width: int, height: int) -> nn.Module:
-    """A network of ours by name; `.features` is the length of what it gives. Raises UsageError for another name."""
+class Maps(nn.Module):
+    """The stages of a residual network, each stage's map given, finest first. features: (channels, stride) of each."""
+
+    def __init__(
+        self, network: Residual, stem: tuple[int, ...], widths: tuple[int, ...], depths: tuple[int, ...]
+    ) -> None:
+        super().__init__()
+        layers = list(network.layers)[:-2]
+        begin = 2 * len(stem) + depths[0]
+        ends = [begin + sum(depths[1:stage]) for stage in range(1, len(depths) + 1)]
+        self.stages = nn.ModuleList(nn.Sequential(*layers[a:b]) for a, b in zip([0, *ends[:-1]], ends, strict=True))
+        first = math.prod(stem)
+        self.features = tuple((width, first * 2**stage) for stage, width in enumerate(widths))
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        maps = []
+        for stage in self.stages:
+            images = stage(images)
+            maps.append(images)
+        return maps
+
+
+def backbone(recipe: Recipe, width: int, height: int, kind: str = "pooled") -> Any:
+    """A network of ours by name. kind: "pooled" gives [N, F], `.features` is F; "maps" gives a list of maps, finest
+    first, `.features` their (channels, stride). Raises UsageError for another name."""
     longer = max(width, height)
     if recipe.network == "cnn-small":
+        if kind == "maps":
+            raise UsageError(
+                "cnn-small ends in one vector and gives no maps", hint="choose residual-224 or a timm name"
+            )
         if not recipe.is_auto("start_size") and float(recipe.start_size) < 1:
             raise UsageError("cnn-small has a dense layer, so its input cannot grow", hint="leave start_size at 1")
         return Small(recipe, width, height)
-    if recipe.network == "residual-64":
-        stem: tuple[int, ...] = (1,) if longer <= 40 else (2, 1)
-        return Residual(stem, (32, 64, 128), (2, 2, 2), squeeze=False)
-    if recipe.network == "residual-224":
-        return Residual((2, 2), (32, 64, 128, 256), (1, 1, 1, 1), squeeze=True)
+    if recipe.network in ("residual-64", "residual-224"):
+        small = recipe.network == "residual-64"
+        stem: tuple[int, ...] = (2, 2) if not small else (1,) if longer <= 40 else (2, 1)
+        widths, depths = ((32, 64, 128), (2, 2, 2)) if small else ((32, 64, 128, 256), (1, 1, 1, 1))
+        network = Residual(stem, widths, depths, squeeze=not small)
+        return Maps(network, stem, widths, depths) if kind == "maps" else network
     raise UsageError(f"no network of ours is called {recipe.network!r}", hint=f"ours are {', '.join(OWN)}")
 
 

@@ -57,8 +57,12 @@ def _declare_missing_operators() -> None:
         _KEPT.append(library)
 
 
-def backbone(name: str, weights: str, width: int, height: int) -> tuple[nn.Module, int, Any, Any, str]:
+def backbone(
+    name: str, weights: str, width: int, height: int, kind: str = "pooled"
+) -> tuple[nn.Module, Any, Any, Any, str]:
     """A headless timm network: module, features, mean, std, and one line on its weights.
+
+    kind: "pooled" gives [N, F], features is F; "maps" a list of maps, finest first, features their (channels, stride).
 
     weights: "auto" tries the pretrained ones timm names, "none" starts from scratch, else a safetensors file.
     Raises UsageError for an unknown name.
@@ -70,7 +74,7 @@ def backbone(name: str, weights: str, width: int, height: int) -> tuple[nn.Modul
             f"no network is called {name!r}", hint=f"did you mean {near[0]!r}?" if near else "see timm.list_models()"
         )
     said = "from scratch"
-    extra: dict[str, Any] = {"num_classes": 0}
+    extra: dict[str, Any] = {"features_only": True} if kind == "maps" else {"num_classes": 0}
     if weights == "auto":
         try:
             network = timm.create_model(name, pretrained=True, **extra)
@@ -84,6 +88,10 @@ def backbone(name: str, weights: str, width: int, height: int) -> tuple[nn.Modul
     config = network.pretrained_cfg
     if weights not in ("auto", "none"):
         said = load_file(network, Path(weights))
+    if kind == "maps":
+        info = network.feature_info
+        features: Any = tuple(zip(info.channels(), info.reduction(), strict=True))
+        return network, features, config.get("mean", (0.5,) * 3), config.get("std", (0.5,) * 3), said
     with torch.no_grad():
         features = int(network.eval()(torch.zeros(1, 3, height, width)).shape[1])
     return network, features, config.get("mean", (0.5,) * 3), config.get("std", (0.5,) * 3), said

@@ -1,0 +1,110 @@
+"""Boxes and masks lie over the network's input, and move with the picture."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from saccade import tasks
+from saccade.errors import UsageError
+from saccade.images.preprocess import PreprocessSpec, placement, preprocess
+from saccade.tasks.task import Task
+from saccade.training.recipe import Recipe
+from saccade.training.trainers.torch.augment import BORDER, Augment
+from saccade.training.trainers.torch.batches import Pack, targets_of
+from saccade.training.trainers.torch.networks import backbone
+from saccade.training.trainers.torch.session import _refuse_mixing
+from saccade.types import Array, Labels, Sample
+
+STILL = {
+    "rotation": 0, "shift": 0, "zoom": 0, "crop": 1, "flip_horizontal": False, "brightness": 0, "contrast": 0,
+    "saturation": 0, "hue": 0, "erase": 0, "mixup": 0, "cutmix": 0,
+}  # fmt: skip
+
+
+class Places(type(tasks.find(tasks.names()[0]))):  # type: ignore[misc]
+    """A task whose targets are places: only encode and padding matter here."""
+
+    padding: Mapping[str, float] = {"boxes": 0, "box_classes": -1}
+
+    def encode(self, sample: Sample, labels: Labels) -> dict[str, Array]:
+        return {k: np.asarray(v) for k, v in sample.annotation.items()}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    width=st.integers(8, 300),
+    height=st.integers(8, 300),
+    mode=st.sampled_from(["stretch", "center_crop", "letterbox"]),
+    size=st.sampled_from([(32, 32), (64, 48), (40, 96)]),
+)
+def test_placement_is_known_without_pixels(width: int, height: int, mode: str, size: tuple[int, int]) -> None:
+    spec = PreprocessSpec(*size, mode=mode)  # type: ignore[arg-type]
+    seen = preprocess(np.zeros((height, width, 3), np.uint8), spec)[1]
+    told = placement(width, height, spec)
+    np.testing.assert_allclose(
+        [told.scale_x, told.scale_y, told.shift_x, told.shift_y],
+        [seen.scale_x, seen.scale_y, seen.shift_x, seen.shift_y],
+    )
+
+
+def test_targets_of_uneven_length_stack_over_the_network_input() -> None:
+    picture = np.zeros((50, 100, 3), np.uint8)
+    boxes = np.array([[10, 10, 30, 20], [0, 0, 100, 50]], np.float32)
+    samples = [
+        Sample("two", picture, {"boxes": boxes, "box_classes": np.array([1, 0])}),
+        Sample("none", picture, {"boxes": np.zeros((0, 4), np.float32), "box_classes": np.zeros(0, np.int64)}),
+    ]
+    task: Task = Places()
+    found = targets_of(samples, Labels(("a", "b")), task, PreprocessSpec(50, 50, mode="letterbox", fill=0))
+    np.testing.assert_allclose(found["boxes"][0], [[5, 17.5, 15, 22.5], [0, 12.5, 50, 37.5]], atol=0.51)
+    assert found["box_classes"].tolist() == [[1, 0], [-1, -1]]
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5])
+@pytest.mark.parametrize("seed", range(8))
+def test_boxes_and_masks_follow_the_pixels(seed: int, share: float) -> None:
+    images = torch.full((4, 96, 64, 3), round(BORDER * 255), dtype=torch.uint8)
+    images[:, 30:50, 20:44] = 255
+    mask = torch.zeros(4, 96, 64, dtype=torch.uint8)
+    mask[:, 30:50, 20:44] = 1
+    targets = {"boxes": torch.tensor([[20.0, 30, 44, 50]]).repeat(4, 1, 1), "box_classes": torch.zeros(4, 1).long()}
+    moving = {**STILL, "shift": 0.15, "zoom": 0.2, "crop": 0.5, "flip_horizontal": True, "flip_vertical": True}
+    augment = Augment(Recipe.load(None, {**moving, "start_size": 1}))
+    out, moved = augment(images, {**targets, "mask": mask}, seed, share)
+    assert out.shape[2:] == moved["mask"].shape[1:]
+    for picture, box, kind, drawn in zip(out, moved["boxes"], moved["box_classes"], moved["mask"], strict=True):
+        bright = picture[0] > (1 + BORDER) / 2
+        rows, columns = torch.nonzero(bright.any(1)).flatten(), torch.nonzero(bright.any(0)).flatten()
+        if int(kind[0]) < 0:
+            assert len(rows) < 20
+            continue
+        seen = [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1]
+        np.testing.assert_allclose(box[0].numpy(), seen, atol=1.01)
+        assert float(((drawn == 1) & bright).sum()) >= 0.8 * float(bright.sum())
+
+
+def test_a_box_that_leaves_the_picture_is_no_longer_asked_for() -> None:
+    images = torch.zeros(1, 32, 32, 3, dtype=torch.uint8)
+    targets = {"boxes": torch.tensor([[[0.0, 0, 3, 3]]]), "box_classes": torch.tensor([[2]])}
+    classes = {
+        int(Augment(Recipe.load(None, {**STILL, "crop": 0.1}))(images, targets, seed)[1]["box_classes"][0, 0])
+        for seed in range(20)
+    }
+    assert classes == {2, -1}
+
+
+def test_blending_is_refused_where_there_are_places() -> None:
+    data = Pack(torch.zeros(1, 8, 8, 3, dtype=torch.uint8), {"mask": torch.zeros(1, 8, 8)})
+    with pytest.raises(UsageError, match="mixup"):
+        _refuse_mixing(Recipe.load(None, {**STILL, "mixup": 0.2}), data)
+
+
+@pytest.mark.parametrize(("name", "size"), [("residual-64", 64), ("residual-64", 32), ("residual-224", 128)])
+def test_maps_have_the_strides_and_channels_they_promise(name: str, size: int) -> None:
+    body = backbone(Recipe(network=name), size, size, "maps")
+    maps = body.eval()(torch.zeros(1, 3, size, size))
+    assert [(m.shape[1], size // m.shape[2]) for m in maps] == list(body.features)
