@@ -272,11 +272,15 @@ def test_the_scorer_refuses_answers_of_another_size() -> None:
         scorer.card("test")
 
 
-def test_drawing_names_the_classes_and_leaves_the_ignored() -> None:
+def test_drawing_lays_the_classes_over_the_picture() -> None:
     picture = np.full((60, 200, 3), 100, np.uint8)
-    mask = np.full((60, 200), 255, np.uint8)
-    mask[:, 100:] = 1
-    drawn = TASK.draw(picture, Prediction(200, 60, mask=mask), ABC)
-    assert (drawn[:60, :100] == 100).all()
-    assert not (drawn[:60, 100:200] == 100).all(2).any()
-    assert drawn.shape[0] > 60
+    left, right = np.zeros((60, 200), np.uint8), np.zeros((60, 200), np.uint8)
+    left[:, :100] = 1
+    right[:, 100:] = 1
+    one, other = (TASK.draw(picture, Prediction(200, 60, mask=mask), ABC) for mask in (left, right))
+    assert one.shape == other.shape
+    assert one.shape[0] > 60
+    assert (one != other).any()
+    assert (picture == 100).all()
+    with pytest.raises(InferenceError, match="has a mask"):
+        TASK.draw(picture, Prediction(200, 60), ABC)

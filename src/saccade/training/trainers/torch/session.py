@@ -18,6 +18,7 @@ from saccade.errors import DataError, UsageError
 from saccade.images.preprocess import PreprocessSpec
 from saccade.process import cores
 from saccade.tasks.task import Task
+from saccade.tasks.torch import load_file
 from saccade.training.choices import SMOKE_IMAGES, Facts, choose
 from saccade.training.events import Chosen
 from saccade.training.recipe import Recipe
@@ -159,8 +160,6 @@ def build(recipe: Recipe, half: Any, labels: Labels, width: int, height: int, we
         if weights in ("none", "auto"):
             why = " (this network has no pretrained ones)" if weights == "auto" else ""
             return made, f"weights from scratch{why}"
-        from saccade.training.trainers.torch.timm import load_file
-
         return made, "weights: " + load_file(made, Path(weights))
     from saccade.training.trainers.torch import timm
 

@@ -2,9 +2,7 @@
 
 import difflib
 import importlib
-import sys
 import warnings
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,49 +10,18 @@ import torch
 from torch import nn
 
 from saccade.errors import UsageError
+from saccade.tasks.torch import declare_missing_operators, load_file
 
 
 def open_timm() -> Any:
-    """The timm module. Raises UsageError when it is not installed.
-
-    Hazard: timm imports torchvision, whose Python half registers shapes for `torchvision::nms`; where its compiled half
-    does not match this torch (CPU builds of another version) that import dies with "operator torchvision::nms does not
-    exist". No timm backbone calls these operators, so bare schemas are declared and the import goes through.
-    """
-    _declare_missing_operators()
+    """The timm module. Raises UsageError when it is not installed."""
+    declare_missing_operators()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return importlib.import_module("timm")
     except ModuleNotFoundError as error:
         raise UsageError(f"this network needs {error.name}", hint="pip install 'saccade[timm]'") from error
-
-
-_KEPT: list[Any] = []
-"""Declared schemas live as long as the library object that declared them."""
-
-SCHEMAS = {
-    "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-}
-
-
-def _declare_missing_operators() -> None:
-    if _KEPT or find_spec("torchvision") is None:
-        return
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            importlib.import_module("torchvision")
-    except RuntimeError as error:
-        if "does not exist" not in str(error):
-            raise
-        for name in [n for n in sys.modules if n == "torchvision" or n.startswith("torchvision.")]:
-            del sys.modules[name]
-        library = torch.library.Library("torchvision", "FRAGMENT")
-        for schema in SCHEMAS.values():
-            library.define(schema)
-        _KEPT.append(library)
 
 
 def backbone(
@@ -95,22 +62,3 @@ def backbone(
     with torch.no_grad():
         features = int(network.eval()(torch.zeros(1, 3, height, width)).shape[1])
     return network, features, config.get("mean", (0.5,) * 3), config.get("std", (0.5,) * 3), said
-
-
-def load_file(network: nn.Module, file: Path) -> str:
-    """Weights from a safetensors file, every tensor that fits by name and shape. Raises UsageError when none does."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file as read
-
-    try:
-        found = read(str(file))
-    except (OSError, SafetensorError) as error:
-        raise UsageError(
-            f"weights {file} cannot be read as safetensors: {error}", hint="give a .safetensors file"
-        ) from error
-    own = network.state_dict()
-    fitting = {k: v for k, v in found.items() if k in own and own[k].shape == v.shape}
-    if not fitting:
-        raise UsageError(f"no tensor of {file.name} fits this network", hint="use weights of the same network")
-    network.load_state_dict(fitting, strict=False)
-    return f"{len(fitting)} of {len(own)} tensors from {file.name}"

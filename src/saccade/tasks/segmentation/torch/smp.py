@@ -1,0 +1,93 @@
+"""Networks of segmentation-models-pytorch by name, smp-ARCHITECTURE-ENCODER. Loaded only when one is asked for."""
+
+import difflib
+import importlib
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from saccade.errors import UsageError
+from saccade.tasks.torch import declare_missing_operators, load_file
+
+PREFIX = "smp-"
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of ImageNet, which every encoder with weights was trained on."""
+STRIDE = 32
+"""Most of these networks want sides that are multiples of this."""
+
+
+def open_smp() -> Any:
+    """The library. Raises UsageError when it is not installed."""
+    declare_missing_operators()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return importlib.import_module("segmentation_models_pytorch")
+    except ModuleNotFoundError as error:
+        raise UsageError(f"this network needs {error.name}", hint="pip install 'saccade[smp]'") from error
+
+
+class Padded(nn.Module):
+    """A network at any size: its input grows to multiples of 32 by repeating the edge, its scores are cut back."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        height, width = images.shape[2:]
+        down, across = -height % STRIDE, -width % STRIDE
+        if down or across:
+            images = F.pad(images, (0, across, 0, down), mode="replicate")
+        scores: Tensor = self.network(images)
+        return scores[:, :, :height, :width] if down or across else scores
+
+
+def network(name: str, classes: int, weights: str) -> tuple[nn.Module, Sequence[float], Sequence[float], str]:
+    """smp-unet-resnet18, smp-deeplabv3plus-mobilenet_v2, smp-fpn-tu-convnext_tiny: module, mean, std, its weights.
+
+    weights: "auto" tries the encoder's pretrained ones, "none" starts from scratch, else a safetensors file. Raises
+    UsageError for a name that the library does not know.
+    """
+    smp = open_smp()
+    architecture, _, encoder = name.removeprefix(PREFIX).partition("-")
+    kinds = sorted(smp.MODEL_ARCHITECTURES_MAPPING)
+    if architecture not in kinds:
+        raise UsageError(
+            f"smp has no architecture {architecture!r} (in {name!r})",
+            hint=_hint(architecture, kinds) or f"architectures are {', '.join(kinds)}",
+        )
+    encoders = sorted(smp.encoders.get_encoder_names())
+    if encoder not in encoders and not encoder.startswith("tu-"):
+        raise UsageError(
+            f"smp has no encoder {encoder!r} (in {name!r})",
+            hint=_hint(encoder, encoders) or "write tu-NAME for a timm backbone",
+        )
+
+    def make(pretrained: str | None) -> nn.Module:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return Padded(smp.create_model(architecture, encoder, encoder_weights=pretrained, classes=classes))
+
+    if weights == "auto":
+        try:
+            return make("imagenet"), MEAN, STD, "encoder pretrained on ImageNet, licence not stated"
+        except Exception as error:  # noqa: BLE001 - the hub client and sockets fail in many ways; all are told
+            return make(None), MEAN, STD, f"from scratch: pretrained weights could not be had ({type(error).__name__})"
+    try:
+        made = make(None)
+    except (RuntimeError, ValueError, KeyError, TypeError, NotImplementedError) as error:
+        raise UsageError(
+            f"{name} cannot be made: {error}", hint="smp-unet works with every encoder of the library"
+        ) from error
+    said = "from scratch" if weights == "none" else load_file(made, Path(weights))
+    return made, MEAN, STD, said
+
+
+def _hint(word: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else ""
