@@ -48,7 +48,7 @@ def test_shares_by_hand() -> None:
 def test_shares_of_a_side_that_is_no_multiple() -> None:
     mask = torch.ones((1, 5, 6), dtype=torch.uint8)
     rows = terms.shares(mask, (2, 2), 3)
-    assert rows[0, 1].tolist() == [[1.0, 1.0], [2 / 3, 2 / 3]]
+    assert torch.allclose(rows[0, 1], torch.tensor([[1.0, 1.0], [2 / 3, 2 / 3]]))
 
 
 @given(st.integers(0, 2**31), st.booleans())
@@ -121,7 +121,7 @@ def test_a_batch_without_asked_pixels_is_finite(name: str) -> None:
     logits = torch.randn(2, 3, 4, 4, requires_grad=True)
     value = terms.by_name(name, 2.0)(logits, terms.shares(torch.full((2, 4, 4), 255).byte(), (4, 4), 3), None)
     value.backward()
-    assert float(value) == pytest.approx(0.0, abs=1e-6)
+    assert float(value.detach()) == pytest.approx(0.0, abs=1e-6)
     assert torch.isfinite(logits.grad).all()  # type: ignore[arg-type]
 
 
@@ -214,26 +214,25 @@ class _Plain(nn.Module):
         return answer
 
 
-@pytest.mark.parametrize("batch", [1, 2, 5])
-def test_the_sealed_graph_gives_the_same_mask(tmp_path: Path, batch: int) -> None:
+def test_the_sealed_graph_gives_the_same_mask(tmp_path: Path) -> None:
     """uint8 in, one byte a pixel out, at any number of rows; runtimes round differently only where classes tie."""
     torch.manual_seed(1)
     network = light(5, (64, 96))
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1.5)
-    labels = Labels(tuple("abcde"))
-    sealed = export.Sealed(_Plain(network), half, labels, {})
-    spec = TensorSpec("image", "uint8", (None, 64, 96, 3))
+    sealed = export.Sealed(_Plain(network), half, Labels(tuple("abcde")), {})
     file = tmp_path / "model.onnx"
-    export.write(sealed, ("mask",), spec, file, {})
-    images = np.random.default_rng(batch).integers(0, 256, (batch, 64, 96, 3)).astype(np.uint8)
-    theirs = export.run(sealed, images)["mask"]
-    ours = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"]).run(None, {"image": images})[0]
-    assert ours.dtype == np.uint8
-    assert ours.shape == (batch, 64, 96)
-    assert len(np.unique(ours)) > 1
-    assert (ours == theirs).mean() > 0.999
+    export.write(sealed, ("mask",), TensorSpec("image", "uint8", (None, 64, 96, 3)), file, {})
+    graph = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    for batch in (1, 2, 5):
+        images = np.random.default_rng(batch).integers(0, 256, (batch, 64, 96, 3)).astype(np.uint8)
+        theirs = export.run(sealed, images)["mask"]
+        ours = graph.run(None, {"image": images})[0]
+        assert ours.dtype == np.uint8
+        assert ours.shape == (batch, 64, 96)
+        assert len(np.unique(ours)) > 1
+        assert (ours == theirs).mean() > 0.999
 
 
 def test_a_light_network_is_whole_and_others_are_not_ours() -> None:

@@ -15,7 +15,10 @@ from saccade.errors import UsageError
 
 OPTIMIZERS = ("gradient_descent", "sgd", "momentum", "nesterov", "adam", "adamw")
 SCHEDULES = ("constant", "step", "cosine", "one_cycle")
-LOSSES = ("cross_entropy", "bce", "focal", "mse")
+LOSSES = (
+    "cross_entropy", "bce", "focal", "mse", "dice", "lovasz", "cross_entropy+dice", "cross_entropy+lovasz", "focal+dice",
+    "focal+lovasz",
+)  # fmt: skip
 
 
 def _knob(
@@ -48,7 +51,9 @@ class Recipe:
     device: str = _knob("auto", "str", "cpu or cuda", auto=True, choices=("cpu", "cuda"))
     smoke: bool = _knob(False, "bool", "walk the whole line in seconds: a few small images, one epoch")
 
-    network: str = _knob("auto", "str", "cnn-small, residual-64, residual-224 or any timm name", auto=True)
+    network: str = _knob(
+        "auto", "str", "cnn-small, residual-64, residual-224, any timm name, or what the task has", auto=True
+    )
     weights: str = _knob(
         "auto", "str", "auto (pretrained when they can be had), none, or a safetensors file", auto=True
     )

@@ -16,13 +16,48 @@ from saccade.types import Array, Labels
 
 FEATURES = "maps"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+STEP = 32
+"""Sides the networks halve without a rest."""
+EXAMPLES = 15_000
 COARSE = 0.4
 """Weight of the coarse answer's cross-entropy while training (PSPNet's)."""
 
 
-def losses(labels: Labels) -> tuple[str, ...]:
+def losses(labels: Labels | None = None) -> tuple[str, ...]:
     """What may be made small; the first unless asked otherwise."""
     return terms.NAMES
+
+
+def prefer(facts: Any, recipe: Any) -> Mapping[str, tuple[Any, str]]:
+    """What masks want otherwise than the general table.
+
+    The counts behind it are in decisions/: from scratch on few pictures, more passes beat more pixels up to about half
+    a megapixel, and crops teach scale.
+    """
+    width, height = float(np.median(facts.widths or (224,))), float(np.median(facts.heights or (224,)))
+    longer, n = max(width, height), facts.train
+    chosen: dict[str, tuple[Any, str]] = {}
+    if not recipe.smoke:
+        most = 512 if facts.device == "cuda" else 320
+        size = max(8, int(min(longer, most)) // STEP * STEP or int(longer))
+        chosen["size"] = (size, f"images are {width:.0f}x{height:.0f}; masks want pixels, a {facts.device} wants few")
+        chosen["batch"] = (max(1, min(8 if n < 2000 else 16, n)), f"{n} training images")
+        if not recipe.budget:
+            epochs = int(np.clip(EXAMPLES // max(1, n), 12, 100))
+            chosen["epochs"] = (epochs, f"about {EXAMPLES:,} images in all, {n} a pass, 100 passes at most")
+    if recipe.network in ("auto", LIGHT):
+        chosen["network"] = (LIGHT, "small, learns from scratch, quick on a CPU")
+        chosen["weights"] = ("none", "this network learns from scratch")
+        chosen["start_size"] = (1.0 if recipe.smoke or longer < 128 else 0.5, "small pictures first buy more passes")
+    chosen["loss"] = (losses()[0], "pixels for calibration, overlap for rare classes")
+    chosen["smoothing"] = (0.0, "shares of pixels are soft already")
+    chosen["class_weights"] = ("none", "the overlap loss counts every class alike")
+    chosen["rotation"] = (5.0, "scenes stand upright")
+    chosen["shift"] = (0.0, "crops move the picture")
+    chosen["zoom"] = (0.0, "crops change the scale")
+    chosen["crop"] = (0.3, "things come near and far")
+    chosen["erase"] = (0.0, "what is erased would still be asked for")
+    return chosen
 
 
 def head(features: Sequence[tuple[int, int]], labels: Labels, options: Mapping[str, Any]) -> nn.Module:
@@ -69,7 +104,7 @@ def class_weights(targets: Mapping[str, Array], labels: Labels) -> Array:
     for mask in targets["mask"]:
         counts += np.bincount(np.asarray(mask).ravel(), minlength=256)
     pixels = counts[: len(labels)].astype(np.float64)
-    least = pixels[pixels > 0].min(initial=1.0)
+    least = pixels[pixels > 0].min() if pixels.any() else 1.0
     weights = 1.0 / np.sqrt(np.maximum(pixels, least))
     return np.asarray(weights * len(labels) / weights.sum(), np.float32)
 
