@@ -5,14 +5,14 @@ on a border learns that 7 of its 16 pixels are wall, so the border comes out bet
 Written from arXiv:1708.02002 (focal), arXiv:1606.04797 (Dice) and arXiv:1705.08790 (Lovász-Softmax).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 
-def shares(mask_NHW: Tensor, size: tuple[int, int], classes: int) -> Tensor:
+def shares(mask_NHW: Tensor, size: Sequence[int], classes: int) -> Tensor:
     """Masks uint8 [N, H, W] as the share of each class below every score, float32 [N, C, h, w].
 
     size: h, w of the scores, whose stride is ceil(H / h). Shares of a score add up to 1, less what is ignored (255).
@@ -21,8 +21,8 @@ def shares(mask_NHW: Tensor, size: tuple[int, int], classes: int) -> Tensor:
     down, across = -(-height // size[0]), -(-width // size[1])
     ids = mask_NHW.clamp(max=classes)
     ids = F.pad(ids, (0, size[1] * across - width, 0, size[0] * down - height), value=classes)
-    ids = ids.view(n, size[0], down, size[1], across).permute(0, 1, 3, 2, 4).reshape(n, *size, down * across).long()
-    counts = torch.zeros((n, *size, classes + 1), device=ids.device)
+    ids = ids.view(n, size[0], down, size[1], across).permute(0, 1, 3, 2, 4).reshape(n, size[0], size[1], down * across).long()
+    counts = torch.zeros((n, size[0], size[1], classes + 1), device=ids.device)
     counts.scatter_add_(3, ids, torch.ones((), device=ids.device).expand(ids.shape))
     return counts[..., :classes].permute(0, 3, 1, 2) / (down * across)
 
