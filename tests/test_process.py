@@ -28,5 +28,36 @@ def test_large_blocks_stay_with_the_process() -> None:
     assert out.stdout.split() == ["True", "True"]
 
 
+RETURNED = """
+import threading
+from saccade import process
+process.tune_memory(process.SERVING)
+def resident():
+    rows = dict(line.split(":") for line in open("/proc/self/status"))
+    return int(rows["RssAnon"].split()[0]) / 1024
+def work():
+    parts = [bytearray(b"x") * (200 * 1024) for _ in range(400)]
+    keep.append(parts[200])
+keep = []
+before = resident()
+threads = [threading.Thread(target=work) for _ in range(3)]
+[t.start() for t in threads]
+[t.join() for t in threads]
+held = resident()
+process.give_back()
+print(before, held, resident())
+"""
+
+
+def test_a_thread_that_worked_leaves_no_memory_behind() -> None:
+    if sys.platform != "linux":
+        assert not process.give_back()
+        return
+    out = subprocess.run([sys.executable, "-c", RETURNED], capture_output=True, text=True, check=True)
+    before, held, after = map(float, out.stdout.split())
+    assert held > before + 50
+    assert after < before + 10
+
+
 def test_there_is_at_least_one_core() -> None:
     assert process.cores() >= 1

@@ -55,10 +55,11 @@ class Histogram:
 
 
 class Metrics:
-    """observe goes to the engine, answered to the app; both may be called from any thread."""
+    """observe goes to the engine, answered to the app; both may be called from any thread. asked: requests so far."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self.asked = 0
         self.requests = Counter()
         self.images = Counter()
         self.stages = Histogram()
@@ -68,6 +69,7 @@ class Metrics:
 
     def observe(self, name: str, version: str, what: Answer | SaccadeError, seconds: float) -> None:
         with self._lock:
+            self.asked += 1
             outcome = what.code if isinstance(what, SaccadeError) else "ok"
             self.requests.add(model=name, version=version, outcome=outcome)
             if isinstance(what, SaccadeError):

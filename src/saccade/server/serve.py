@@ -15,6 +15,7 @@ from saccade.package import reader
 from saccade.server import logs
 from saccade.server.app import State, build, make_engine
 from saccade.server.keys import Keys
+from saccade.server.quiet import Quiet
 from saccade.server.settings import Settings
 from saccade.server.source import Both, Folders, Follower, Source
 
@@ -27,7 +28,7 @@ def serve(packages: Sequence[str | Path] = (), *, settings_file: Path | None = N
     packages: folders, or `name[@alias]` in the home; none serves the whole home and follows it. given: fields of
     Settings (host, port, home, insecure...). Raises UsageError, ServerError(insecure_listen), PackageError.
     """
-    process.tune_memory()
+    process.tune_memory(process.SERVING)
     if given.get("home") is None and os.environ.get("SACCADE_HOME"):
         given["home"] = Path(os.environ["SACCADE_HOME"])
     settings = Settings.gather(given, file=settings_file)
@@ -83,6 +84,7 @@ def run(settings: Settings, source: Source, keys: Keys | None = None) -> int:
     engine, state = make_engine(settings), State()
     app = build(settings, engine, keys=keys, state=state)
     follower = Follower(engine, source, settings.poll_s, settings.finish_s)
+    quiet = Quiet(lambda: app.metrics.asked)
     failure: list[BaseException] = []
 
     async def main() -> None:
@@ -100,6 +102,7 @@ def run(settings: Settings, source: Source, keys: Keys | None = None) -> int:
                 return
             state.started = True
             follower.start()
+            quiet.start()
             scheme = "https" if settings.tls_cert else "http"
             log.info("ready at %s://%s:%d, API pages at /docs", scheme, settings.host, settings.port)
 
@@ -113,6 +116,7 @@ def run(settings: Settings, source: Source, keys: Keys | None = None) -> int:
     asyncio.run(main())
     if failure:
         raise failure[0]
+    quiet.stop()
     follower.stop()
     engine.close(settings.finish_s)
     log.info("stopped")
