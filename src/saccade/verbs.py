@@ -146,7 +146,7 @@ def train(
     errors = [f for f in health.findings if f.severity == "ERROR"]
     if errors:
         raise DataError(
-            f"the data has {len(errors)} error(s): " + "; ".join(f.sentence for f in errors[:3]),
+            "the data cannot be learnt from: " + "; ".join(f.told() for f in errors[:3]),
             hint=f"saccade check {data} shows all",
         )
     for finding in health.findings:

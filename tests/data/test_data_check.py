@@ -9,6 +9,7 @@ from PIL import Image
 
 from saccade.data import formats, lock
 from saccade.data.check import check, fix
+from saccade.data.check.finding import finding
 from saccade.data.splits import split
 from saccade.errors import DataError
 
@@ -44,8 +45,21 @@ def test_damaged_and_lying_files_are_found(tmp_path: Path) -> None:
     found = {f.id: f for f in check(formats.read(root)[0], full=True)}
     assert found["empty_file"].count == 1
     assert found["unreadable"].files[0].startswith("cat/noise.png")
-    assert found["truncated"].files[0].startswith("dog/cut.png")
+    assert found["truncated"].told() == "1 image ends before its picture does (dog/cut.png)"
     assert found["wrong_extension"].files[0].startswith("dog/lie.jpg")
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["a"], "1 file holds nothing (a)"),
+        (["a", "b"], "2 files hold nothing (a, b)"),
+        ([str(i) for i in range(1200)], "1,200 files hold nothing (0, 1 and 1,198 more)"),
+    ],
+)
+def test_a_finding_counts_and_names(names: list[str], told: str) -> None:
+    assert [f.told() for f in finding("empty_file", "{n} {file holds|files hold} nothing", names)] == [told]
+    assert finding("empty_file", "{n}", []) == []
 
 
 def test_labels_that_cannot_be_learnt(tmp_path: Path) -> None:

@@ -81,6 +81,13 @@ def test_csv_with_missing_files_names_the_lines(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("image,label\nnowhere.png,x\n")
     with pytest.raises(DataError, match=r"line 2: nowhere\.png"):
         formats.read(tmp_path / "labels.csv")
+    picture(tmp_path / "b" / "there.png")
+    (tmp_path / "labels.csv").write_text("image,label\nb/there.png,x\nnowhere.png,y\n")
+    with pytest.raises(DataError, match=r"1 of 2 pictures .* line 3: nowhere\.png; bring the files back"):
+        formats.read(tmp_path / "labels.csv")
+    (tmp_path / "labels.csv").write_text("image,label\nthere.png,x\n")
+    with pytest.raises(DataError, match=r"try --images .*b$"):
+        formats.read(tmp_path / "labels.csv")
 
 
 def test_idx_files_and_their_lies(tmp_path: Path) -> None:

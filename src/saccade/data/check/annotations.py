@@ -8,16 +8,16 @@ from saccade.data.check.scan import Seen
 from saccade.data.dataset import Dataset, Fault
 
 FAULTS = {
-    "bad_annotation": "{n} annotation files cannot be read, and their pictures are left out",
-    "bad_box": "{n} objects are not written as a box with a class",
-    "box_not_finite": "{n} boxes have coordinates that are no number or out of all bounds",
-    "box_without_area": "{n} boxes have no area and are left out",
-    "box_off_image": "{n} boxes lie beside their picture and are left out",
-    "box_clipped": "{n} boxes leave their picture and are cut at its border",
-    "missing_annotation": "{n} pictures have no annotation and are left out",
-    "missing_image": "{n} annotations have no picture and are left out",
-    "other_size": "{n} annotations were made for a picture of another size",
-    "in_two_splits": "{n} pictures are in two lists; they stay where they are measured on",
+    "bad_annotation": "{n} annotation {file cannot be read, and its picture is|files cannot be read, and their pictures are} left out",
+    "bad_box": "{n} {object is|objects are} not written as a box with a class",
+    "box_not_finite": "{n} {box has|boxes have} coordinates that are no number or out of all bounds",
+    "box_without_area": "{n} {box has no area and is|boxes have no area and are} left out",
+    "box_off_image": "{n} {box lies beside its picture and is|boxes lie beside their picture and are} left out",
+    "box_clipped": "{n} {box leaves its picture and is|boxes leave their picture and are} cut at its border",
+    "missing_annotation": "{n} {picture has no annotation and is|pictures have no annotation and are} left out",
+    "missing_image": "{n} {annotation has no picture and is|annotations have no picture and are} left out",
+    "other_size": "{n} {annotation was|annotations were} made for a picture of another size",
+    "in_two_splits": "{n} {picture is|pictures are} in two lists; each stays where it is measured on",
 }
 """Fault of a reader to the sentence of its finding."""
 
@@ -35,4 +35,4 @@ def _faults(faults: Sequence[Fault]) -> list[Finding]:
 
 def _masks(seen: Sequence[Seen]) -> list[Finding]:
     wrong = [s.wrong.message for s in seen if s.wrong is not None]
-    return finding("bad_mask", "{n} masks cannot be learnt from", wrong)
+    return finding("bad_mask", "{n} {mask|masks} cannot be learnt from", wrong)

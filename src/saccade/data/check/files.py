@@ -35,22 +35,29 @@ def _damage(seen: Sequence[Seen]) -> list[Finding]:
     for s in seen:
         if s.error is not None:
             id = _damage_id(s, s.error)
-            sorts[id].append(s.key if id == "empty_file" else f"{s.key}: {s.error.message}")
+            sorts[id].append(s.key if id in ("empty_file", "truncated") else f"{s.key}: {s.error.message}")
     allowed = ", ".join(IMAGE_LIMITS.formats)
     limit = (
         f"{IMAGE_LIMITS.max_pixels / 1e6:.0f} MP, {IMAGE_LIMITS.max_side} px a side, {IMAGE_LIMITS.max_bytes >> 20} MiB"
     )
     return [
-        *finding("empty_file", "{n} files hold no byte", sorts["empty_file"], COPY),
-        *finding("truncated", "{n} images end before their picture does", sorts["truncated"], COPY),
-        *finding("huge_image", f"{{n}} images are beyond the limits ({limit})", sorts["huge_image"], COPY),
+        *finding("empty_file", "{n} {file holds|files hold} no byte", sorts["empty_file"], COPY),
+        *finding(
+            "truncated", "{n} {image ends before its|images end before their} picture does", sorts["truncated"], COPY
+        ),
+        *finding("huge_image", f"{{n}} {{image is|images are}} beyond the limits ({limit})", sorts["huge_image"], COPY),
         *finding(
             "unsupported_format",
-            f"{{n}} images are in formats that are not read ({allowed} are): convert them",
+            f"{{n}} {{image is|images are}} in formats that are not read ({allowed} are): convert them",
             sorts["unsupported_format"],
             COPY,
         ),
-        *finding("unreadable", "{n} files cannot be read as images", sorts["unreadable"], COPY),
+        *finding(
+            "unreadable",
+            "{n} {file cannot be read as an image|files cannot be read as images}",
+            sorts["unreadable"],
+            COPY,
+        ),
     ]
 
 
@@ -84,16 +91,21 @@ def _kinds(seen: Sequence[Seen]) -> list[Finding]:
     blank = [s.key for s, _ in good if s.small is not None and float(np.std(s.small.mean(2))) < BLANK]
     return [
         *finding(
-            "wrong_extension", "{n} files are not what their extension says; they are read by content", wrong, COPY
+            "wrong_extension",
+            "{n} {file is not what its extension says; it is|files are not what their extension says; they are} read by content",
+            wrong,
+            COPY,
         ),
-        *finding("animated", "{n} images are animated; only the first frame is used", moving),
+        *finding("animated", "{n} {image is|images are} animated; only the first frame is used", moving),
         *finding(
             "exif_orientation",
-            "{n} images are turned upright by their EXIF orientation, in training and serving",
+            "{n} {image is turned upright by its|images are turned upright by their} EXIF orientation, in training and serving",
             turned,
         ),
         *finding("mixed_modes", f"the images mix {told}; all become 8-bit RGB", mixed),
-        *finding("blank_image", "{n} images are of one colour and show nothing", blank),
+        *finding(
+            "blank_image", "{n} {image is of one colour and shows|images are of one colour and show} nothing", blank
+        ),
     ]
 
 
@@ -116,9 +128,17 @@ def _names(dataset: Dataset, seen: Sequence[Seen]) -> list[Finding]:
     loops = [i.path for i in dataset.ignored if i.reason == LINK_LOOP]
     rest = [f"{i.path}: {i.reason}" for i in dataset.ignored if i.reason not in (LINK_LOOP, NO_LABEL)]
     return [
-        *finding("case_clash", "{n} names differ only in case, and become one on some disks", clash),
-        *finding("link_loop", "{n} links lead back into their own folder and are not followed", loops),
-        *finding("ignored_file", "{n} files or folders are left out", rest),
+        *finding(
+            "case_clash",
+            "{n} {pair of names differs|pairs of names differ} only in case, and {becomes|become} one on some disks",
+            clash,
+        ),
+        *finding(
+            "link_loop",
+            "{n} {link leads back into its own folder and is|links lead back into their own folder and are} not followed",
+            loops,
+        ),
+        *finding("ignored_file", "{n} {file or folder is|files or folders are} left out", rest),
     ]
 
 

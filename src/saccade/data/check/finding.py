@@ -1,5 +1,6 @@
 """What the doctor may say: one line per kind of finding, listed for people in docs/02-data.md."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -76,14 +77,23 @@ class Finding:
     files: tuple[str, ...] = ()
     fix: str = ""
 
+    def told(self) -> str:
+        """The sentence with its first examples, for an error that must stand alone."""
+        rest = f" and {self.count - 2:,} more" if self.count > 2 else ""
+        return f"{self.sentence} ({', '.join(self.files[:2])}{rest})" if self.files else self.sentence
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def finding(id: str, sentence: str, about: Iterable[str], fix: str = "", severity: str | None = None) -> list[Finding]:
-    """One finding about the things named, its count put in place of {n}; nothing when there are none."""
+    """One finding about the things named; nothing when there are none.
+
+    sentence: {n} becomes their count, and {one|many} what fits it: "{n} {file holds|files hold} no byte".
+    """
     every = list(about)
     if not every:
         return []
-    text = sentence.replace("{n}", f"{len(every):,}")
+    text = re.sub(r"\{([^{}|]+)\|([^{}|]+)\}", r"\1" if len(every) == 1 else r"\2", sentence)
+    text = text.replace("{n}", f"{len(every):,}")
     return [Finding(id, severity or KINDS[id], len(every), text, tuple(every[:EXAMPLES]), fix)]

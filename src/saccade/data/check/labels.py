@@ -35,31 +35,37 @@ def _classes(dataset: Dataset, counts: dict[str, Counter[int]]) -> list[Finding]
     found = [
         *finding(
             "one_class",
-            f"images of at least two classes are needed, and these have {alone}",
+            "fewer than two classes have images",
             [alone] if len(used) < 2 and dataset.labels.exclusive else [],
         ),
-        *finding("unused_class", "{n} classes have no image", [n for i, n in enumerate(names) if not total[i]]),
+        *finding(
+            "unused_class", "{n} {class has|classes have} no image", [n for i, n in enumerate(names) if not total[i]]
+        ),
         *finding(
             "single_image_class",
-            "{n} classes have one image, which cannot be both learnt and tested",
+            "{n} {class has|classes have} one image, which cannot be both learnt and tested",
             [names[i] for i in used if total[i] == 1],
         ),
-        *finding("too_few_to_split", f"{{n}} classes have fewer than the {need} images that splits need", few_to_split),
+        *finding(
+            "too_few_to_split",
+            f"{{n}} {{class has|classes have}} fewer than the {need} images that splits need",
+            few_to_split,
+        ),
         *finding(
             "few_images",
-            f"{{n}} classes have fewer than {FEW} images to learn from",
+            f"{{n}} {{class has|classes have}} fewer than {FEW} images to learn from",
             [f"{names[i]} ({learn[i]})" for i in used if total[i] > 1 and 0 < learn[i] < FEW],
         ),
         *finding(
             "missing_label",
-            "{n} rows have no label and are left out",
+            "{n} {row has no label and is|rows have no label and are} left out",
             [i.path for i in dataset.ignored if i.reason == NO_LABEL],
         ),
     ]
     for split in ("train", "val", "test"):
         if split in counts:
             absent = [names[i] for i in used if total[i] > 1 and not counts[split][i]]
-            found += finding(f"absent_from_{split}", f"{{n}} classes are absent from {split}", absent)
+            found += finding(f"absent_from_{split}", f"{{n}} {{class is|classes are}} absent from {split}", absent)
     present = [i for i in used if learn[i]]
     if present:
         most, least = max(present, key=lambda i: learn[i]), min(present, key=lambda i: learn[i])
@@ -83,8 +89,12 @@ def _spelling(names: Sequence[str]) -> list[Finding]:
         if folded[i] == folded[k] or one_edit(folded[i], folded[k])
     ]
     return [
-        *finding("spaced_name", "{n} class names have leading, trailing or double spaces", spaced),
-        *finding("similar_names", "{n} pairs of class names differ by case or one letter: a typo?", near),
+        *finding("spaced_name", "{n} class {name has|names have} leading, trailing or double spaces", spaced),
+        *finding(
+            "similar_names",
+            "{n} {pair of class names differs|pairs of class names differ} by case or one letter: a typo?",
+            near,
+        ),
     ]
 
 
@@ -113,4 +123,8 @@ def _contradictions(seen: Sequence[Seen]) -> list[Finding]:
         if s.digest and s.error is None:
             same[s.digest].append(s)
     torn = [" and ".join(s.key for s in group[:3]) for group in same.values() if len({s.told for s in group}) > 1]
-    return finding("two_labels", "{n} images appear with different labels; --fix leaves them out", torn)
+    return finding(
+        "two_labels",
+        "{n} {image appears with different labels; --fix leaves it|images appear with different labels; --fix leaves them} out",
+        torn,
+    )

@@ -33,9 +33,15 @@ def splits_full(seen: Sequence[Seen]) -> list[Finding]:
     inside = [f"{a.key} and {b.key}" for a, b in near if a.split == b.split]
     torn = [f"{a.key} and {b.key}" for a, b in near if "classes" in a.sample.annotation and a.classes != b.classes]
     return [
-        *finding("leak_near", "{n} pairs of near duplicates lie in different splits", across),
-        *finding("near_duplicate", "{n} pairs of near duplicates lie in one split", inside),
-        *finding("near_two_labels", "{n} pairs of near duplicates have different labels", torn),
+        *finding(
+            "leak_near", "{n} {pair of near duplicates lies|pairs of near duplicates lie} in different splits", across
+        ),
+        *finding(
+            "near_duplicate", "{n} {pair of near duplicates lies|pairs of near duplicates lie} in one split", inside
+        ),
+        *finding(
+            "near_two_labels", "{n} {pair of near duplicates has|pairs of near duplicates have} different labels", torn
+        ),
         *_brightness_shift(small),
     ]
 
@@ -62,10 +68,12 @@ def _exact(seen: Sequence[Seen]) -> list[Finding]:
     held = sum(s.split in HELD_OUT for s in seen)
     leaked = sum(s.split in HELD_OUT for g in leaks for s in g)
     severe = ERROR if leaked > LEAK_SHARE * held else None
-    told = f"{{n}} images lie in more than one split: {leaked:,} of {held:,} held-out images measure memory, not skill"
+    told = f"{{n}} {{image lies|images lie}} in more than one split: {leaked:,} of {held:,} held-out images measure memory, not skill"
     return [
         *finding("leak_exact", told, [_keys(g) for g in leaks], COPY, severe),
-        *finding("duplicate", "{n} images appear more than once in a split", [_keys(g) for g in twice], COPY),
+        *finding(
+            "duplicate", "{n} {image appears|images appear} more than once in a split", [_keys(g) for g in twice], COPY
+        ),
     ]
 
 
@@ -79,7 +87,11 @@ def _groups(seen: Sequence[Seen]) -> list[Finding]:
         if s.sample.group is not None:
             sides[s.sample.group].add(s.split)
     torn = [f"{group} ({', '.join(sorted(found))})" for group, found in sides.items() if len(found) > 1]
-    return finding("group_in_two_splits", "{n} groups (patient, scene, video) lie in more than one split", torn)
+    return finding(
+        "group_in_two_splits",
+        "{n} {group (patient, scene, video) lies|groups (patient, scene, video) lie} in more than one split",
+        torn,
+    )
 
 
 def _small(dataset: Dataset) -> list[Finding]:

@@ -35,7 +35,10 @@ def suspects(seen: Sequence[Seen], names: Sequence[str]) -> list[Finding]:
         told = f"labels were not judged: small pictures predict only {100 * agreed:.0f} % of them"
         return finding("labels_not_judged", told, [f"{len(judged)} images"])
     ranked = doubtful(votes, labels)
-    told = f"{{n}} labels disagree with nearly all similar images (which predict {100 * agreed:.0f} % of all labels)"
+    told = (
+        "{n} {label disagrees|labels disagree} with nearly all similar images "
+        f"(which predict {100 * agreed:.0f} % of all labels)"
+    )
     about = [f"{judged[i].key}: looks like {names[int(votes[i].argmax())]}" for i in ranked]
     return finding("suspect_label", told, about)
 

@@ -166,13 +166,13 @@ class Pictures:
                 missing.append(f"line {row.line}: {text or '(empty)'}")
         if twice:
             raise DataError(
-                f"{file.name} names {len(twice)} pictures that fit two files: {names_text(twice, 3)}",
+                f"{file.name} names pictures that fit two files: {names_text(twice, 3)}",
                 hint="write the file names with their extension",
             )
         if missing:
             raise DataError(
-                f"{file.name} names {len(missing)} pictures that are not there: {names_text(missing, 3)}",
-                hint=self._advice(Path(self.wanted[0] or "?").name),
+                f"{file.name} names {len(missing)} of {len(rows)} pictures that are not there: {names_text(missing, 3)}",
+                hint=self._advice(missing[0].partition(": ")[2], bool(found)),
             )
         if filled:
             notes.append(f"{filled} numbers were matched to file names with leading zeros")
@@ -187,9 +187,14 @@ class Pictures:
                 numbers[int(path.stem)].append(path)
         return {stem: list(dict.fromkeys(paths)) for stem, paths in stems.items()}
 
-    def _advice(self, name: str) -> str:
-        found = next((p for p in folder.walk(self.base, [], self.base) if name in (p.name, p.stem)), None)
-        return f"try --images {found.parent}" if found else "give the folder of the pictures with --images"
+    def _advice(self, wanted: str, others: bool) -> str:
+        """others: some pictures were found, so the folder is right."""
+        name = Path(wanted).name
+        place = next((p for p in folder.walk(self.base, [], self.base) if name in (p.name, p.stem)), None)
+        if others:
+            where = f"; one of that name is {place.relative_to(self.base)}" if place else ""
+            return f"bring the files back, or take the lines out{where}"
+        return f"try --images {place.parent}" if place else "give the folder of the pictures with --images"
 
 
 def _file(root: Path) -> Path | None:
