@@ -1,4 +1,4 @@
-"""saccade demo: the main job on real photos, from a folder to answers over HTTP, told as it happens."""
+"""saccade demo: the main job on real photos, from folders to answers over HTTP, told as it happens."""
 
 import argparse
 import os
@@ -9,7 +9,10 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import saccade
 from saccade import verbs
@@ -18,51 +21,43 @@ from saccade.cli.text import number, seconds
 from saccade.client.client import Client
 from saccade.errors import SaccadeError, ServerError, UsageError
 
-SAMPLES = Path(saccade.__file__).resolve().parents[2] / "examples" / "data" / "trash"
+SAMPLES = Path(saccade.__file__).resolve().parents[2] / "examples" / "data"
+ASKED = 4
+"""Pictures of each set that the server is asked about."""
 
 
 def demo_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--data", type=Path, default=SAMPLES, help="the labelled photos (default: the project's samples)"
-    )
+    parser.add_argument("--data", type=Path, help="one labelled folder (default: each of the project's sample sets)")
     parser.add_argument("--out", type=Path, default=Path("demo-run"))
-    parser.add_argument("--budget", default="120s", help="training time")
+    parser.add_argument("--budget", default="80s", help="training time of each set")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--serve", action="store_true", help="leave the server running until Ctrl-C")
 
 
 def demo(options: argparse.Namespace) -> int:
-    if not options.data.is_dir():
-        raise UsageError(f"no photos at {options.data}", hint="clone the project, or give --data FOLDER")
+    sets = _sets(options.data)
     began = time.monotonic()
-    run, package = options.out, options.out / "package"
-    if options.serve and package.is_dir():
-        _step(f"serving {package} from an earlier demo; delete {run} to train again")
+    packages = {data.name: options.out / data.name / "package" for data in sets}
+    if options.serve and all(p.is_dir() for p in packages.values()):
+        _step(f"serving the packages of an earlier demo; delete {options.out} to train again")
     else:
-        if run.exists():
-            shutil.rmtree(run)
-        _step(f"1  check   saccade check {options.data}")
-        health = verbs.check(options.data)
-        print(health.summary())
-        _step(f"2  train   saccade train {options.data} --out {run} --budget {options.budget}")
-        trained = verbs.train(
-            options.data, out=run, model="trash", budget=options.budget, listen=Progress(sys.stdout).hear
-        )
-        _step("3  evaluate, on photos the network has never seen")
-        for value in trained.card.numbers:
-            print(f"   {value.name:<22} {number(value)}")
-        package = trained.package
+        if options.out.exists():
+            shutil.rmtree(options.out)
+        for data in sets:
+            _learn(data, options.out / data.name, options.budget)
     port = options.port or _free_port()
     url = f"http://127.0.0.1:{port}"
-    _step(f"4  serve   saccade serve {package} --port {port}")
-    command = [sys.executable, "-m", "saccade", "serve", str(package), "--port", str(port)]
-    log = (run / "server.log").open("wb")
+    _step(f"serve     saccade serve {' '.join(str(p) for p in packages.values())} --port {port}")
+    command = [sys.executable, "-m", "saccade", "serve", *map(str, packages.values()), "--port", str(port)]
+    log = (options.out / "server.log").open("wb")
     server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     try:
-        waited = _wait_ready(url, server, run / "server.log")
+        waited = _wait_ready(url, server, options.out / "server.log")
         print(f"   ready after {waited:.1f} s")
-        _ask(url, options.data)
-        print(f"\n   report   {run / 'report.html'}")
+        _ask(url, sets)
+        print()
+        for data in sets:
+            print(f"   report   {options.out / data.name / 'report.html'}")
         print(f"   console  {url}/        API pages {url}/docs")
         if options.serve:
             print("\n   Ctrl-C stops the server")
@@ -76,9 +71,43 @@ def demo(options: argparse.Namespace) -> int:
             server.wait(timeout=45)
         log.close()
     if server.returncode != 0:
-        raise ServerError(f"the server ended with exit code {server.returncode}", hint=f"see {run / 'server.log'}")
+        raise ServerError(
+            f"the server ended with exit code {server.returncode}", hint=f"see {options.out / 'server.log'}"
+        )
     _step(f"done in {seconds(time.monotonic() - began)}; the server is stopped, 'make serve' leaves it running")
     return 0
+
+
+def _sets(data: Path | None) -> list[Path]:
+    if data is not None:
+        if not data.is_dir():
+            raise UsageError(f"no photos at {data}", hint="give --data a labelled folder")
+        return [data]
+    found = sorted(p for p in SAMPLES.iterdir() if p.is_dir()) if SAMPLES.is_dir() else []
+    if not found:
+        raise UsageError(f"no sample photos at {SAMPLES}", hint="clone the project, or give --data FOLDER")
+    return found
+
+
+def _learn(data: Path, run: Path, budget: str) -> None:
+    """Checks, trains, evaluates and draws a few answers into RUN/answers."""
+    _step(f"check     saccade check {data}")
+    health = verbs.check(data)
+    print(health.summary())
+    _step(f"train     saccade train {data} --out {run} --budget {budget}")
+    trained = verbs.train(data, out=run, model=data.name, budget=budget, listen=Progress(sys.stdout).hear)
+    _step("evaluate, on photos the network has never seen")
+    for value in trained.card.numbers[:6]:
+        print(f"   {value.name:<22} {number(value)}")
+    photos = _photos(data)
+    verbs.predict(trained.package, photos, draw=run / "answers")
+    print(f"   answers drawn in {run / 'answers'}")
+
+
+def _photos(data: Path) -> list[Path]:
+    """A few pictures of the test split, evenly spread."""
+    samples = [s.image for s in verbs.check(data).dataset.splits["test"] if isinstance(s.image, Path)]
+    return samples[:: max(1, len(samples) // ASKED)][:ASKED]
 
 
 def _step(text: str) -> None:
@@ -106,20 +135,31 @@ def _wait_ready(url: str, server: subprocess.Popen[bytes], log: Path) -> float:
     raise ServerError("the server was not ready after 60 s", hint=f"see {log}")
 
 
-def _ask(url: str, data: Path) -> None:
-    photos = [sorted(folder.glob("*.jpg"))[0] for folder in sorted((data / "test").iterdir()) if folder.is_dir()]
-    curl = ["curl", "--silent", "--show-error", "--fail", "--data-binary", f"@{photos[0]}"]
-    curl += ["-H", "Content-Type: image/jpeg", f"{url}/api/v1/models/trash/predict?top_k=3"]
-    _step("5  ask     with curl")
+def _ask(url: str, sets: Sequence[Path]) -> None:
+    photo = _photos(sets[-1])[0]
+    curl = ["curl", "--silent", "--show-error", "--fail", "--data-binary", f"@{photo}"]
+    curl += ["-H", "Content-Type: image/jpeg", f"{url}/api/v1/models/{sets[-1].name}/predict?top_k=3&mask=none"]
+    _step("ask       with curl")
     print("   $ " + shlex.join(curl))
     if shutil.which("curl"):
         print("   " + subprocess.run(curl, check=True, capture_output=True, text=True).stdout)
     else:
         print("   curl is not installed here; the Python client asks the same below")
-    _step("6  ask     with the Python client")
+    _step("ask       with the Python client")
     print(f'   >>> client = saccade.Client("{url}")')
     with Client(url, key=os.environ.get("SACCADE_KEY")) as client:
-        for photo in photos:
-            answer = client.predict("trash", photo, top_k=3)
-            words = ", ".join(f"{p['label']} {p['score']:.2f}" for p in answer["predictions"])
-            print(f"   {photo.parent.name + '/' + photo.name:<28} {words}")
+        for data in sets:
+            for photo in _photos(data):
+                answer = client.predict(data.name, photo, top_k=3)
+                print(f"   {photo.relative_to(data).as_posix():<44} {_words(answer)}")
+
+
+def _words(answer: Mapping[str, Any]) -> str:
+    """An answer in a few words, by what it holds: shares of the picture, things counted, or the best classes."""
+    if "classes" in answer:
+        largest = sorted(answer["classes"], key=lambda c: -float(c["fraction"]))[:4]
+        return ", ".join(f"{c['label']} {100 * c['fraction']:.0f} %" for c in largest)
+    found = answer["predictions"]
+    if any("box" in p for p in found):
+        return ", ".join(f"{n} {label}" for label, n in Counter(p["label"] for p in found).most_common())
+    return ", ".join(f"{p['label']} {p['score']:.2f}" for p in found) or "nothing"
