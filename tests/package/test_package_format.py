@@ -254,3 +254,60 @@ def test_the_page_is_enough_to_build_a_package(tmp_path: Path) -> None:
     assert [g.name for g in package.golden()] == ["one"]
     for field in record:
         assert f"| `{field}` |" in text, f"the page does not explain {field}"
+
+
+CERTIFIED = {
+    "file": "variants/int8/certificate.json",
+    "host": "a CPU, 2 cores",
+    "latency_ms": {"1": 1.0, "8": 4},
+    "default_ms": {"1": 2.0, "8": 9.5},
+    "gain": 2.1,
+    "allowed_difference": 0.02,
+}
+
+
+def with_variant(folder: Path, certified: Any) -> Path:
+    """A package with a variant, written by hand."""
+    colors(folder)
+    (folder / "variants/int8").mkdir(parents=True)
+    (folder / "variants/int8/model.onnx").write_bytes((folder / "model.onnx").read_bytes())
+    (folder / "variants/int8/certificate.json").write_bytes(b"{}")
+    record = json.loads((folder / "manifest.json").read_bytes())
+    record["graphs"]["int8"] = record["graphs"]["default"] | {"file": "variants/int8/model.onnx"}
+    if certified is not None:
+        record["graphs"]["int8"]["certified"] = certified
+    for file in ("variants/int8/model.onnx", "variants/int8/certificate.json"):
+        data = (folder / file).read_bytes()
+        record["files"][file] = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+    (folder / "manifest.json").write_bytes(canonical(record))
+    return folder
+
+
+def test_a_variant_with_its_certificate_opens_and_reads_back_the_same(tmp_path: Path) -> None:
+    package = open_package(with_variant(tmp_path / "p", CERTIFIED))
+    known = package.manifest.graphs["int8"].certified
+    assert known is not None
+    assert (known.gain, known.latency_ms["8"], known.host) == (2.1, 4, "a CPU, 2 cores")
+    assert package.manifest.to_bytes() == (tmp_path / "p/manifest.json").read_bytes()
+    assert open_package(with_variant(tmp_path / "q", None)).manifest.graphs["int8"].certified is None
+
+
+@pytest.mark.parametrize(
+    "certified",
+    [
+        {},
+        [],
+        CERTIFIED | {"more": 1},
+        CERTIFIED | {"gain": "2"},
+        CERTIFIED | {"gain": True},
+        CERTIFIED | {"latency_ms": {"1": -1}},
+        CERTIFIED | {"latency_ms": 3},
+        CERTIFIED | {"allowed_difference": None},
+        CERTIFIED | {"host": 5},
+        CERTIFIED | {"file": "variants/int8/gone.json"},
+        CERTIFIED | {"file": 7},
+    ],
+)
+def test_a_misstated_certificate_is_refused(tmp_path: Path, certified: Any) -> None:
+    with pytest.raises(PackageError):
+        open_package(with_variant(tmp_path / "p", certified))

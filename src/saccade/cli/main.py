@@ -18,6 +18,7 @@ COMMANDS = {
     "train": ("train", "train, evaluate and seal a model from labelled images"),
     "evaluate": ("evaluate", "measure a sealed package on a dataset and write a report"),
     "compare": ("evaluate", "measure two packages on the same images and say whether they differ"),
+    "optimize": ("optimize", "add faster graphs to a package, each certified on this host"),
     "predict": ("predict", "ask a package or a server about images"),
     "push": ("model", "put a package into the home registry as a new version"),
     "pull": ("model", "copy a version out of the home registry"),

@@ -11,6 +11,7 @@ def serve_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--home", type=Path, help="default: $SACCADE_HOME, else ~/.saccade")
     parser.add_argument("--host", help="default 127.0.0.1")
     parser.add_argument("--port", type=int, help="default 8000")
+    parser.add_argument("--variant", help="which graph of the packages; default the fastest certified on this host")
     parser.add_argument("--insecure", action="store_true", default=None, help="beyond loopback without keys")
     parser.add_argument("--tls-cert", type=Path)
     parser.add_argument("--tls-key", type=Path)
@@ -25,6 +26,7 @@ def serve(options: argparse.Namespace) -> int:
         home=options.home,
         host=options.host,
         port=options.port,
+        variant=options.variant,
         insecure=options.insecure,
         tls_cert=options.tls_cert,
         tls_key=options.tls_key,

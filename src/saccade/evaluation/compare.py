@@ -178,7 +178,7 @@ def _same_kind(one: Model, other: Model) -> None:
 
 def _side(model: Model, card: Scorecard, latency_ms: float) -> Side:
     manifest = model.manifest
-    graph = manifest.files[manifest.graphs[model.options.variant or "default"].file].size
+    graph = manifest.files[manifest.graphs[model.choice.variant].file].size
     return Side(manifest.name, card, latency_ms, graph, manifest.provenance.get("parameters"))
 
 

@@ -1,5 +1,6 @@
 """One loaded package: decode, preprocess, batch, run, decode. In-process, or inside an engine."""
 
+import logging
 import threading
 import time
 from collections.abc import Sequence
@@ -15,8 +16,9 @@ from saccade import tasks
 from saccade.errors import InferenceError, PackageError, SaccadeError
 from saccade.images import decode, preprocess
 from saccade.images.preprocess import Placement
-from saccade.inference import runtimes
+from saccade.inference import choice, runtimes
 from saccade.inference.batcher import Batcher, Ran
+from saccade.inference.choice import Choice
 from saccade.inference.intake import Intake
 from saccade.inference.request import Source
 from saccade.inference.runtime import OpenGraph
@@ -24,6 +26,8 @@ from saccade.package import reader
 from saccade.package.reader import Package
 from saccade.process import cores
 from saccade.types import Array, Labels, Prediction
+
+log = logging.getLogger("saccade.inference")
 
 INPUT = "image"
 """The one input of a sealed graph: uint8 [N, H, W, 3]."""
@@ -33,7 +37,7 @@ INPUT = "image"
 class Options:
     """How a package is opened.
 
-    runners: batches that run at the same time; None is two on a CPU with several cores, so that one is computed while
+    variant: the graph that answers; None takes the fastest that was certified on this host, else `default`. runners: batches that run at the same time; None is two on a CPU with several cores, so that one is computed while
     the other is stacked and answered, else one. threads: of each run (None: the cores, shared among the runners).
     max_batch, max_queue: rows. max_wait_s: refuse when the expected wait of a single picture is longer; of several,
     twenty times that. None never refuses (a script that waits for itself).
@@ -66,8 +70,17 @@ class Outcome:
 class Model:
     """A package ready to answer. Use as a context manager, or close it."""
 
-    def __init__(self, package: Package, graph: OpenGraph, options: Options, intake: Intake, owns_intake: bool) -> None:
+    def __init__(
+        self,
+        package: Package,
+        graph: OpenGraph,
+        options: Options,
+        intake: Intake,
+        owns_intake: bool,
+        way: Choice,
+    ) -> None:
         self.package = package
+        self.choice = way
         self.manifest = package.manifest
         self.digest = package.digest
         self.labels: Labels = package.manifest.labels
@@ -94,10 +107,28 @@ class Model:
         """
         options = options.resolved()
         package = reader.open_package(Path(path))
-        variant = options.variant or "default"
-        file = package.graph_path(variant)
-        runtime = runtimes.find(package.manifest.graphs[variant].runtime)
-        graph = runtime.open(file, options.device, options.threads)
+        ways = choice.order(package, options.variant, options.device)
+        refused: dict[str, str] = {}
+        for way in ways:
+            way = replace(way, passed={**way.passed, **refused})
+            try:
+                model = cls._opened(package, way, options, intake, check)
+            except (PackageError, InferenceError) as error:
+                # A named variant, or the default itself, has nothing to stand in for it.
+                if way.variant == ways[-1].variant:
+                    raise
+                log.warning("%s: variant %s is refused: %s", package.manifest.name, way.variant, error)
+                refused[way.variant] = str(error)
+                continue
+            if len(package.manifest.graphs) > 1:
+                log.info("%s: %s", package.manifest.name, way)
+            return model
+        raise PackageError("no graph of the package could be opened: this is a bug")
+
+    @classmethod
+    def _opened(cls, package: Package, way: Choice, options: Options, intake: Intake | None, check: bool) -> "Model":
+        runtime = runtimes.find(package.manifest.graphs[way.variant].runtime)
+        graph = runtime.open(package.graph_path(way.variant), options.device, options.threads)
         if [i.name for i in graph.inputs] != [INPUT] or graph.inputs[0].dtype != "uint8":
             graph.close()
             raise PackageError(
@@ -105,7 +136,7 @@ class Model:
                 code="onnx_invalid",
             )
         own = intake is None
-        model = cls(package, graph, options, intake or Intake(cores()), own)
+        model = cls(package, graph, options, intake or Intake(cores()), own, way)
         model._batcher.start()
         try:
             model._warm()
@@ -256,12 +287,25 @@ class Model:
                     raise PackageError(f"output {name!r} has shape {value.shape} for {rows} rows", code="onnx_invalid")
 
     def _check_golden(self) -> None:
+        certified = self.manifest.graphs[self.choice.variant].certified
         for i, golden in enumerate(self.package.golden()):
             got = self.outputs([golden.image_bytes])
-            for name, expected in golden.expected.items():
+            for name in golden.expected:
                 if name not in got:
                     raise PackageError(f"the graph has no output {name!r}", code="golden_mismatch")
-                agree(expected, got[name][0], f"golden picture {i}, output {name!r}")
+            if certified is None:
+                for name, expected in golden.expected.items():
+                    agree(expected, got[name][0], f"golden picture {i}, output {name!r}")
+                continue
+            theirs = {name: expected.reshape(got[name].shape) for name, expected in golden.expected.items()}
+            apart = self.task.difference(theirs, got)
+            if not apart <= certified.allowed_difference:
+                raise PackageError(
+                    f"golden picture {i}: the answer lies {apart:.2g} from the default graph's, the certificate allows "
+                    f"{certified.allowed_difference:.2g}",
+                    hint="this machine computes something else than the one that certified it; run saccade optimize here",
+                    code="golden_mismatch",
+                )
 
     def close(self, timeout_s: float = 30.0) -> None:
         """Finishes what was accepted, then frees the graph."""

@@ -8,21 +8,30 @@ from saccade.types import Array, TensorSpec
 
 
 class OpenGraph(ABC):
-    """A graph in memory. run is safe to call from several threads."""
+    """A graph in memory. run is safe to call from several threads; inputs and outputs have a free batch axis."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 
     @abstractmethod
-    def run(self, arrays: Mapping[str, Array]) -> dict[str, Array]: ...
+    def run(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        """Outputs that belong to the caller alone. Raises InferenceError: inference_failed, not_ready after close."""
 
     @abstractmethod
     def close(self) -> None: ...
 
 
 class Runtime(ABC):
+    """name: as in manifests. suffixes: of the graph files it opens."""
+
     name: str
+    suffixes: tuple[str, ...]
 
     @abstractmethod
     def open(self, graph: Path, device: str = "cpu", threads: int | None = None) -> OpenGraph:
-        """Raises PackageError(onnx_invalid) when the file is no graph this runtime can open."""
+        """threads: of each run; None takes all cores. Raises PackageError(onnx_invalid) when the file is no graph this
+        runtime can open, InferenceError(not_found) for a device that is not here."""
+
+    @abstractmethod
+    def version(self) -> str:
+        """Of the library, for certificates."""

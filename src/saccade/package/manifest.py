@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from saccade.errors import DataError, PackageError
@@ -34,13 +34,31 @@ class FileEntry:
 
 
 @dataclass(frozen=True)
+class Certified:
+    """What a variant was found to be, on one host. file: the whole certificate, a path inside the package.
+
+    host: process.host() there. latency_ms: median of one run by batch size ("1", "8"), default_ms: of the default graph
+    in the same minutes. gain: how many times as fast. allowed_difference: how far its answers may lie from the golden
+    outputs, as the task measures it; a variant rounds otherwise, so the default's bits cannot be asked of it.
+    """
+
+    file: str
+    host: str
+    latency_ms: Mapping[str, float]
+    default_ms: Mapping[str, float]
+    gain: float
+    allowed_difference: float
+
+
+@dataclass(frozen=True)
 class GraphEntry:
-    """One graph of the package. file: path inside it. runtime: which runtime opens it."""
+    """One graph of the package. file: path inside it. runtime: which runtime opens it. certified: of a variant."""
 
     file: str
     runtime: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    certified: Certified | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +94,7 @@ class Manifest:
                     "runtime": g.runtime,
                     "inputs": [t.to_json() for t in g.inputs],
                     "outputs": [t.to_json() for t in g.outputs],
+                    **({"certified": asdict(g.certified)} if g.certified else {}),
                 }
                 for name, g in self.graphs.items()
             },
@@ -139,6 +158,7 @@ class Manifest:
         if len(self.files) > MAX_FILES or sum(f.size for f in self.files.values()) > MAX_TOTAL:
             raise PackageError(f"a package has at most {MAX_FILES} files and {MAX_TOTAL} bytes")
         graphs = [g.file for g in self.graphs.values()]
+        graphs += [g.certified.file for g in self.graphs.values() if g.certified]
         missing = [file for file in graphs if file not in self.files]
         if missing or "default" not in self.graphs:
             raise PackageError(f"graph file {missing[0] if missing else 'of variant default'} is not listed")
@@ -193,13 +213,26 @@ def _file(record: Any) -> FileEntry:
 
 
 def _graph(record: Any) -> GraphEntry:
+    certified = record.pop("certified", None) if isinstance(record, dict) else None
     _only(record, {"file", "runtime", "inputs", "outputs"})
     return GraphEntry(
         str(record["file"]),
         str(record["runtime"]),
         tuple(TensorSpec.from_json(t) for t in record["inputs"]),
         tuple(TensorSpec.from_json(t) for t in record["outputs"]),
+        None if certified is None else _certified(certified),
     )
+
+
+def _certified(record: Any) -> Certified:
+    _only(record, {f.name for f in fields(Certified)})
+    made = Certified(**record)
+    times = [*made.latency_ms.values(), *made.default_ms.values(), made.gain, made.allowed_difference]
+    if not isinstance(made.file, str) or not isinstance(made.host, str):
+        raise ValueError("a certificate names a file and a host")
+    if not all(type(t) in (int, float) and t >= 0 for t in times):
+        raise ValueError("times, gain and allowed_difference of a certificate are numbers from 0")
+    return made
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from saccade.errors import PackageError
-from saccade.package.manifest import PATH, FileEntry, Manifest
+from saccade.package.manifest import PATH, FileEntry, GraphEntry, Manifest
 from saccade.package.reader import Package, open_package, waiting
 from saccade.storage.blobs import refused
 from saccade.storage.files import Files
@@ -114,16 +114,28 @@ class PackageWriter:
 
 
 def reseal(
-    package: Package, *, metrics: tuple[Mapping[str, Any], ...], extra: Mapping[str, bytes], files: Files | None = None
+    package: Package,
+    *,
+    metrics: tuple[Mapping[str, Any], ...] | None = None,
+    graphs: Mapping[str, GraphEntry] | None = None,
+    extra: Mapping[str, bytes] | None = None,
+    files: Files | None = None,
 ) -> Package:
-    """The same package with measured numbers and further files: a new digest in the same place."""
+    """The same package with other numbers, other graphs or further files: a new digest in the same place.
+
+    Files of variants that `graphs` no longer names are left out.
+    """
+    extra = extra or {}
+    kept = package.manifest.graphs if graphs is None else graphs
     writer = PackageWriter(package.path, files)
     for name in package.manifest.files:
-        if name not in extra:
+        variant = name.split("/")[1] if name.startswith("variants/") else "default"
+        if name not in extra and variant in kept:
             writer.add(name, (package.path / name).read_bytes())
     for name, data in extra.items():
         writer.add(name, data)
-    return writer.seal(replace(package.manifest, metrics=metrics))
+    numbers = package.manifest.metrics if metrics is None else metrics
+    return writer.seal(replace(package.manifest, metrics=numbers, graphs=kept))
 
 
 def _entry(file: Path) -> FileEntry:

@@ -12,7 +12,7 @@ from saccade.inference import runtimes
 from saccade.package.manifest import GraphEntry, Manifest
 from saccade.package.reader import Package
 from saccade.package.writer import PackageWriter
-from saccade.testing.graphs import CHANNELS, channel_means
+from saccade.testing.graphs import CHANNELS, channel_means, color_network
 from saccade.types import Array, Labels
 
 
@@ -31,15 +31,18 @@ def colors(
     lie: bool = False,
     reverse: bool = False,
     exclusive: bool = False,
+    network: bool = False,
 ) -> Package:
     """Seals a package whose scores are the channel means of the picture, under the labels red, green, blue.
 
     logarithm: scores that are not finite for black. lie: golden outputs that the graph does not give. reverse: the
     labels in the other order, so that two versions answer differently. exclusive: one label an image, not several.
+    network: the softmax of ten times those means, by a graph that has layers to quantise.
     """
     writer = PackageWriter(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    file = channel_means(folder.with_suffix(".onnx"), logarithm=logarithm)
+    place = folder.with_suffix(".onnx")
+    file = color_network(place) if network else channel_means(place, logarithm=logarithm)
     graph = runtimes.find("onnxruntime").open(file)
     writer.add("model.onnx", file.read_bytes())
     file.unlink()

@@ -6,17 +6,24 @@ from importlib.util import find_spec
 from saccade.errors import InferenceError
 from saccade.inference.runtime import Runtime
 
+EXTRAS = {"onnxruntime": "", "openvino": "openvino", "torch": "torch"}
+"""Every runtime, and the extra that brings its library; the first is always there."""
+
 
 def names() -> list[str]:
     """Runtimes whose library is installed."""
-    return [name for name in ("onnxruntime",) if find_spec(name)]
+    return [name for name in EXTRAS if find_spec(name)]
 
 
 def find(name: str) -> Runtime:
     """Raises InferenceError(not_found) for a runtime that is unknown or not installed."""
-    if name not in names():
+    if name not in EXTRAS:
         raise InferenceError(
-            f"runtime {name!r} is not here, there are {names()}", hint=f"pip install {name}", code="not_found"
+            f"there is no runtime {name!r}", hint=f"runtimes are {', '.join(EXTRAS)}", code="not_found"
+        )
+    if not find_spec(name):
+        raise InferenceError(
+            f"runtime {name!r} is not installed", hint=f"pip install 'saccade[{EXTRAS[name]}]'", code="not_found"
         )
     runtime: Runtime = import_module(f"saccade.inference.runtimes.{name}").RUNTIME
     return runtime

@@ -58,6 +58,10 @@ class _Graph(OpenGraph):
 
 class _OnnxRuntime(Runtime):
     name = "onnxruntime"
+    suffixes = (".onnx",)
+
+    def version(self) -> str:
+        return str(onnxruntime.__version__)
 
     def open(self, graph: Path, device: str = "cpu", threads: int | None = None) -> OpenGraph:
         provider = _PROVIDERS.get(device)

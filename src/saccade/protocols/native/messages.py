@@ -308,7 +308,7 @@ def entry(engine: Engine, name: str) -> dict[str, Any]:
 
 
 def details(engine: Engine, model: str) -> dict[str, Any]:
-    """One model with its class ledger, input, thresholds, metrics and digest. Raises InferenceError(not_found)."""
+    """One model with its class ledger, input, thresholds, metrics, digest and variant. Raises InferenceError(not_found)."""
     found = engine.find(model)
     assert found.model is not None
     manifest = found.model.manifest
@@ -321,6 +321,11 @@ def details(engine: Engine, model: str) -> dict[str, Any]:
         "thresholds": _plain(manifest.thresholds),
         "metrics": _plain(manifest.metrics),
         "digest": found.model.digest,
+        "variant": {
+            "name": found.model.choice.variant,
+            "reason": found.model.choice.reason,
+            "passed": sorted(found.model.choice.passed),
+        },
     }
 
 

@@ -152,7 +152,8 @@ def _schemas() -> Record:
             "aliases": {"type": "object", "additionalProperties": words},
         },
     }
-    more = {"labels": {"type": "object"}, "input": {"type": "object"}, "thresholds": {}, "metrics": {}, "digest": words}
+    objects = {name: {"type": "object"} for name in ("labels", "input", "variant")}
+    more = {**objects, "thresholds": {}, "metrics": {}, "digest": words}
     return {
         "Answer": {
             "type": "object",

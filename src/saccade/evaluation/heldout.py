@@ -1,0 +1,78 @@
+"""A split that is decoded once and scored many times, for comparing graphs of one package."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from saccade.errors import DataError
+from saccade.images import preprocess
+from saccade.images.preprocess import PreprocessSpec
+from saccade.tasks.task import Task
+from saccade.types import Array, Labels, Sample, Scorecard
+
+BATCH = 16
+PARTS = 10
+LEAST = 5
+"""Pictures a part must have."""
+
+Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """card: over every picture. parts: the headline on disjoint shares, float64 [P], NaN where a share lacks it.
+
+    classes: by name, which of card.keys hold the class, bool [n]; only for samples with `classes`.
+    """
+
+    card: Scorecard
+    parts: Array
+    classes: dict[str, Array]
+
+
+class Heldout:
+    """Pixels lie in a file below `folder`, so memory does not grow with the split."""
+
+    def __init__(
+        self, samples: Sequence[Sample], spec: PreprocessSpec, task: Task, labels: Labels, split: str, folder: Path
+    ) -> None:
+        self._samples, self._task, self._labels, self._split = samples, task, labels, split
+        shape = (len(samples), spec.height, spec.width, 3)
+        self._pixels = np.lib.format.open_memmap(folder / "heldout.npy", "w+", np.uint8, shape)
+        self._placements = []
+        for i, sample in enumerate(samples):
+            self._pixels[i], placement = preprocess.load(sample.image, spec)
+            self._placements.append(placement)
+
+    def score(self, run: Run) -> Measured:
+        """What the task's scorer says of a graph. Raises DataError, InferenceError."""
+        n = len(self._samples)
+        parts = min(PARTS, n // LEAST)
+        whole = self._task.scorer(self._labels)
+        shares = [self._task.scorer(self._labels) for _ in range(parts)] if parts > 1 else []
+        for start in range(0, n, BATCH):
+            outputs = run({"image": np.ascontiguousarray(self._pixels[start : start + BATCH])})
+            placements = self._placements[start : start + BATCH]
+            for k, answer in enumerate(self._task.decode(outputs, placements, self._labels)):
+                sample = self._samples[start + k]
+                whole.add(answer, sample)
+                if shares:
+                    shares[(start + k) % parts].add(answer, sample)
+        card = whole.card(self._split)
+        # Means over pictures are paired picture by picture; only other headlines need the shares.
+        values = [] if card.headline.name in card.per_sample else [self._headline(s, card) for s in shares]
+        return Measured(card, np.array(values, np.float64), self._classes(card))
+
+    def _headline(self, scorer: object, card: Scorecard) -> float:
+        try:
+            return float(scorer.card(self._split)[card.headline.name].value)  # type: ignore[attr-defined]
+        except (DataError, KeyError):
+            return float("nan")
+
+    def _classes(self, card: Scorecard) -> dict[str, Array]:
+        held = {s.key: np.asarray(s.annotation["classes"]) for s in self._samples if "classes" in s.annotation}
+        if len(held) < len(self._samples):
+            return {}
+        return {name: np.array([i in held[key] for key in card.keys]) for i, name in enumerate(self._labels.names)}
