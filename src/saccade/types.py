@@ -135,21 +135,6 @@ class Prediction:
     boxes: Array | None = None
     mask: Array | None = None
 
-    def to_json(self, labels: Labels, top_k: int | None = None, threshold: float | None = None) -> dict[str, Any]:
-        """A record by the fields present; scores below `threshold` and beyond the best `top_k` are left out."""
-        record: dict[str, Any] = {"image": {"width": self.width, "height": self.height}}
-        if self.class_ids is not None and self.scores is not None:
-            found: list[dict[str, Any]] = []
-            for i, (k, score) in enumerate(zip(self.class_ids.tolist(), self.scores.tolist(), strict=True)):
-                if (top_k is not None and i >= top_k) or (threshold is not None and score < threshold):
-                    continue
-                entry: dict[str, Any] = {"class_id": k, "label": labels.names[k], "score": score}
-                if self.boxes is not None:
-                    entry["box"] = dict(zip(("x_min", "y_min", "x_max", "y_max"), self.boxes[i].tolist(), strict=True))
-                found.append(entry)
-            record["predictions"] = found
-        return record
-
 
 @dataclass(frozen=True)
 class Number:

@@ -28,6 +28,7 @@ from saccade.evaluation.heldout import Heldout
 from saccade.evaluation.report import Report
 from saccade.evaluation.slices import Slice
 from saccade.images import decode, encode, preprocess
+from saccade.inference import record
 from saccade.inference.model import Model
 from saccade.optimization import optimizers
 from saccade.optimization.judge import Budget
@@ -42,7 +43,7 @@ from saccade.training.listener import Listener
 from saccade.training.recipe import Recipe
 from saccade.training.run import Run
 from saccade.training.trainer import Graph, Trainer
-from saccade.types import Array, Sample, Scorecard
+from saccade.types import Array, Image, Labels, Sample, Scorecard
 
 CALIBRATED = 128
 """Training pictures that a graph is quantised on."""
@@ -190,27 +191,53 @@ def predict(
     *,
     top_k: int = 5,
     threshold: float | None = None,
+    mask: str = "png",
     draw: Path | None = None,
     home: Path | None = None,
 ) -> list[dict[str, Any]]:
     """Asks a package about pictures; one record each, an unusable picture gets {"error": ...}.
 
-    draw: a folder that receives every picture with its answer.
+    threshold: instead of the package's own, by class. mask: "png", "rle", "polygons" or "none". draw: a folder that
+    receives every picture with its answer.
     """
     records: list[dict[str, Any]] = []
     with load(package, home=home) as model:
         for path, found in zip(images, model.results(list(images)), strict=True):
-            if isinstance(found, SaccadeError):
-                records.append({"error": {"code": found.code, "detail": str(found)}})
+            try:
+                if isinstance(found, SaccadeError):
+                    raise found
+                seen = model.shown(found, top_k=top_k, threshold=threshold)
+                told = record.record(seen, model.labels, mask)
+            except SaccadeError as error:
+                records.append({"error": {"code": error.code, "detail": str(error)}})
                 continue
-            records.append(
-                {"model": model.manifest.name, "task": model.task.name, **found.to_json(model.labels, top_k, threshold)}
-            )
+            records.append({"model": model.manifest.name, "task": model.task.name, **told})
             if draw is not None:
-                draw.mkdir(parents=True, exist_ok=True)
-                picture = model.task.draw(decode.decode(path), found, model.labels)
-                (draw / f"{path.stem}.png").write_bytes(encode.to_png(picture))
+                _write_picture(model.task.draw(decode.decode(path), seen, model.labels), path, draw)
     return records
+
+
+def draw_answer(answer: Mapping[str, Any], labels: Mapping[str, Any], image: Path, folder: Path) -> Path:
+    """Writes a picture with what a server answered about it; returns the file.
+
+    answer, labels: as the server gives them; a mask as PNG. Raises UsageError when the task is not known here,
+    InferenceError(unexpected_answer), ImageError.
+    """
+    picture = tasks.find(str(answer.get("task"))).draw(
+        decode.decode(image), record.read(answer), Labels.from_json(labels)
+    )
+    return _write_picture(picture, image, folder)
+
+
+def _write_picture(picture: Image, source: Path, folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{source.stem}.png"
+    # Pictures of the same name from different folders stand side by side; nothing that was there is overwritten.
+    number = 2
+    while file.exists():
+        file, number = folder / f"{source.stem}-{number}.png", number + 1
+    file.write_bytes(encode.to_png(picture))
+    return file
 
 
 def evaluate(package: Path | str, data: Path | str, *, split: str = "test", home: Path | None = None) -> Scorecard:

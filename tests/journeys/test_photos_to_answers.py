@@ -94,7 +94,7 @@ def test_a_home_keeps_versions_and_a_server_answers_from_it(
             answer = client.predict("trash@stable", photo, top_k=3)
             assert len(answer["predictions"]) == 3
             with saccade.load("trash@stable", home=home) as model:
-                local = model.predict(photo).to_json(model.labels, 3)
+                local = model.record(model.predict(photo), top_k=3)
             assert [p["label"] for p in local["predictions"]] == [p["label"] for p in answer["predictions"]]
             with pytest.raises(SaccadeError) as caught:
                 client.predict("nobody", photo)

@@ -183,7 +183,7 @@ def test_an_answer_by_its_fields():
         {"class_id": 0, "label": "cat", "score": 0.2},
     ]
     boxed = Prediction(9, 9, np.array([2, 2]), scores[:2], np.array([[0, 1, 2, 3.5], [0, 0, 1, 1]], np.float32))
-    rows = messages.prediction(boxed, LABELS, messages.Wish([("threshold", "0.5")]))["predictions"]
+    rows = messages.prediction(boxed, answer_of(boxed), messages.Wish([("threshold", "0.5")]))["predictions"]
     assert rows == [
         {"class_id": 2, "label": "fish", "score": 0.7, "box": {"x_min": 0.0, "y_min": 1.0, "x_max": 2.0, "y_max": 3.5}}
     ]
@@ -191,7 +191,7 @@ def test_an_answer_by_its_fields():
 
 def test_numbers_that_are_not_finite_are_null_and_flagged():
     result = Prediction(1, 1, np.array([0, 1]), np.array([np.nan, np.inf], np.float32))
-    body = messages.prediction(result, LABELS, messages.Wish([]))
+    body = messages.prediction(result, answer_of(result), messages.Wish([]))
     assert body["nonfinite"] is True
     assert [p["score"] for p in body["predictions"]] == [None, None]
     messages.dumps(body)

@@ -3,12 +3,18 @@
 import argparse
 import json
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from saccade import verbs
+from saccade.cli import text
 from saccade.client.client import Client
+from saccade.client.messages import MaskForm
 from saccade.errors import SaccadeError, UsageError
+
+FORMS = ("png", "rle", "polygons", "none")
+BOX = ("x_min", "y_min", "x_max", "y_max")
 
 
 def predict_options(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +23,8 @@ def predict_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="which model of the server: name[@alias]")
     parser.add_argument("--key", default=os.environ.get("SACCADE_KEY"), help="API key (default: $SACCADE_KEY)")
     parser.add_argument("--top-k", type=int, default=5)
-    parser.add_argument("--threshold", type=float)
+    parser.add_argument("--threshold", type=float, help="for every class, instead of the package's own")
+    parser.add_argument("--mask", choices=FORMS, default="png", help="form of a mask in --json (default: png)")
     parser.add_argument("--draw", type=Path, metavar="DIR", help="write the pictures with their answers")
     parser.add_argument("--home", type=Path)
     parser.add_argument("--json", action="store_true")
@@ -29,8 +36,6 @@ def predict(options: argparse.Namespace) -> int:
             raise UsageError(
                 "--server needs --model NAME", hint=f"saccade predict --server {options.server} --model NAME IMAGE"
             )
-        if options.draw:
-            raise UsageError("--draw works on a package, not on a server", hint="give the package's folder")
         images = [Path(p) for p in options.inputs]
         answers = _ask_server(options, images)
     else:
@@ -41,29 +46,62 @@ def predict(options: argparse.Namespace) -> int:
                 "predict expects a package and at least one image", hint="saccade predict PACKAGE photo.jpg"
             )
         answers = verbs.predict(
-            package, images, top_k=options.top_k, threshold=options.threshold, draw=options.draw, home=options.home
+            package,
+            images,
+            top_k=options.top_k,
+            threshold=options.threshold,
+            mask=options.mask if options.json else "none",
+            draw=options.draw,
+            home=options.home,
         )
     if options.json:
         print(json.dumps(answers if len(answers) > 1 else answers[0], indent=2, ensure_ascii=False))
     else:
         for path, answer in zip(images, answers, strict=True):
-            print(_line(path, answer))
+            print("\n".join(lines(path, answer)))
     return 1 if any("error" in a for a in answers) else 0
 
 
 def _ask_server(options: argparse.Namespace, images: list[Path]) -> list[dict[str, Any]]:
     answers: list[dict[str, Any]] = []
+    form: MaskForm = "png" if options.draw else options.mask if options.json else "none"
+    if options.draw and options.json and options.mask != "png":
+        raise UsageError("--draw needs the mask as png", hint="leave out --mask, or --draw")
     with Client(options.server, key=options.key) as client:
+        labels = client.model(options.model)["labels"] if options.draw else {}
         for image in images:
             try:
-                answers.append(client.predict(options.model, image, top_k=options.top_k, threshold=options.threshold))
+                answer = dict(
+                    client.predict(options.model, image, top_k=options.top_k, threshold=options.threshold, mask=form)
+                )
+                if options.draw:
+                    verbs.draw_answer(answer, labels, image, options.draw)
+                answers.append(answer)
             except SaccadeError as error:
                 answers.append({"error": {"code": error.code, "detail": str(error)}})
     return answers
 
 
-def _line(path: Path, answer: dict[str, Any]) -> str:
+def lines(path: Path, answer: dict[str, Any]) -> list[str]:
+    """What a terminal shows of an answer: what was found, best or largest first; of things with a place a line each."""
     if "error" in answer:
-        return f"{path}: {answer['error'].get('detail', answer['error'])}"
-    found = [f"{p['label']} {p['score']:.3f}" for p in answer.get("predictions", [])]
-    return f"{path}: " + (", ".join(found) or "nothing found")
+        return [f"{path}: {answer['error'].get('detail', answer['error'])}"]
+    found = answer.get("predictions", [])
+    parts = sorted(answer.get("classes", []), key=lambda c: -c["pixels"])
+    placed = [f for f in found if "box" in f]
+    if placed:
+        counts = Counter(f["label"] for f in placed)
+        told = [f"{n} {label}" for label, n in counts.most_common()]
+    else:
+        told = [f"{f['label']} {_score(f['score'])}" for f in found]
+    told += [f"{c['label']} {100 * c['fraction']:.1f} %" for c in parts]
+    rows = [
+        (f["label"], _score(f["score"]), *(("?" if v is None else f"{v:.1f}") for v in f["box"].values()))
+        for f in placed
+    ]
+    places = text.table(("  ", "score", *BOX), [(f"  {row[0]}", *row[1:]) for row in rows]).splitlines() if rows else []
+    return [f"{path}: " + (", ".join(told) or "nothing found"), *places]
+
+
+def _score(value: float | None) -> str:
+    return "not a number" if value is None else f"{value:.3f}"

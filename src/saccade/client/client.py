@@ -3,15 +3,17 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Self, overload
 
 from saccade.client import messages
-from saccade.client.messages import Picture, Reply, Request
+from saccade.client.messages import Answer, MaskForm, Picture, Reply, Request
 from saccade.client.transport import AsyncTransport, Http, Transport
 from saccade.errors import UsageError
 
 RETRIES = 2
 TIMEOUT_S = 30.0
+Options = dict[str, Any]
+"""What the query asks for; None is left to the server."""
 
 
 class _Settings:
@@ -55,6 +57,28 @@ class Client(_Settings):
         super().__init__(key, timeout_s, retries)
         self._transport = transport or Http(url)
 
+    @overload
+    def predict(  # type: ignore[overload-overlap]
+        self,
+        model: str,
+        image: Picture,
+        *,
+        version: int | None = ...,
+        top_k: int | None = ...,
+        threshold: float | None = ...,
+        mask: MaskForm | None = ...,
+    ) -> Answer: ...
+    @overload
+    def predict(
+        self,
+        model: str,
+        image: Sequence[Picture],
+        *,
+        version: int | None = ...,
+        top_k: int | None = ...,
+        threshold: float | None = ...,
+        mask: MaskForm | None = ...,
+    ) -> list[Answer]: ...
     def predict(
         self,
         model: str,
@@ -63,13 +87,14 @@ class Client(_Settings):
         version: int | None = None,
         top_k: int | None = None,
         threshold: float | None = None,
+        mask: MaskForm | None = None,
     ) -> Any:
         """Asks `name` or `name@alias` about a picture: a file, bytes, or uint8 pixels; a list gives a list.
 
-        In a list, a picture that cannot be used gets {"error": ...} in its place. Raises SaccadeError with the
-        server's code.
+        threshold: instead of the model's own, by class. mask: how a mask is written, "png" by default. In a list, a
+        picture that cannot be used gives {"error": ...} in its place. Raises SaccadeError with the server's code.
         """
-        request = _asked(model, image, version, top_k, threshold)
+        request = _asked(model, image, version, Options(top_k=top_k, threshold=threshold, mask=mask))
         return messages.answer(self._send(request), _count(image))
 
     def models(self) -> list[dict[str, Any]]:
@@ -131,6 +156,28 @@ class AsyncClient(_Settings):
         super().__init__(key, timeout_s, retries)
         self._transport = transport or _Threads(Http(url))
 
+    @overload
+    async def predict(  # type: ignore[overload-overlap]
+        self,
+        model: str,
+        image: Picture,
+        *,
+        version: int | None = ...,
+        top_k: int | None = ...,
+        threshold: float | None = ...,
+        mask: MaskForm | None = ...,
+    ) -> Answer: ...
+    @overload
+    async def predict(
+        self,
+        model: str,
+        image: Sequence[Picture],
+        *,
+        version: int | None = ...,
+        top_k: int | None = ...,
+        threshold: float | None = ...,
+        mask: MaskForm | None = ...,
+    ) -> list[Answer]: ...
     async def predict(
         self,
         model: str,
@@ -139,9 +186,11 @@ class AsyncClient(_Settings):
         version: int | None = None,
         top_k: int | None = None,
         threshold: float | None = None,
+        mask: MaskForm | None = None,
     ) -> Any:
         """As Client.predict."""
-        request = await asyncio.to_thread(_asked, model, image, version, top_k, threshold)
+        wishes = Options(top_k=top_k, threshold=threshold, mask=mask)
+        request = await asyncio.to_thread(_asked, model, image, version, wishes)
         return messages.answer(await self._send(request), _count(image))
 
     async def models(self) -> list[dict[str, Any]]:
@@ -197,10 +246,7 @@ class _Threads:
         self._transport.close()
 
 
-def _asked(
-    model: str, image: Picture | Sequence[Picture], version: int | None, top_k: int | None, threshold: float | None
-) -> Request:
-    options = {"top_k": top_k, "threshold": threshold}
+def _asked(model: str, image: Picture | Sequence[Picture], version: int | None, options: Options) -> Request:
     if isinstance(image, list | tuple):
         if not image:
             raise UsageError("predict expects at least one picture, an empty list came")

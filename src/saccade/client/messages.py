@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict
 from urllib.parse import quote, urlencode
 
 from saccade.errors import (
@@ -23,8 +23,57 @@ from saccade.types import Array
 Picture = Path | str | bytes | Array
 """A file, encoded bytes, or uint8 pixels [H, W] or [H, W, 3], RGB."""
 
+MaskForm = Literal["png", "rle", "polygons", "none"]
+
+
+class Box(TypedDict):
+    """Pixels of the upright original."""
+
+    x_min: float
+    y_min: float
+    x_max: float
+    y_max: float
+
+
+class Found(TypedDict, total=False):
+    """One class or one object. score is None where it is not a finite number; box only where something has a place."""
+
+    class_id: int
+    label: str
+    score: float | None
+    box: Box
+
+
+class Share(TypedDict):
+    """One class of a mask; fraction: of all pixels of the picture."""
+
+    class_id: int
+    label: str
+    pixels: int
+    fraction: float
+
+
+class Answer(TypedDict, total=False):
+    """What a server says of one picture, by the fields that are there; `error` alone for one that cannot be used.
+
+    mask: by its `encoding`, png {data: base64}, rle {size, counts}, polygons {polygons, holes}; None when not wished.
+    """
+
+    model: str
+    version: str
+    task: str
+    prediction_id: str
+    image: dict[str, int]
+    predictions: list[Found]
+    nonfinite: bool
+    mask: dict[str, Any] | None
+    classes: list[Share]
+    error: dict[str, Any]
+
+
 FAMILIES: dict[str, type[SaccadeError]] = {
     "image_": ImageError,
+    "mask_too_complex": ImageError,
     "inference_failed": InferenceError,
     "overloaded": InferenceError,
     "deadline_exceeded": InferenceError,

@@ -69,7 +69,7 @@ def mask(image: Image, mask_HW: Array, names: Sequence[str], strength: float = 0
     """The picture under the colours of its classes, edges drawn firm, and a legend of the classes below.
 
     mask_HW: class ids, the picture's size; 255 is void, drawn as hatching. names: of all classes, by id. The legend gives
-    each class's share of the pixels that are not void. Small pictures come back enlarged.
+    each class's share of the picture. Small pictures come back enlarged.
     """
     zoom = _zoom(image)
     plain, ids = _enlarged(image, zoom), _enlarged(np.asarray(mask_HW, np.uint8), zoom)
@@ -91,8 +91,7 @@ def mask(image: Image, mask_HW: Array, names: Sequence[str], strength: float = 0
         out[void & stripes] = 200
     counts = np.bincount(ids.ravel(), minlength=256)
     present = [int(k) for k in np.flatnonzero(counts) if k != VOID]
-    whole = max(1, int(counts[:VOID].sum()))
-    entries = [(colour(k), f"{names[k]} {_percent(counts[k] / whole)}") for k in present]
+    entries = [(colour(k), f"{names[k]} {_percent(counts[k] / ids.size)}") for k in present]
     if counts[VOID]:
         entries.append(((150, 150, 150), "void"))
     return _with_legend(out, entries)

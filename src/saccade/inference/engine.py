@@ -245,6 +245,7 @@ class Engine:
             model.labels,
             tuple(o.result for o in outcomes),
             {stage: max(o.timings.get(stage, 0.0) for o in outcomes) for stage in stages},
+            model.manifest.thresholds,
         )
         self._observe(entry.name, str(entry.version), answer, began)
         if future.set_running_or_notify_cancel():

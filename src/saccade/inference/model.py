@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from saccade import tasks
 from saccade.errors import InferenceError, PackageError, SaccadeError
 from saccade.images import decode, preprocess
 from saccade.images.preprocess import Placement
-from saccade.inference import choice, runtimes
+from saccade.inference import choice, record, runtimes
 from saccade.inference.batcher import Batcher, Ran
 from saccade.inference.choice import Choice
 from saccade.inference.intake import Intake
@@ -178,6 +178,16 @@ class Model:
                 raise outcome.result
             rows.append(outcome.outputs)
         return {name: np.stack([row[name] for row in rows]) for name in rows[0]} if rows else {}
+
+    def record(
+        self, found: Prediction, *, top_k: int | None = None, threshold: float | None = None, mask: str = "png"
+    ) -> dict[str, Any]:
+        """An answer as the server's JSON tells it: see inference/record.py. Raises ImageError(mask_too_complex)."""
+        return record.record(self.shown(found, top_k=top_k, threshold=threshold), self.labels, mask)
+
+    def shown(self, found: Prediction, *, top_k: int | None = None, threshold: float | None = None) -> Prediction:
+        """Without what scores too little: below `threshold`, or by default below the package's threshold of the class."""
+        return record.shown(found, self.labels, self.manifest.thresholds, threshold, top_k)
 
     def _each(self, images: Sequence[Source | str]) -> list[Outcome]:
         # A window keeps the runner fed while holding few decoded pictures in memory.

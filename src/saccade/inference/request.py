@@ -25,7 +25,8 @@ class Request:
 class Answer:
     """results: one per image in the order sent, a Prediction or the error of that image alone.
 
-    timings: ms per stage (decode, queue, infer, post), the slowest image of the request.
+    timings: ms per stage (decode, queue, infer, post), the slowest image of the request. thresholds: by class name the
+    score from which an answer is shown to those who name none.
     """
 
     model: str
@@ -35,3 +36,4 @@ class Answer:
     labels: Labels
     results: tuple[Prediction | SaccadeError, ...]
     timings: Mapping[str, float] = field(default_factory=dict)
+    thresholds: Mapping[str, float] = field(default_factory=dict)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 CHANNELS = ("red", "green", "blue")
 
@@ -21,16 +21,93 @@ def channel_means(file: Path, width: int = 32, height: int = 32, *, logarithm: b
     ]
     if logarithm:
         nodes.append(helper.make_node("Log", ["share"], ["scores"]))
-    graph = helper.make_graph(
-        nodes,
-        "channel_means",
-        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", height, width, 3])],
-        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N", 3])],
-        [
-            helper.make_tensor("axes", TensorProto.INT64, [2], [1, 2]),
-            helper.make_tensor("scale", TensorProto.FLOAT, [], [1 / 255]),
-        ],
-    )
+    constants = [
+        helper.make_tensor("axes", TensorProto.INT64, [2], [1, 2]),
+        helper.make_tensor("scale", TensorProto.FLOAT, [], [1 / 255]),
+    ]
+    return _save(file, nodes, width, height, [("scores", TensorProto.FLOAT, ["N", 3])], constants)
+
+
+def bright_pixels(file: Path, width: int = 32, height: int = 32) -> Path:
+    """image uint8 [N, H, W, 3] -> mask uint8 [N, H, W]: 1 where red is above 127, 2 where green is, 3 where both are."""
+    nodes = [
+        helper.make_node("Greater", ["image", "middle"], ["bright"]),
+        helper.make_node("Cast", ["bright"], ["ones"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["ones", "weights"], ["weighed"]),
+        helper.make_node("ReduceSum", ["weighed", "axes"], ["sums"], keepdims=0),
+        helper.make_node("Cast", ["sums"], ["mask"], to=TensorProto.UINT8),
+    ]
+    constants = [
+        helper.make_tensor("middle", TensorProto.UINT8, [], [127]),
+        helper.make_tensor("weights", TensorProto.FLOAT, [3], [1, 2, 0]),
+        helper.make_tensor("axes", TensorProto.INT64, [1], [3]),
+    ]
+    return _save(file, nodes, width, height, [("mask", TensorProto.UINT8, ["N", height, width])], constants)
+
+
+def bright_boxes(file: Path, width: int = 32, height: int = 32) -> Path:
+    """image uint8 [N, H, W, 3] -> boxes [N, 3, 4], scores [N, 3], class_ids [N, 3], best first.
+
+    For each channel the box around its pixels above 127 and, as its score, the brightest of them / 255; 0 when there
+    is none.
+    """
+    far = 10_000.0
+    nodes = [
+        helper.make_node("Transpose", ["image"], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("Greater", ["planes", "middle"], ["bright"]),
+        helper.make_node("Cast", ["planes"], ["real"], to=TensorProto.FLOAT),
+        helper.make_node("Where", ["bright", "real", "zero"], ["lit"]),
+        helper.make_node("ReduceMax", ["lit", "axes"], ["best"], keepdims=0),
+        helper.make_node("Mul", ["best", "scale"], ["found"]),
+    ]
+    sides = []
+    for place, (grid, low) in enumerate((("left", True), ("top", True), ("right", False), ("bottom", False))):
+        nodes.append(helper.make_node("Where", ["bright", grid, "far" if low else "zero"], [f"at_{grid}"]))
+        reduce = "ReduceMin" if low else "ReduceMax"
+        nodes.append(helper.make_node(reduce, [f"at_{grid}", "axes"], [f"side_{place}"], keepdims=0))
+        nodes.append(helper.make_node("Unsqueeze", [f"side_{place}", "last"], [f"column_{place}"]))
+        sides.append(f"column_{place}")
+    nodes += [
+        helper.make_node("Concat", sides, ["around"], axis=2),
+        helper.make_node("TopK", ["found", "three"], ["scores", "class_ids"], axis=1),
+        helper.make_node("Unsqueeze", ["class_ids", "last"], ["order"]),
+        helper.make_node("Expand", ["order", "four"], ["orders"]),
+        helper.make_node("GatherElements", ["around", "orders"], ["boxes"], axis=1),
+    ]
+    columns, rows = list(range(width)), list(range(height))
+    constants = [
+        helper.make_tensor("middle", TensorProto.UINT8, [], [127]),
+        helper.make_tensor("zero", TensorProto.FLOAT, [], [0]),
+        helper.make_tensor("far", TensorProto.FLOAT, [], [far]),
+        helper.make_tensor("scale", TensorProto.FLOAT, [], [1 / 255]),
+        helper.make_tensor("axes", TensorProto.INT64, [2], [2, 3]),
+        helper.make_tensor("last", TensorProto.INT64, [1], [2]),
+        helper.make_tensor("three", TensorProto.INT64, [1], [3]),
+        helper.make_tensor("four", TensorProto.INT64, [3], [1, 1, 4]),
+        helper.make_tensor("left", TensorProto.FLOAT, [1, width], columns),
+        helper.make_tensor("right", TensorProto.FLOAT, [1, width], [c + 1 for c in columns]),
+        helper.make_tensor("top", TensorProto.FLOAT, [height, 1], rows),
+        helper.make_tensor("bottom", TensorProto.FLOAT, [height, 1], [r + 1 for r in rows]),
+    ]
+    outputs: list[tuple[str, int, list[str | int]]] = [
+        ("boxes", TensorProto.FLOAT, ["N", 3, 4]),
+        ("scores", TensorProto.FLOAT, ["N", 3]),
+        ("class_ids", TensorProto.INT64, ["N", 3]),
+    ]
+    return _save(file, nodes, width, height, outputs, constants)
+
+
+def _save(
+    file: Path,
+    nodes: list[NodeProto],
+    width: int,
+    height: int,
+    outputs: list[tuple[str, int, list[str | int]]],
+    constants: list[TensorProto],
+) -> Path:
+    image: ValueInfoProto = helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", height, width, 3])
+    given = [helper.make_tensor_value_info(*o) for o in outputs]
+    graph = helper.make_graph(nodes, file.stem, [image], given, constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     onnx.checker.check_model(model)
     onnx.save(model, file)

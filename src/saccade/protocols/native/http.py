@@ -12,6 +12,7 @@ from saccade.protocols.protocol import Call, Protocol, Reply, Route, single
 
 MAX_BODY = 16 * 1024 * 1024
 JSON = ("content-type", "application/json")
+PNG = ("content-type", "image/png")
 STAGES = ("decode", "queue", "infer", "post")
 PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'"
 
@@ -57,15 +58,27 @@ class _Api:
         if not data:
             raise ServerError("the body is empty, an image was expected", code="image_undecodable")
         pictures, several = messages.images(call.headers.get("content-type", "application/octet-stream"), data)
+        png = messages.wants_picture(call.headers.get("accept", ""))
+        if png and several:
+            raise ServerError("several images are answered in JSON only", hint="send one", code="not_acceptable")
         request = Request(model, tuple(pictures), version, call.deadline_s)
         answer = await _wait(self._engine.submit(request), call)
-        body = messages.dumps(messages.answer(answer, wish, several, call.request_id))
+
+        def written() -> bytes:
+            return (
+                messages.picture(answer)
+                if png
+                else messages.dumps(messages.answer(answer, wish, several, call.request_id))
+            )
+
+        body = await asyncio.to_thread(written) if messages.heavy(answer) else written()
         timing = ", ".join(f"{s};dur={answer.timings[s]:.1f}" for s in STAGES if s in answer.timings)
         return Reply(
             200,
             body,
             [
-                JSON,
+                PNG if png else JSON,
+                ("vary", "accept"),
                 ("x-model-version", str(answer.version)),
                 ("x-model-digest", answer.digest),
                 ("server-timing", timing),

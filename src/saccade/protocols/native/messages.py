@@ -10,14 +10,13 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from saccade.errors import SaccadeError, ServerError
-from saccade.images import decode
+from saccade.images import decode, masks
 from saccade.inference.engine import Engine, Entry
+from saccade.inference.record import FORMS, record, shown
 from saccade.inference.request import Answer
 from saccade.protocols.protocol import problem, single
-from saccade.types import Labels, Prediction
+from saccade.types import Prediction
 
 MAX_DEPTH = 32
 MAX_KEYS = 10_000
@@ -222,8 +221,8 @@ class Wish:
         self.top_k = _whole(given.get("top_k", str(TOP_K)), "top_k", 1, 1000)
         self.threshold = _share(given["threshold"], "threshold") if "threshold" in given else None
         self.mask = given.get("mask", "png")
-        if self.mask not in ("png", "rle", "polygons", "none"):
-            raise ServerError("mask is one of png, rle, polygons, none", code="invalid_value")
+        if self.mask not in FORMS:
+            raise ServerError(f"mask is one of {', '.join(FORMS)}", code="invalid_value")
 
 
 def _whole(text: str, name: str, low: int, high: int) -> int:
@@ -245,47 +244,47 @@ def answer(what: Answer, wish: Wish, several: bool, request_id: str) -> dict[str
     """The JSON of an answer. Raises the picture's own error when only one was asked about."""
     found: list[dict[str, Any]] = []
     for result in what.results:
-        if isinstance(result, SaccadeError):
-            if not several:
+        try:
+            if isinstance(result, SaccadeError):
                 raise result
-            found.append({"error": problem(result, request_id)})
-        else:
-            head = {
-                "model": what.model,
-                "version": str(what.version),
-                "task": what.task,
-                "prediction_id": prediction_id(),
-                "image": {"width": result.width, "height": result.height},
-            }
-            found.append({**head, **prediction(result, what.labels, wish)})
+            told = prediction(result, what, wish)
+        except SaccadeError as error:
+            if not several:
+                raise
+            found.append({"error": problem(error, request_id)})
+            continue
+        head = {"model": what.model, "version": str(what.version), "task": what.task, "prediction_id": prediction_id()}
+        found.append({**head, **told})
     return {"results": found} if several else found[0]
 
 
-def prediction(result: Prediction, labels: Labels, wish: Wish) -> dict[str, Any]:
-    """By the fields that are there: class ids with scores, boxes when there are any."""
-    if result.class_ids is None or result.scores is None:
-        raise ServerError("this kind of answer has no native form yet", code="not_implemented")
-    ids, scores = np.asarray(result.class_ids), np.asarray(result.scores, np.float64)
-    keep = np.ones(len(ids), bool) if wish.threshold is None else ~(scores < wish.threshold)
-    order = np.flatnonzero(keep)
-    if result.boxes is None:
-        order = order[: wish.top_k]
-    rows: list[dict[str, Any]] = []
-    for i in order:
-        class_id = int(ids[i])
-        row: dict[str, Any] = {"class_id": class_id, "label": labels.names[class_id], "score": _number(scores[i])}
-        if result.boxes is not None:
-            sides = ("x_min", "y_min", "x_max", "y_max")
-            row["box"] = {side: _number(v) for side, v in zip(sides, result.boxes[i], strict=True)}
-        rows.append(row)
-    finite = bool(np.isfinite(scores).all()) and (result.boxes is None or bool(np.isfinite(result.boxes).all()))
-    return {"predictions": rows} if finite else {"predictions": rows, "nonfinite": True}
+def prediction(result: Prediction, what: Answer, wish: Wish) -> dict[str, Any]:
+    """By the fields that are there. Raises ImageError(mask_too_complex)."""
+    return record(shown(result, what.labels, what.thresholds, wish.threshold, wish.top_k), what.labels, wish.mask)
 
 
-def _number(value: Any) -> float | None:
-    # float32 to the shortest decimal that reads back as the same float32.
-    number = float(value)
-    return float(str(np.float32(number))) if math.isfinite(number) else None
+def picture(what: Answer) -> bytes:
+    """The mask of an answer about one picture, as a PNG of class ids.
+
+    Raises the picture's own error; ServerError(not_acceptable) when the answer has no mask.
+    """
+    (result,) = what.results
+    if isinstance(result, SaccadeError):
+        raise result
+    if result.mask is None:
+        raise ServerError("this answer has no mask", hint="accept application/json", code="not_acceptable")
+    return masks.to_png(result.mask)
+
+
+def wants_picture(accept: str) -> bool:
+    """Whether the Accept header names image/png and no JSON."""
+    kinds = {part.partition(";")[0].strip().lower() for part in accept.split(",")}
+    return "image/png" in kinds and not kinds & {"application/json", "application/*"}
+
+
+def heavy(what: Answer) -> bool:
+    """Whether writing the answer takes so long that it must not hold up other callers."""
+    return any(not isinstance(r, SaccadeError) and r.mask is not None for r in what.results)
 
 
 def models(engine: Engine) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def _probe(summary: str) -> Record:
 
 
 def _predict(operation: str) -> Record:
-    codes = tuple(c for c, s in STATUSES.items() if s in (400, 401, 404, 408, 413, 415, 422, 500, 503, 504))
+    codes = tuple(c for c, s in STATUSES.items() if s in (400, 401, 404, 406, 408, 413, 415, 422, 500, 503, 504))
     binary = {"type": "string", "format": "binary"}
     text = {"type": "string", "contentEncoding": "base64"}
     several = {"type": "array", "items": {"anyOf": [{"$ref": "#/components/schemas/Answer"}, _ref("Failure")]}}
@@ -80,8 +80,16 @@ def _predict(operation: str) -> Record:
         "summary": "Ask about one image, or several",
         "parameters": [
             _query("top_k", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 5}, "best classes to give"),
-            _query("threshold", {"type": "number", "minimum": 0, "maximum": 1}, "leave out answers below this score"),
-            _query("mask", {"enum": ["png", "rle", "polygons", "none"], "default": "png"}, "form of a mask"),
+            _query(
+                "threshold",
+                {"type": "number", "minimum": 0, "maximum": 1},
+                "leave out answers below this score; default: the model's own, by class",
+            ),
+            _query(
+                "mask",
+                {"enum": ["png", "rle", "polygons", "none"], "default": "png"},
+                "form of a mask; Accept: image/png gives it as the whole body",
+            ),
             {
                 "name": "x-request-timeout-ms",
                 "in": "header",
@@ -113,7 +121,10 @@ def _predict(operation: str) -> Record:
             },
         },
         "responses": {
-            "200": {"description": "OK", "content": {"application/json": {"schema": answers}}},
+            "200": {
+                "description": "OK",
+                "content": {"application/json": {"schema": answers}, "image/png": {"schema": binary}},
+            },
             **_problems(codes),
         },
     }
@@ -127,8 +138,15 @@ def _query(name: str, schema: Record, text: str) -> Record:
     return {"name": name, "in": "query", "schema": schema, "description": text}
 
 
+def _form(encoding: str, properties: Record, text: str) -> Record:
+    required = ["encoding", *(p for p in properties if p != "holes")]
+    fields = {"encoding": {"const": encoding}, **properties}
+    return {"type": "object", "description": text, "required": required, "properties": fields}
+
+
 def _schemas() -> Record:
     number: Record = {"type": ["number", "null"]}
+    whole: Record = {"type": "integer"}
     row: Record = {
         "type": "object",
         "required": ["class_id", "label", "score"],
@@ -138,6 +156,21 @@ def _schemas() -> Record:
             "score": number,
             "box": {"type": "object", "properties": dict.fromkeys(("x_min", "y_min", "x_max", "y_max"), number)},
         },
+    }
+    texts, ring = {"type": "object", "additionalProperties": {"type": "string"}}, {"type": "array", "items": whole}
+    rings = {"type": "object", "additionalProperties": {"type": "array", "items": ring}}
+    masks: list[Record] = [
+        _form(
+            "png", {"data": {"type": "string", "contentEncoding": "base64"}}, "one channel of class ids, 255 is void"
+        ),
+        _form("rle", {"size": ring, "counts": texts}, "height and width; compressed COCO counts by class id"),
+        _form("polygons", {"polygons": rings, "holes": rings}, "x, y, x, y ... by class id; fill both even-odd"),
+        {"type": "null"},
+    ]
+    share: Record = {
+        "type": "object",
+        "required": ["class_id", "label", "pixels", "fraction"],
+        "properties": {"class_id": whole, "label": {"type": "string"}, "pixels": whole, "fraction": {"type": "number"}},
     }
     size = {"type": "object", "properties": {"width": {"type": "integer"}, "height": {"type": "integer"}}}
     words: Record = {"type": "string"}
@@ -166,6 +199,12 @@ def _schemas() -> Record:
                 "image": size,
                 "predictions": {"type": "array", "items": row},
                 "nonfinite": {"type": "boolean"},
+                "mask": {"anyOf": masks},
+                "classes": {
+                    "type": "array",
+                    "items": share,
+                    "description": "classes that occur; fraction of all pixels",
+                },
             },
         },
         "Failure": {"type": "object", "required": ["error"], "properties": {"error": _ref("Problem")}},
@@ -203,6 +242,9 @@ tr { border-top: 1px solid #8884; vertical-align: top; } h2 { margin-top: 2.5rem
 _EXAMPLES = """
 <pre>curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg' \\
   'http://127.0.0.1:8000/api/v1/models/NAME/predict?top_k=3'
+
+curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg' -H 'Accept: image/png' \\
+  http://127.0.0.1:8000/api/v1/models/NAME/predict > mask.png
 
 curl -F image=@one.jpg -F image=@two.jpg http://127.0.0.1:8000/api/v1/models/NAME@stable/predict
 
