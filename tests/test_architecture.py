@@ -91,7 +91,11 @@ FRAMEWORKS = {
 """Library to the word that the importing file, or a folder above it, must bear."""
 
 TASKS = {"classification", "detection", "segmentation"}
-TASK_NAMES_ELSEWHERE = {("protocols/open_inference/messages.py", "classification")}
+TASK_NAMES_ELSEWHERE = {
+    ("protocols/open_inference/messages.py", "classification"),
+    # COCO's key for the outline of an object.
+    ("data/formats/coco.py", "segmentation"),
+}
 
 HEAVY = {
     "saccade": {"numpy", "torch", "keras"},

@@ -1,4 +1,4 @@
-"""Each verb of the house as a short story told in rooms: check, train, evaluate, predict, push, pull."""
+"""Each verb of the house as a short story told in rooms: check, convert, train, evaluate, predict, push, pull."""
 
 import json
 import os
@@ -15,8 +15,10 @@ import numpy as np
 import saccade
 from saccade import process, tasks
 from saccade.data import check as doctor
+from saccade.data import convert as conversion
 from saccade.data import formats, lock
 from saccade.data.check import Finding
+from saccade.data.convert import Conversion
 from saccade.data.dataset import Dataset
 from saccade.data.format import Evidence
 from saccade.data.splits import split as make_splits
@@ -123,6 +125,14 @@ def check(data: Path | str, *, format: str | None = None, images: Path | None = 
     """Reads a dataset and says what is wrong with it; never changes it. Raises DataError when it cannot be read."""
     dataset, evidence = formats.read(Path(data), format=format, images=images)
     return Health(dataset, evidence, tuple(doctor.check(dataset, full=full)))
+
+
+def convert(
+    data: Path | str, out: Path | str, *, to: str, format: str | None = None, images: Path | None = None
+) -> Conversion:
+    """Writes a dataset in another format into the new folder `out`, and says what that format cannot hold."""
+    dataset, _ = formats.read(Path(data), format=format, images=images)
+    return conversion.convert(dataset, to, Path(out))
 
 
 def train(

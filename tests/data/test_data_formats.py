@@ -124,3 +124,50 @@ def test_written_and_read_again_is_the_same(name: str, tmp_path: Path) -> None:
         assert found == back
     with pytest.raises(StorageError, match="already there"):
         keepers()[name].write(dataset, tmp_path / "copy")
+
+
+HEADS = {
+    "corners": ("filename,class_name,x1,y1,x2,y2", "p0.png,cat,1,2,9,8", [1, 2, 9, 8]),
+    "tensorflow": ("filename,width,height,class,xmin,ymin,xmax,ymax", "p0.png,16,12,cat,1,2,9,8", [1, 2, 9, 8]),
+    "sizes": ("image,label,x,y,w,h", "p0.png,cat,1,2,8,6", [1, 2, 9, 8]),
+    "list": ("image_id,width,height,bbox,source", 'p0,16,12,"[1.0, 2.0, 8.0, 6.0]",x', [1, 2, 9, 8]),
+    "shares": ("image,label,xmin,xmax,ymin,ymax", "p0.png,cat,0.0625,0.5625,0.25,0.75", [1, 3, 9, 9]),
+}
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_csv_of_boxes(kind: str, tmp_path: Path) -> None:
+    head, row, box = HEADS[kind]
+    picture(tmp_path / "p0.png")
+    (tmp_path / "boxes.csv").write_text(f"{head}\n{row}\n{row}\n")
+    dataset, evidence = formats.read(tmp_path)
+    assert evidence.format == "csv"
+    assert len(dataset) == 1
+    assert dataset.splits["all"][0].annotation["boxes"].tolist() == [box, box]
+    assert dataset.labels.names == ("object",) if kind == "list" else ("cat",)
+
+
+def test_csv_of_boxes_names_the_lines_of_its_faults(tmp_path: Path) -> None:
+    for i in range(3):
+        picture(tmp_path / f"p{i}.png", i)
+    rows = [
+        "image,split,label,xmin,ymin,xmax,ymax",
+        "p0.png,train,cat,1,1,5,5",
+        "p0.png,train,cat,1,1,1,5",
+        "p0.png,val,cat,nan,1,5,5",
+        "p1.png,val,cat,1,x,5,5",
+        "p1.png,val,,1,1,5,5",
+        "p1.png,val,cat,,,,",
+        "p2.png,test,,,,,",
+    ]
+    (tmp_path / "boxes.csv").write_text("\n".join(rows))
+    dataset, _ = formats.read(tmp_path)
+    assert sorted((f.id, f.where) for f in dataset.faults) == [
+        ("bad_box", "boxes.csv line 5"),
+        ("bad_box", "boxes.csv line 6"),
+        ("bad_box", "boxes.csv line 7"),
+        ("box_not_finite", "boxes.csv line 4"),
+        ("box_without_area", "boxes.csv line 3"),
+        ("in_two_splits", "boxes.csv line 4"),
+    ]
+    assert dataset.splits["test"][0].annotation["boxes"].shape == (0, 4)

@@ -15,6 +15,7 @@ from saccade.errors import SaccadeError, UsageError
 
 COMMANDS = {
     "check": ("data", "say what is wrong with a dataset or a package"),
+    "convert": ("convert", "write a dataset in another format, and say what it cannot hold"),
     "train": ("train", "train, evaluate and seal a model from labelled images"),
     "evaluate": ("evaluate", "measure a sealed package on a dataset and write a report"),
     "compare": ("evaluate", "measure two packages on the same images and say whether they differ"),

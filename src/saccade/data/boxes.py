@@ -84,6 +84,41 @@ def upright(corners: tuple[float, float, float, float], frame: Frame) -> tuple[f
     return left, top, right, bottom
 
 
+def framed(stated: tuple[float, float], size: Frame | None, where: str, faults: list[Fault]) -> bool:
+    """True when boxes were drawn on the stored rows of a picture that EXIF turns.
+
+    stated: width and height as the annotation gives them, 0 when it does not. Told when they are those of no side, and
+    when they cannot tell the two apart.
+    """
+    if size is None:
+        return False
+    known = min(stated) > 0
+    if known and stated not in ((size.width, size.height), size.stored):
+        told = f"says {stated[0]:g} x {stated[1]:g} px, the picture has {size.width} x {size.height}"
+        faults.append(Fault("other_size", where, told))
+        return False
+    if size.orientation == 1:
+        return False
+    if known and size.orientation >= 5 and size.width != size.height:
+        return stated == size.stored
+    told = f"EXIF orientation {size.orientation}: the boxes are taken as drawn on the upright picture"
+    faults.append(Fault("orientation_unsure", where, told))
+    return False
+
+
+def swapped(written: Sequence[tuple[tuple[float, ...], Frame | None]]) -> int:
+    """How many of x, y, width, height read like x_min, y_min, x_max, y_max: in the picture as such, out of it as sizes.
+
+    0 unless they are the majority.
+    """
+    judged = [(w, f) for w, f in written if f is not None]
+    odd = [
+        1 for (x, y, w, h), f in judged
+        if x < w <= f.width + 1 and y < h <= f.height + 1 and (x + w > f.width + 1 or y + h > f.height + 1)
+    ]  # fmt: skip
+    return len(odd) if len(odd) * 2 > len(judged) else 0
+
+
 def each(record: Annotation) -> Iterator[tuple[tuple[float, float, float, float], int]]:
     """Corners and class id of every box of a record."""
     for corners, class_id in zip(record["boxes"].tolist(), record["box_classes"].tolist(), strict=True):

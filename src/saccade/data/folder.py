@@ -130,6 +130,25 @@ def put(sample: Sample, folder: Path, tail: str) -> Path:
     return target
 
 
+def tail(key: str) -> str:
+    """A key without the folders that say its split or that it is a picture, as one name."""
+    parts = [p for p in PurePosixPath(key.partition("@line ")[0]).parts if p not in ("..", "/", ".")]
+    while len(parts) > 1 and (parts[0].lower() in SPLITS or parts[0].lower() in ("images", "jpegimages")):
+        parts = parts[1:]
+    return "_".join(parts) or "image"
+
+
+def free(name: str, taken: set[str]) -> str:
+    """A file name whose stem no other has, where annotations know pictures by their stems; it becomes taken."""
+    path = PurePosixPath(name)
+    stem, i = path.stem, 1
+    while stem.casefold() in taken:
+        i += 1
+        stem = f"{path.stem}-{i}"
+    taken.add(stem.casefold())
+    return f"{stem}{path.suffix}"
+
+
 def split_of(path: PurePosixPath) -> str:
     """The split a relative path speaks for by one of its folders, outermost first; "all" when none does."""
     return next((SPLITS[p.lower()] for p in path.parts[:-1] if p.lower() in SPLITS), "all")

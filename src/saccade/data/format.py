@@ -20,7 +20,14 @@ class Evidence:
 
 
 class Format(ABC):
+    """name: its word on the command line. holds: annotation fields that `write` keeps, of which it needs the first.
+
+    keeps: of what a dataset has besides, what stays: "groups" of pictures, "originals" (class ids as they were).
+    """
+
     name: str
+    holds: tuple[str, ...] = ("classes",)
+    keeps: frozenset[str] = frozenset()
 
     @abstractmethod
     def recognises(self, root: Path) -> Evidence | None:

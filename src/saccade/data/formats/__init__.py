@@ -46,7 +46,7 @@ def read(path: Path, format: str | None = None, images: Path | None = None) -> t
         seen = foreign(path) if path.is_dir() else None
         raise DataError(
             f"no known layout in {path}: expected one folder of images per class, a CSV with image and label columns, "
-            f"or arrays (.npz, IDX){f'; this looks like {seen}' if seen else ''}",
+            f"arrays (.npz, IDX), Pascal VOC, COCO, YOLO, or masks beside pictures{f'; this looks like {seen}' if seen else ''}",
             hint="see docs/02-data.md",
         )
     if len(found) > 1:

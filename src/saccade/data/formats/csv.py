@@ -1,18 +1,24 @@
-"""CSV with a column of pictures and one or many labels: one name, several by ; or |, or one 0/1 column per class."""
+"""CSV with a column of pictures and one or many labels: one name, several by ; or |, or one 0/1 column per class.
+
+With columns of corners, or of a corner and sizes, a row is one box, and a picture has as many rows as boxes.
+"""
 
 import csv
 import io
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
 
-from saccade.data import folder
-from saccade.data.dataset import Dataset, Ignored
+from saccade.data import boxes, folder
+from saccade.data.boxes import Box
+from saccade.data.dataset import Dataset, Fault, Ignored
 from saccade.data.folder import ORDER, SPLITS
 from saccade.data.format import Evidence, Format
+from saccade.data.frames import Frame, frames
 from saccade.errors import DataError
 from saccade.types import Labels, Sample, names_text
 
@@ -21,7 +27,11 @@ LABEL = ("label", "labels", "class", "class_name", "target", "category", "tags")
 SEVERAL = frozenset({"labels", "tags"})
 SPLIT = ("split", "set", "subset")
 GROUP = ("group", "group_id", "patient", "patient_id", "subject", "scene", "video")
-BOXES = frozenset({"xmin", "x_min", "x1", "ymax", "y_max", "y2"})
+CORNERS = (("xmin", "x_min", "x1"), ("ymin", "y_min", "y1"), ("xmax", "x_max", "x2"), ("ymax", "y_max", "y2"))
+SIZES = (("x", "left"), ("y", "top"), ("w", "width", "box_width"), ("h", "height", "box_height"))
+LIST = "bbox"
+"""A column of texts like [x, y, width, height]."""
+BACKGROUND = frozenset({"", "background", "negative"})
 NAMES = ("split.csv", "splits.csv", "manifest.csv", "_classes.csv")
 """Beside class folders these inform about them; they are not a second set of labels."""
 MOST_BYTES = 256 * 1024 * 1024
@@ -44,8 +54,18 @@ class Columns:
     hot: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Sides:
+    """Positions of the four columns of a box, or of the one that holds all; sizes: the last two are width and height."""
+
+    columns: tuple[int, ...]
+    sizes: bool
+
+
 class Csv(Format):
     name = "csv"
+    holds = ("classes", "boxes", "box_classes")
+    keeps = frozenset({"groups"})
 
     def recognises(self, root: Path) -> Evidence | None:
         file = _file(root)
@@ -57,8 +77,13 @@ class Csv(Format):
             # A table that cannot be read is this format's business only when it was named itself.
             return Evidence(self.name, (f"{file.name}, which does not parse",)) if root.is_file() else None
         columns = _columns(header, rows)
-        if columns is None or (columns.label is None and not columns.hot) or {c.lower() for c in header} & BOXES:
+        sides = _sides(header)
+        if columns is None or (columns.label is None and not columns.hot and sides is None):
             return None
+        if sides is not None:
+            told = ", ".join(header[i] for i in sides.columns)
+            facts = (f"{file.name} with {len(rows)} rows", f"images in {header[columns.image]}", f"boxes in {told}")
+            return Evidence(self.name, facts)
         kind = (
             f"label column {header[columns.label]}" if columns.label is not None else f"{len(columns.hot)} 0/1 columns"
         )
@@ -72,6 +97,8 @@ class Csv(Format):
         columns = _columns(header, rows)
         if columns is None:
             raise DataError(f"{file.name} needs a column of pictures ({', '.join(IMAGE)}), got {', '.join(header)}")
+        if (sides := _sides(header)) is not None:
+            return self._read_boxes(root, file, header, rows, columns, sides, images or file.parent)
         if columns.label is None and not columns.hot:
             raise DataError(
                 f"{file.name} needs a label column ({', '.join(LABEL)}) or 0/1 columns, got {', '.join(header)}"
@@ -100,7 +127,60 @@ class Csv(Format):
         splits = {s: tuple(made[s]) for s in ORDER if s in made}
         return Dataset(self.name, root, Labels(tuple(names), exclusive=exclusive), splits, tuple(ignored), tuple(notes))
 
+    def _read_boxes(
+        self, root: Path, file: Path, header: list[str], rows: list[Row], columns: Columns, sides: Sides, base: Path
+    ) -> Dataset:
+        """A row is a box; one without label and place says that its picture is background."""
+        notes: list[str] = []
+        faults: list[Fault] = []
+        pictures = Pictures(base, [r.cells[columns.image].strip() for r in rows]).find(file, rows, notes)
+        labels = [r.cells[columns.label].strip() if columns.label is not None else "object" for r in rows]
+        places = [_numbers(file, r, sides, faults) for r in rows]
+        names = [n for n in dict.fromkeys(labels) if n.lower() not in BACKGROUND]
+        names.sort(key=(lambda n: (int(n), n)) if all(n.isascii() and n.isdigit() for n in names) else str.encode)
+        if not names:
+            raise DataError(f"{file.name} holds no row with a label and a box")
+        shares = _are_shares([p for p in places if p is not None], sides, notes)
+        sizes = dict(zip(dict.fromkeys(pictures), frames(list(dict.fromkeys(pictures))), strict=True))
+        found: dict[Path, list[Box]] = {p: [] for p in pictures}
+        written: list[tuple[tuple[float, ...], Frame | None]] = []
+        split_of: dict[Path, tuple[str, str, str | None]] = {}
+        for row, label, place, picture in zip(rows, labels, places, pictures, strict=True):
+            where, size = f"{file.name} line {row.line}", sizes[picture]
+            split = _split(file, row, columns.split)
+            group = row.cells[columns.group].strip() or None if columns.group is not None else None
+            if split_of.setdefault(picture, (split, row.cells[columns.image].strip(), group))[0] != split:
+                faults.append(
+                    Fault("in_two_splits", where, f"its picture is in {split_of[picture][0]} already, and stays there")
+                )
+            if place is None or label.lower() in BACKGROUND:
+                if place is not None:
+                    faults.append(Fault("bad_box", where, "a box without a label"))
+                elif label.lower() not in BACKGROUND and _is_blank(row, sides):
+                    faults.append(Fault("bad_box", where, f"a label {label!r} without a box"))
+                continue
+            if shares and size is not None:
+                place = tuple(v * s for v, s in zip(place, (size.width, size.height) * 2, strict=True))
+            if sides.sizes:
+                written.append((place, size))
+                place = (place[0], place[1], place[0] + place[2], place[1] + place[3])
+            if not (shares and size is None):
+                found[picture].append(Box((place[0], place[1], place[2], place[3]), names.index(label), where))
+        if odd := boxes.swapped(written):
+            told = f"{odd} of {len(written)} boxes fit their picture as corners, but not as x, y, width, height"
+            faults.append(Fault("corners_as_sizes", file.name, told))
+        pairs = []
+        for picture, several in found.items():
+            split, key, group = split_of[picture]
+            if several:
+                boxes.framed((0, 0), sizes[picture], key, faults)
+            pairs.append((split, Sample(key, picture, boxes.annotation(several, sizes[picture], faults), group)))
+        ledger = Labels(tuple(names), exclusive=False)
+        return Dataset(self.name, root, ledger, folder.by_split(pairs), (), tuple(notes), None, tuple(faults))
+
     def write(self, dataset: Dataset, root: Path) -> None:
+        if "boxes" in dataset.fields:
+            return _write_boxes(dataset, root)
         names, plain = dataset.labels.names, dataset.labels.exclusive
         taken = {*IMAGE, *LABEL, *SPLIT, *GROUP}
         wrong = [n for n in names if n != n.strip() or (plain and (";" in n or "|" in n))]
@@ -301,6 +381,71 @@ def _split(file: Path, row: Row, column: int | None) -> str:
     if split is None:
         raise DataError(f"{file.name} line {row.line}: split is train, val or test, got {row.cells[column]!r}")
     return split
+
+
+def _sides(header: list[str]) -> Sides | None:
+    """Where boxes stand: four columns of corners, one of lists, or a corner and sizes."""
+    lower = [c.lower() for c in header]
+    for kinds, sizes in ((CORNERS, False), (SIZES, True)):
+        found = [next((lower.index(w) for w in words if w in lower), None) for words in kinds]
+        if all(i is not None for i in found):
+            return Sides(tuple(i for i in found if i is not None), sizes)
+    return Sides((lower.index(LIST),), True) if LIST in lower else None
+
+
+def _is_blank(row: Row, sides: Sides) -> bool:
+    return all(not row.cells[i].strip() for i in sides.columns)
+
+
+def _numbers(file: Path, row: Row, sides: Sides, faults: list[Fault]) -> tuple[float, ...] | None:
+    """The four numbers of a row; None when it has none, or when they are none, which is told."""
+    if _is_blank(row, sides):
+        return None
+    cells = [row.cells[i] for i in sides.columns]
+    if len(cells) == 1:
+        cells = cells[0].strip().strip("[]()").replace(",", " ").split()
+    try:
+        values = tuple(float(c.strip()) for c in cells)
+        if len(values) != 4:
+            raise ValueError
+    except ValueError:
+        faults.append(
+            Fault("bad_box", f"{file.name} line {row.line}", f"{', '.join(cells)[:60]!r}, expected four numbers")
+        )
+        return None
+    return values
+
+
+def _are_shares(places: list[tuple[float, ...]], sides: Sides, notes: list[str]) -> bool:
+    """True when every number lies in 0..1, as Open Images writes them."""
+    values = [v for place in places for v in place if isfinite(v)]
+    if not values or max(values) > 1 or min(values) < 0:
+        return False
+    notes.append("all coordinates lie in 0..1, and are read as shares of the picture")
+    return True
+
+
+def _write_boxes(dataset: Dataset, root: Path) -> None:
+    """labels.csv with a row a box, corners in px; background has a row without label and box."""
+    names = dataset.labels.names
+    if wrong := [n for n in names if n != n.strip() or n.lower() in BACKGROUND]:
+        raise DataError(f"class names {wrong} cannot stand in a CSV of boxes", hint="rename them")
+    folder.new(root)
+    grouped = any(s.group is not None for s in dataset)
+    with (root / "labels.csv").open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        split_column = set(dataset.splits) != {"all"}
+        head = ["image", *(["split"] if split_column else []), *(["group"] if grouped else [])]
+        writer.writerow([*head, "label", "xmin", "ymin", "xmax", "ymax"])
+        for split, samples in dataset.splits.items():
+            for sample in samples:
+                target = folder.put(sample, root / "images", _safe(sample.key.partition("@line ")[0]))
+                start = [target.relative_to(root).as_posix(), *([split] if split_column else [])]
+                start += [sample.group or ""] if grouped else []
+                for corners, k in boxes.each(sample.annotation):
+                    writer.writerow([*start, names[k], *(f"{v:.9g}" for v in corners)])
+                if not len(sample.annotation["boxes"]):
+                    writer.writerow([*start, "", "", "", "", ""])
 
 
 def _safe(tail: str) -> str:

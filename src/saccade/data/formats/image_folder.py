@@ -30,7 +30,9 @@ class ImageFolder(Format):
         splits = _split_folders(root)
         roots = list(splits.values()) or [root]
         classes = {c.name for r in roots for c in folder.folders(r) if folder.holds_image(c)}
-        if not classes:
+        # One folder beside a table holds the pictures that the table is about.
+        tables = any(p.suffix.lower() in (".csv", ".tsv") for p in root.iterdir())
+        if not classes or (len(classes) == 1 and not splits and tables):
             return None
         facts = [f"{len(classes)} class folder{'s' if len(classes) > 1 else ''} with images"]
         if splits:

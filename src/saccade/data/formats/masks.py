@@ -91,6 +91,8 @@ class Classes:
 
 class Masks(Format):
     name = "masks"
+    holds = ("mask",)
+    keeps = frozenset({"originals"})
 
     def recognises(self, root: Path) -> Evidence | None:
         if not root.is_dir():
@@ -159,22 +161,13 @@ class Masks(Format):
             writer.writerows(zip(stored, names, strict=True))
         for split, samples in dataset.splits.items():
             prefix = "" if split == "all" else split
+            taken: set[str] = set()
             for sample in samples:
-                target = folder.put(sample, root / "images" / prefix, _tail(sample.key))
+                target = folder.put(sample, root / "images" / prefix, folder.free(folder.tail(sample.key), taken))
                 below = target.relative_to(root / "images").with_suffix(".png")
                 mask = root / "masks" / below
                 mask.parent.mkdir(parents=True, exist_ok=True)
                 mask.write_bytes(encode.to_png(back[sample.annotation["mask"]]))
-
-
-def _tail(key: str) -> str:
-    """One file name that no other folder's picture shares its stem with."""
-    parts = [p for p in PurePosixPath(key).parts if p not in ("..", "/", ".")]
-    if len(parts) > 1 and (parts[0].lower() in SPLITS or parts[0].lower() == "images"):
-        parts = parts[1:]
-    if len(parts) > 1 and parts[0].lower() in SPLITS:
-        parts = parts[1:]
-    return "_".join(parts) or "image"
 
 
 def _layout(root: Path, ignored: list[Ignored]) -> Layout | None:

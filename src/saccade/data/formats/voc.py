@@ -42,6 +42,7 @@ class Page:
 
 class Voc(Format):
     name = "voc"
+    holds = ("boxes", "box_classes", "box_difficult")
 
     def recognises(self, root: Path) -> Evidence | None:
         if not root.is_dir():
@@ -123,9 +124,8 @@ class Voc(Format):
         taken: set[str] = set()
         for split, samples in dataset.splits.items():
             for sample in samples:
-                stem = _free("_".join(PurePosixPath(sample.key.partition("@line ")[0]).with_suffix("").parts), taken)
-                suffix = sample.image.suffix if isinstance(sample.image, Path) else PurePosixPath(sample.key).suffix
-                target = folder.put(sample, root / "JPEGImages", f"{stem}{suffix or '.png'}")
+                target = folder.put(sample, root / "JPEGImages", folder.free(folder.tail(sample.key), taken))
+                stem = target.stem
                 text = _text(sample, target.name, dataset.labels, frame(target))
                 (root / "Annotations" / f"{stem}.xml").write_text(text, encoding="utf-8")
                 lists[split].append(stem)
@@ -224,11 +224,7 @@ def _counted_from_one(pages: Sequence[Page], notes: list[str]) -> bool:
 
 def _placed(page: Page, raw: list[Box], size: Frame | None, one_based: bool, faults: list[Fault]) -> list[Box]:
     """Boxes in px of the upright picture, 0-based and half-open."""
-    stated = (page.width, page.height)
-    lying = size is not None and size.orientation >= 5 and stated == size.stored and stated != (size.width, size.height)
-    if size is not None and min(stated) > 0 and stated != (size.width, size.height) and not lying:
-        told = f"says {page.width:g} x {page.height:g} px, the picture has {size.width} x {size.height}"
-        faults.append(Fault("other_size", page.name, told))
+    lying = boxes.framed((page.width, page.height), size, page.name, faults)
     placed = []
     for box in raw:
         left, top, right, bottom = box.corners
@@ -300,15 +296,6 @@ def _lines(file: Path) -> Iterable[str]:
         return file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file.name} cannot be read as UTF-8 text: {error}") from error
-
-
-def _free(stem: str, taken: set[str]) -> str:
-    name, i = stem, 1
-    while name.casefold() in taken:
-        i += 1
-        name = f"{stem}-{i}"
-    taken.add(name.casefold())
-    return name
 
 
 def _text(sample: Sample, picture: str, labels: Labels, size: Frame | None) -> str:

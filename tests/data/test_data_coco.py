@@ -1,0 +1,207 @@
+"""COCO: the ledger survives holes, groups and orders of ids; shapes become boxes; faults are named by key."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from saccade.data import formats, rle
+from saccade.data.check import check
+from saccade.errors import DataError
+from saccade.types import Array
+
+
+def picture(file: Path, seed: int = 0, width: int = 40, height: int = 30) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    Image.fromarray(pixels).save(file)
+    return file
+
+
+def record(**changes: Any) -> dict[str, Any]:
+    return {
+        "images": [{"id": i, "file_name": f"p{i}.png", "width": 40, "height": 30} for i in (0, 7)],
+        "annotations": [
+            {"id": 0, "image_id": 0, "category_id": 90, "bbox": [1, 2, 10.5, 5], "area": 40.0, "iscrowd": 0},
+            {"id": 5, "image_id": 7, "category_id": 3, "bbox": [0, 0, 40, 30], "area": 1200, "iscrowd": 1},
+        ],
+        "categories": [{"id": 90, "name": "toothbrush"}, {"id": 3, "name": "car"}, {"id": 17, "name": "cat"}],
+        **changes,
+    }
+
+
+def write(root: Path, content: Any, name: str = "_annotations.coco.json") -> Path:
+    for i in (0, 7):
+        picture(root / f"p{i}.png", i)
+    file = root / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(content if isinstance(content, str) else json.dumps(content))
+    return root
+
+
+def test_ids_with_holes_keep_their_names_and_originals(tmp_path: Path) -> None:
+    dataset, evidence = formats.read(write(tmp_path, record()))
+    assert evidence.format == "coco"
+    assert dataset.labels.names == ("car", "cat", "toothbrush")
+    assert dataset.labels.originals == (3, 17, 90)
+    first, second = dataset.splits["all"]
+    assert first.annotation["boxes"].tolist() == [[1, 2, 11.5, 7]]
+    assert first.annotation["box_classes"].tolist() == [2]
+    assert first.annotation["box_area"].tolist() == [40]
+    assert second.annotation["box_crowd"].tolist() == [True]
+    assert "3, 17, 90 became 0 to 2" in dataset.notes[0]
+
+
+def test_the_group_of_roboflow_is_no_class(tmp_path: Path) -> None:
+    groups = [
+        {"id": 0, "name": "cells", "supercategory": "none"},
+        {"id": 1, "name": "red", "supercategory": "cells"},
+        {"id": 2, "name": "white", "supercategory": "cells"},
+    ]
+    shapes = [{"id": 1, "image_id": 0, "category_id": 2, "bbox": [1, 1, 5, 5]}]
+    dataset, _ = formats.read(write(tmp_path, record(categories=groups, annotations=shapes)))
+    assert dataset.labels.names == ("red", "white")
+    assert next(iter(dataset)).annotation["box_classes"].tolist() == [1]
+    used = [{"id": 1, "image_id": 0, "category_id": 0, "bbox": [1, 1, 5, 5]}]
+    again, _ = formats.read(write(tmp_path / "used", record(categories=groups, annotations=used)))
+    assert again.labels.names == ("cells", "red", "white")
+
+
+def test_splits_come_from_names_and_folders(tmp_path: Path) -> None:
+    root = tmp_path / "a"
+    for part in ("train2017", "val2017"):
+        picture(root / part / "p0.png", len(part))
+        only = record(images=[{"id": 1, "file_name": "p0.png"}], annotations=[])
+        (root / "annotations").mkdir(exist_ok=True)
+        (root / "annotations" / f"instances_{part}.json").write_text(json.dumps(only))
+        (root / "annotations" / f"captions_{part}.json").write_text('{"images": [], "annotations": []}')
+    dataset, _ = formats.read(root)
+    assert {k: [s.key for s in v] for k, v in dataset.splits.items()} == {
+        "train": ["train2017/p0.png"],
+        "val": ["val2017/p0.png"],
+    }
+    other = tmp_path / "b"
+    for part in ("train", "valid", "test"):
+        write(other / part, record())
+    assert list(formats.read(other)[0].splits) == ["train", "val", "test"]
+    changed = record(categories=[{"id": 3, "name": "lorry"}, {"id": 90, "name": "x"}, {"id": 17, "name": "y"}])
+    write(other / "valid", changed)
+    with pytest.raises(DataError, match=r"valid/_annotations.coco.json categories\[0\]: id 3 is 'lorry' here"):
+        formats.read(other)
+
+
+def drawn() -> Array:
+    mask = np.zeros((30, 40), bool)
+    mask[4:9, 10:22] = True
+    mask[6:8, 12:14] = False
+    return mask
+
+
+@pytest.mark.parametrize("kind", ["runs", "packed", "polygons"])
+def test_shapes_without_a_box_give_their_bounds(kind: str, tmp_path: Path) -> None:
+    runs = rle.encode(drawn())
+    shape: Any = {
+        "runs": {"size": [30, 40], "counts": runs},
+        "packed": {"size": [30, 40], "counts": rle.pack(runs)},
+        "polygons": [[10, 4, 15, 4, 15, 9], [20, 5, 22, 5, 22, 9]],
+    }[kind]
+    shapes = [{"id": 1, "image_id": 0, "category_id": 3, "segmentation": shape}]
+    dataset, _ = formats.read(write(tmp_path, record(annotations=shapes)))
+    assert next(iter(dataset)).annotation["boxes"].tolist() == [[10, 4, 22, 9]]
+
+
+def test_run_lengths_are_those_of_the_coco_api() -> None:
+    # Worked out with maskApi.c: a 3 x 3 picture whose middle column is set.
+    mask = np.zeros((3, 3), bool)
+    mask[:, 1] = True
+    assert rle.encode(mask) == [3, 3, 3]
+    assert rle.pack([3, 3, 3]) == "333"
+    random = np.random.default_rng(0)
+    for density in (0.02, 0.5, 0.98):
+        grid = random.random((37, 53)) < density
+        runs = rle.encode(grid)
+        assert rle.unpack(rle.pack(runs)) == runs
+        assert np.array_equal(rle.decode(runs, 53, 37), grid)
+    long = [100_000, 5, 1, 70_000, 0, 3]
+    assert rle.unpack(rle.pack(long)) == long
+
+
+def test_run_lengths_against_another_implementation() -> None:
+    other = pytest.importorskip("faster_coco_eval.core.mask", reason="faster-coco-eval is not installed")
+    random = np.random.default_rng(1)
+    for density in (0.1, 0.9):
+        grid = random.random((31, 47)) < density
+        theirs = other.encode(np.asfortranarray(grid.astype(np.uint8)))["counts"]
+        text = theirs.decode() if isinstance(theirs, bytes) else theirs
+        assert rle.pack(rle.encode(grid)) == text
+
+
+@pytest.mark.parametrize("text", ["P", "3\x10", "zzzzzzzzzzzzzzzzzzzzz"])
+def test_packed_runs_that_are_none(text: str) -> None:
+    with pytest.raises(ValueError, match="packed runs"):
+        rle.unpack(text)
+
+
+def test_what_is_wrong_is_a_finding_with_its_key(tmp_path: Path) -> None:
+    shapes: list[Any] = [
+        {"id": 1, "image_id": 0, "category_id": 3, "bbox": [1, 1, 0, 5]},
+        {"id": 1, "image_id": 0, "category_id": 3, "bbox": [1, 1, 5, 5]},
+        {"id": 3, "image_id": 0, "category_id": 4, "bbox": [1, 1, 5, 5]},
+        {"id": 4, "image_id": 99, "category_id": 3, "bbox": [1, 1, 5, 5]},
+        {"id": 5, "image_id": 0, "category_id": 3, "bbox": [1, 1, "5", 5]},
+        {"id": 6, "image_id": 0, "category_id": 3, "bbox": [1e9, 1, 5, 5]},
+        {"id": 7, "image_id": 0, "category_id": 3, "segmentation": [[1, 2, 3]]},
+        {"id": 8, "image_id": 0, "category_id": 3, "segmentation": {"size": [30, 40], "counts": [5]}},
+        {"id": 9, "image_id": 0, "category_id": 3, "bbox": [float("nan"), 1, 5, 5]},
+        {"id": 10, "image_id": 0, "category_id": 3, "bbox": [30, 20, 50, 5]},
+        "no object",
+    ]
+    images = [
+        {"id": 0, "file_name": "p0.png", "width": 400, "height": 300},
+        {"id": 7, "file_name": "p7.png"},
+        {"id": 8, "file_name": "../p7.png"},
+        {"id": 9, "file_name": "/etc/passwd"},
+        {"id": 10, "file_name": "lost.png"},
+        {"id": 7, "file_name": "p7.png"},
+        {"id": "x"},
+    ]
+    root = write(tmp_path, record(annotations=shapes, images=images))
+    picture(root / "bare.png", 5)
+    dataset, _ = formats.read(root)
+    found = {f.id: f for f in check(dataset)}
+    counts = {
+        "box_without_area": 1, "same_id": 2, "unknown_class": 1, "missing_image": 2, "bad_box": 4, "box_not_finite": 2,
+        "box_clipped": 1, "other_size": 1, "path_outside": 2, "bad_annotation": 1, "missing_annotation": 1,
+    }  # fmt: skip
+    assert {k: found[k].count for k in counts} == counts
+    assert found["unknown_class"].files == ("_annotations.coco.json annotations[2]: category_id 4 is no category",)
+    assert found["path_outside"].files[0].startswith("_annotations.coco.json images[2]: '../p7.png' leads out")
+    assert dataset.splits["all"][0].annotation["boxes"].tolist() == [[1, 1, 6, 6], [30, 20, 40, 25]]
+
+
+def test_corners_where_sizes_belong(tmp_path: Path) -> None:
+    shapes = [
+        {"id": i, "image_id": 0, "category_id": 3, "bbox": [20 + i, 15, 35, 28]} for i in range(5)
+    ]  # x_min y_min x_max y_max
+    found = {f.id: f for f in check(formats.read(write(tmp_path, record(annotations=shapes)))[0])}
+    assert found["corners_as_sizes"].severity == "ERROR"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('{"images": [], "annotations": [], "categories": [],', "line 1 is no JSON"),
+        ('{"images": {}, "annotations": [], "categories": []}', "images is dict, expected a list"),
+        ('{"images": [], "annotations": [], "categories": []}', "lists no category"),
+        ('{"images": [], "annotations": [], "categories": [{"id": 1}]}', r"categories\[0\] needs a whole number id"),
+        ('["images", "annotations", "categories"]', "holds a list"),
+        ('{"images": ' + "[" * 100_000 + "], \"annotations\" \"categories\"", "nested too deeply"),
+        ('{"images": [], "annotations": [' + "9" * 5000 + '], "categories": []}', "is no JSON"),
+    ],
+)  # fmt: skip
+def test_hostile_json_is_one_sentence(text: str, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=sentence):
+        formats.read(write(tmp_path, text))
