@@ -12,6 +12,7 @@ from saccade.images import geometry, preprocess
 from saccade.images.preprocess import PreprocessSpec
 from saccade.inference.model import Model
 from saccade.testing import packages
+from saccade.types import Prediction
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +77,16 @@ def test_maps_survive_the_way_through_a_file(tmp_path: Path) -> None:
         file.write_bytes(damage)
         with pytest.raises(DataError, match="holds no heat maps"):
             gallery.read_maps(file)
+
+
+def test_an_answer_is_scaled_with_its_picture() -> None:
+    mask = np.zeros((4, 6), np.uint8)
+    mask[:2, 3:] = 7
+    boxes = np.array([[0, 0, 3, 2], [3, 2, 6, 4]], np.float32)
+    found = gallery.scaled(Prediction(6, 4, boxes=boxes, mask=mask, scores=np.array([0.5, 0.4], np.float32)), 12, 4)
+    assert (found.width, found.height) == (12, 4)
+    assert found.boxes is not None
+    assert found.boxes.tolist() == [[0, 0, 6, 2], [6, 2, 12, 4]]
+    assert found.mask is not None
+    assert np.array_equal(found.mask, mask.repeat(2, 1))
+    assert found.scores is not None

@@ -1,7 +1,7 @@
-"""The worst mistakes as pictures, each with what spoke for the wrong answer laid over it."""
+"""The worst mistakes as pictures: truth beside answer where they can be drawn, and what spoke for the wrong answer."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from zipfile import BadZipFile
@@ -15,7 +15,7 @@ from saccade.images import decode, preprocess
 from saccade.images.encode import to_jpeg
 from saccade.images.preprocess import Placement
 from saccade.inference.model import Model
-from saccade.types import Array, Case, Image, Sample, Scorecard
+from saccade.types import Array, Case, Image, Prediction, Sample, Scorecard
 
 SHOWN = 12
 SIDE_PX = 288
@@ -49,6 +49,11 @@ def _mistake(model: Model, case: Case, sample: Sample, maps: Mapping[tuple[str, 
     image = decode.decode(sample.image)
     small = _small(image)
     pictures = [("picture", _jpeg(small))]
+    truth = model.task.truth(sample, model.labels)
+    if truth is not None:
+        for name, told in (("truth", truth), ("answer", model.predict(image))):
+            drawn = model.task.draw(small, scaled(told, small.shape[1], small.shape[0]), model.labels)
+            pictures.append((name, _jpeg(drawn)))
     words = ""
     if case.class_id is not None:
         found = occlusion(model, image, case.class_id)
@@ -93,6 +98,17 @@ def warm(image: Image, heat_HW: Array) -> Image:
     cool = 0.55 * (0.75 * grey + 0.25 * image) + 0.08 * 255
     glow = np.array([255, 196, 0], np.float32) * (1 - heat) + np.array([235, 30, 20], np.float32) * heat
     return np.asarray(np.clip(cool + heat * (0.35 * image + 0.65 * glow - cool), 0, 255).round(), np.uint8)
+
+
+def scaled(answer: Prediction, width: int, height: int) -> Prediction:
+    """The same answer over the picture at another size: boxes move, a mask is sampled (nearest), all else stays."""
+    boxes, mask = answer.boxes, answer.mask
+    if boxes is not None:
+        zoom = np.array([width / answer.width, height / answer.height] * 2, np.float32)
+        boxes = (boxes * zoom).astype(np.float32)
+    if mask is not None:
+        mask = np.asarray(cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
+    return replace(answer, width=width, height=height, boxes=boxes, mask=mask)
 
 
 def on_picture(heat_HW: Array, place: Placement, given: tuple[int, int], size: tuple[int, int]) -> Array:

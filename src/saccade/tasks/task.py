@@ -66,5 +66,9 @@ class Task(ABC):
     @abstractmethod
     def scorer(self, labels: Labels) -> Scorer: ...
 
+    def truth(self, sample: Sample, labels: Labels) -> Prediction | None:
+        """The annotation as if it were an answer, to be drawn beside one; None where words say as much."""
+        return None
+
     @abstractmethod
     def draw(self, image: Image, prediction: Prediction, labels: Labels) -> Image: ...

@@ -73,6 +73,11 @@ class Segmentation(Task):
         masks = np.asarray(outputs["mask"])
         return np.asarray((masks == class_id).mean((1, 2)))
 
+    def truth(self, sample: Sample, labels: Labels) -> Prediction:
+        """The mask of the sample."""
+        mask = self.encode(sample, labels)["mask"]
+        return Prediction(mask.shape[1], mask.shape[0], mask=mask)
+
     def scorer(self, labels: Labels) -> Scorer:
         return MaskScorer(self, labels)
 
