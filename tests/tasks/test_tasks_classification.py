@@ -211,3 +211,49 @@ def test_ties_share_a_threshold() -> None:
 def test_nothing_to_score() -> None:
     with pytest.raises(DataError, match="no image"):
         tasks.find("classification").scorer(ABC).card("test")
+
+
+def test_thresholds_of_several_classes_are_where_f1_is_best() -> None:
+    """Class a is separated between logits -1 and -2, b nowhere well, c is shown by too few images to say."""
+    task = tasks.find("classification")
+    a = [3.0, 2.0, 1.0, 0.0, -1.0, -2.0, -3.0, -4.0]
+    truth_a = [1, 1, 1, 1, 1, 0, 0, 0]
+    b = [1.0, 2.0, 1.0, 2.0, 1.0, 2.0, 1.0, 2.0]
+    truth_b = [1, 1, 1, 1, 1, 0, 1, 1]
+    c = [5.0, -5.0, -5.0, -5.0, -5.0, -5.0, -5.0, -5.0]
+    truth_c = [1, 0, 0, 0, 0, 0, 0, 0]
+    logits, truth = np.array([a, b, c]).T, np.array([truth_a, truth_b, truth_c], np.float32).T
+    constants = task.calibrate({"logits": logits}, {"target": truth}, MANY)
+    found = task.thresholds(constants, MANY)
+
+    def sigmoid(x: float) -> float:
+        return float(1 / (1 + np.exp(-x / constants["temperature"])))
+
+    assert found["a"] == pytest.approx((sigmoid(-1) + sigmoid(-2)) / 2)
+    assert found["b"] == pytest.approx(sigmoid(1.0) / 2)
+    assert found["c"] == 0.5
+    one = task.calibrate({"logits": np.array([[2.0, 0, 0], [0, 1.0, 0]])}, {"target": np.array([0, 1])}, ABC)
+    assert task.thresholds(one, ABC) == {}
+    assert list(one) == ["temperature"]
+
+
+def test_a_card_counts_answers_at_the_packages_thresholds() -> None:
+    task = tasks.find("classification")
+    scores = np.array([[0.3, 0.9, 0.1], [0.1, 0.6, 0.2], [0.35, 0.1, 0.9]], np.float32)
+    truths = [(0, 1), (), (0, 2)]
+    cards = []
+    for thresholds in ({}, {"a": 0.25, "b": 0.7}):
+        scorer = task.scorer(MANY)
+        scorer.thresholds = thresholds
+        answers = task.decode({"scores": scores}, [Placement(4, 3)] * 3, MANY)
+        for i, (answer, ids) in enumerate(zip(answers, truths, strict=True)):
+            scorer.add(answer, sample(i, *ids))
+        cards.append(scorer.card("test"))
+    plain, fitted = cards
+    assert plain["exact_match"].value == 0.0
+    assert fitted["exact_match"].value == 1.0
+    assert fitted["micro_f1"].value == 1.0
+    assert plain.headline.name == fitted.headline.name == "mean_average_precision"
+    assert plain.headline.value == fitted.headline.value
+    columns = fitted.tables[0].columns
+    assert [row[columns.index("threshold")] for row in fitted.tables[0].rows] == [0.25, 0.7, 0.5]

@@ -36,6 +36,7 @@ def evaluate_model(
     if missing:
         raise DataError(f"{model.task.name} needs {missing} on every sample; the dataset has {sorted(dataset.fields)}")
     scorer = model.task.scorer(model.labels)
+    scorer.thresholds = model.manifest.thresholds
     unreadable: list[tuple[str, str, str]] = []
     for start in range(0, len(samples), AT_ONCE):
         part = samples[start : start + AT_ONCE]

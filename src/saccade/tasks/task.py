@@ -11,7 +11,12 @@ from saccade.types import Array, Image, Labels, Prediction, Sample, Scorecard, T
 
 
 class Scorer(ABC):
-    """Gathers predictions beside truths, then says how good they were."""
+    """Gathers predictions beside truths, then says how good they were.
+
+    thresholds: by class name the score from which an answer counts as given, as a package keeps them; set before `add`.
+    """
+
+    thresholds: Mapping[str, float] = MappingProxyType({})
 
     @abstractmethod
     def add(self, prediction: Prediction, sample: Sample) -> None: ...

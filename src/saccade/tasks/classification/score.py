@@ -1,5 +1,6 @@
 """How good classification answers were: every number of docs/05-evaluation.md, with intervals."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,11 +20,11 @@ HELP = {
     "accuracy": "share of images whose best class is the true one",
     "top_3": "share of images whose true class is among the three best",
     "top_5": "share of images whose true class is among the five best",
-    "exact_match": "share of images with every class right at 0.5",
+    "exact_match": "share of images with every class right at its threshold",
     "macro_precision": "of what is called a class, how much is; mean over classes",
     "macro_recall": "of what is a class, how much is found; mean over classes",
     "macro_f1": "harmonic mean of precision and recall; mean over classes",
-    "micro_f1": "F1 over all (image, class) pairs at 0.5",
+    "micro_f1": "F1 over all (image, class) pairs at the classes' thresholds",
     "roc_auc": "chance that a true image outranks a false one; mean over classes",
     "mean_average_precision": "area under precision over recall; mean over classes",
     "calibration_error": "mean distance of confidence from truth, 15 bins",
@@ -78,7 +79,7 @@ class ClassScorer(Scorer):
             said = np.zeros_like(truth)
             said[np.arange(len(said)), scores.argmax(1)] = True
         else:
-            said = scores >= 0.5
+            said = scores >= np.array([self.thresholds.get(n, 0.5) for n in self._labels.names])
         answers = Answers(scores, truth, said, self._labels.exclusive)
         each = per_sample(answers)
         rankings = [Ranking(scores[:, c], truth[:, c]) for c in range(len(self._labels))]
@@ -88,7 +89,7 @@ class ClassScorer(Scorer):
             split=split,
             n=answers.n,
             numbers=found,
-            tables=(*tables(answers, rankings, self._labels), *undefined(answers, found)),
+            tables=(*tables(answers, rankings, self._labels, self.thresholds), *undefined(answers, found)),
             curves=curves(answers, rankings, self._labels),
             matrices=matrices(answers, self._labels),
             worst=worst(answers, each, self._labels, self._keys),
@@ -211,10 +212,10 @@ def _calibrated(weights: Array, gaps: Array, a: Answers) -> dict[str, Array]:
     return {"calibration_error": np.abs(weights @ gaps).sum(1) / pairs}
 
 
-def tables(a: Answers, rankings: list[Ranking], labels: Labels) -> tuple[Table, ...]:
+def tables(a: Answers, rankings: list[Ranking], labels: Labels, thresholds: Mapping[str, float]) -> tuple[Table, ...]:
     hits, said, true = (a.truth & a.said).sum(0), a.said.sum(0), a.truth.sum(0)
     columns = ["class", "images", "precision", "recall", "f1", "average precision", "roc auc"]
-    columns += [] if a.exclusive else ["best threshold", "best f1"]
+    columns += [] if a.exclusive else ["threshold", "best here", "best f1"]
     rows: list[tuple[str | float | int | None, ...]] = []
     for c, ranking in enumerate(rankings):
         area, average = (float(v) for v in ranking.areas())
@@ -222,7 +223,9 @@ def tables(a: Answers, rankings: list[Ranking], labels: Labels) -> tuple[Table, 
         cells += [float(hits[c] / max(said[c], 1)), float(hits[c] / true[c]) if true[c] else None]
         cells += [float(2 * hits[c] / (said[c] + true[c])) if said[c] + true[c] else None]
         cells += [v if np.isfinite(v) else None for v in (average, area)]
-        rows.append((*cells, *(() if a.exclusive else ranking.best_f1())))
+        if not a.exclusive:
+            cells += [thresholds.get(labels.names[c], 0.5), *ranking.best_f1()]
+        rows.append(tuple(cells))
     found = [
         Table(
             "Classes",

@@ -8,11 +8,18 @@ from saccade.errors import DataError, InferenceError
 from saccade.images import draw
 from saccade.images.preprocess import Placement
 from saccade.tasks.classification.score import ClassScorer
+from saccade.tasks.statistics import Ranking
 from saccade.tasks.task import Scorer, Task
 from saccade.types import Array, Image, Labels, Prediction, Sample, TensorSpec
 
 TEMPERATURES = (0.25, 10.0)
 """Bounds of the fitted temperature: a small, perfectly separated validation split would ask for 0."""
+
+SHOWN_FROM = "threshold "
+"""What stands before a class name in the calibration of a package that gives several classes an image."""
+
+ENOUGH = 5
+"""Validation images with a class from which its threshold is fitted."""
 
 
 class Classification(Task):
@@ -46,11 +53,15 @@ class Classification(Task):
         target[ids.astype(np.int64)] = 1.0
         return {"target": target}
 
+    def thresholds(self, calibration: Mapping[str, float], labels: Labels) -> dict[str, float]:
+        """Of each class of several an image, where F1 was best on the validation split; none where one class holds."""
+        return {n: calibration[SHOWN_FROM + n] for n in labels.names if SHOWN_FROM + n in calibration}
+
     def calibrate(self, outputs: Mapping[str, Array], targets: Mapping[str, Array], labels: Labels) -> dict[str, float]:
         """The temperature T that makes the negative log-likelihood of `logits` / T smallest (arXiv:1706.04599).
 
         Multi-label: binary cross-entropy over all classes. The loss is convex in 1 / T, so a golden-section search
-        over log T finds the one minimum. Raises DataError when logits are not finite or do not fit the targets.
+        over log T finds the one minimum. Where several classes may hold, each also gets its `threshold`. Raises DataError when logits are not finite or do not fit the targets.
         """
         logits = np.asarray(outputs["logits"], np.float64)
         target = np.asarray(targets["target"])
@@ -66,7 +77,12 @@ class Classification(Task):
             return float((np.logaddexp(0.0, scaled) - target * scaled).mean())
 
         low, high = np.log(TEMPERATURES)
-        return {"temperature": float(np.exp(golden_section(loss, float(low), float(high))))}
+        temperature = float(np.exp(golden_section(loss, float(low), float(high))))
+        if labels.exclusive:
+            return {"temperature": temperature}
+        scores = 1.0 / (1.0 + np.exp(-logits / temperature))
+        found = {SHOWN_FROM + n: threshold(scores[:, c], target[:, c] > 0.5) for c, n in enumerate(labels.names)}
+        return {"temperature": temperature, **found}
 
     def decode(self, outputs: Mapping[str, Array], placements: Sequence[Placement], labels: Labels) -> list[Prediction]:
         """All classes, best first; equal scores keep the order of the ledger."""
@@ -96,6 +112,18 @@ class Classification(Task):
             raise InferenceError(f"a {self.name} answer has class_ids and scores")
         best = prediction.class_ids[:5]
         return draw.bars(image, [labels.names[i] for i in best], [float(s) for s in prediction.scores[:5]])
+
+
+def threshold(scores: Array, truth: Array) -> float:
+    """Where answering yes gives the best F1: half way between the last score that is in and the next that is not.
+
+    0.5 when fewer than ENOUGH images show the class, or all do: so few say nothing about others.
+    """
+    if not ENOUGH <= truth.sum() < len(truth):
+        return 0.5
+    last = Ranking(scores, truth).best_f1()[0]
+    below = scores[scores < last]
+    return float((last + below.max(initial=0.0)) / 2)
 
 
 def golden_section(loss: Callable[[float], float], low: float, high: float, tolerance: float = 1e-5) -> float:

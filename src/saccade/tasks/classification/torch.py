@@ -8,7 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from saccade.tasks import statistics
+from saccade.tasks.statistics import Ranking
 from saccade.types import Array, Labels
+
+DRAWS = 60
+"""Bootstrap draws behind the error of a watched number; it only decides which weights are kept."""
 
 FEATURES = "pooled"
 """What the head wants of a backbone: one vector a picture."""
@@ -106,17 +111,20 @@ def evidence(outputs: Mapping[str, Tensor], class_id: Tensor) -> Tensor:
 def watch(outputs: Mapping[str, Array], targets: Mapping[str, Array], labels: Labels) -> tuple[str, float, float]:
     """The number a run steers by, higher is better: its name, value and standard error.
 
-    Accuracy for exclusive classes; macro F1 at 0.5 otherwise (its standard error is that of label accuracy).
+    Accuracy for exclusive classes; else mean average precision over the classes that some images show and some do not,
+    with its bootstrap error. Before thresholds are fitted, a ranking says more than any F1.
     """
     logits, target = np.asarray(outputs["logits"]), np.asarray(targets["target"])
     if labels.exclusive:
         right = float((logits.argmax(1) == target).mean())
         return "accuracy", right, float(np.sqrt(max(right * (1 - right), 1e-6) / len(target)))
-    said, truth = logits > 0, target > 0.5
-    both, either = (said & truth).sum(0), said.sum(0) + truth.sum(0)
-    score = float(np.where(either > 0, 2 * both / np.maximum(either, 1), 0.0).mean())
-    right = float((said == truth).mean())
-    return "macro_f1", score, float(np.sqrt(max(right * (1 - right), 1e-6) / len(target)))
+    truth = target > 0.5
+    rankings = [Ranking(logits[:, c], truth[:, c]) for c in np.flatnonzero(truth.any(0) & ~truth.all(0))]
+    if not rankings:
+        return "mean_average_precision", 0.0, 0.0
+    value = float(np.mean([r.areas()[1] for r in rankings]))
+    drawn = [np.mean([r.areas(w)[1] for r in rankings], 0) for w in statistics.resamples(len(truth), DRAWS)]
+    return "mean_average_precision", value, float(np.nanstd(np.concatenate(drawn)))
 
 
 def _probabilities(logits: Tensor, labels: Labels) -> Tensor:
