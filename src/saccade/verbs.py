@@ -160,6 +160,12 @@ def train(
     kinds = [listeners.find(name) for name in log]
     wishes = {k: v for k, v in (("task", task), ("engine", engine)) if v not in (None, "auto")} | knobs
     plan = Recipe.load(recipe, wishes)
+    folder = Path(out) if out else _free_run(model or Path(data).stem)
+    if resume is None and folder.resolve().is_relative_to(Path(data).resolve()):
+        raise UsageError(
+            f"the run folder {folder} would lie inside the data, which are never written to",
+            hint="name a folder elsewhere with --out",
+        )
     health = check(data, format=format, images=images)
     listen(health.summary())
     errors = [f for f in health.findings if f.severity == "ERROR"]
@@ -182,7 +188,7 @@ def train(
         plan = plan.replace_from({"task": _task(plan.task, health.dataset)})
         trainer = trainers.find(plan.engine)
         dataset = make_splits(health.dataset, seed=plan.seed)
-        run = Run.create(Path(out) if out else _free_run(model or Path(data).stem), plan, dataset)
+        run = Run.create(folder, plan, dataset)
     _fit(run, dataset, trainer, kinds, listen)
     return _seal(run, dataset, trainer, model or _name(data), listen)
 
@@ -208,8 +214,12 @@ def predict(
     """Asks a package about pictures; one record each, an unusable picture gets {"error": ...}.
 
     threshold: instead of the package's own, by class. mask: "png", "rle", "polygons" or "none". draw: a folder that
-    receives every picture with its answer.
+    receives every picture with its answer. Raises UsageError for a top_k below 1 or a threshold beyond 0..1.
     """
+    if top_k < 1:
+        raise UsageError(f"top_k is at least 1, got {top_k}")
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise UsageError(f"threshold is 0 to 1, got {threshold:g}")
     records: list[dict[str, Any]] = []
     with load(package, home=home) as model:
         for path, found in zip(images, model.results(list(images)), strict=True):

@@ -106,3 +106,16 @@ def test_a_name_in_two_cases_and_a_lying_extension_are_warned_of(
     assert "cat/CAT0.jpg and cat/cat0.jpg" in said
     assert "dog/lie.jpg is png" in said
     assert main(["check", str(root), "--strict"]) == 1
+
+
+def test_a_run_never_lies_inside_the_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "data"
+    photos(root)
+    assert main(["train", str(root), "--out", str(root / "run")]) == 2
+    assert "inside the data" in capsys.readouterr().err
+    monkeypatch.chdir(root)
+    assert main(["train", "."]) == 2
+    assert "name a folder elsewhere with --out" in capsys.readouterr().err
+    assert sorted(p.name for p in root.iterdir()) == ["cat", "dog"]

@@ -58,7 +58,14 @@ def test_settings_come_from_keyword_environment_file_and_default(tmp_path):
     assert (settings.port, settings.max_batch, settings.hosts, settings.insecure) == (3, 2, ("a", "b"), True)
     assert (settings.deadline_s, str(settings.home)) == (2.0, "/h")
     assert Settings.gather({"port": 4}, file=file, environ=environ).port == 4
-    for wrong in ({"prot": 1}, {"port": "x"}, {"port": 65536}, {"port": -1}, {"tls_cert": "a"}):
+    for wrong in (
+        {"prot": 1},
+        {"port": "x"},
+        {"port": 65536},
+        {"port": -1},
+        {"tls_cert": "a"},
+        {"tls_cert": "a", "tls_key": "b"},
+    ):
         with pytest.raises(UsageError):
             Settings.gather(wrong, environ={})
 

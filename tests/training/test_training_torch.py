@@ -1,5 +1,8 @@
 """The torch trainer on coloured squares: learning, resume, refusal, export."""
 
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -9,7 +12,7 @@ import pytest
 import torch
 
 from saccade.data.dataset import Dataset
-from saccade.errors import TrainingError
+from saccade.errors import StorageError, TrainingError
 from saccade.training.events import Epoch, Event, Finished
 from saccade.training.recipe import Recipe
 from saccade.training.run import Run
@@ -154,3 +157,31 @@ def test_smoke_and_range_test_and_early_stop(tmp_path: Path) -> None:
     _, said = fit(tmp_path / "early", network="cnn-small", filters="8", dense=8, epochs=60, patience=2, rate=1e-9)
     assert isinstance(said[-1], Finished)
     assert "no gain" in said[-1].reason
+
+
+def test_packed_images_are_kept_once_and_swept(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    torn = cache / "torn.1.half"
+    torn.write_bytes(b"x")
+    os.utime(torn, (0, 0))
+    for run in ("one", "two"):
+        fit(tmp_path / run, network="cnn-small", filters="8", dense=8, epochs=1, cache=str(cache))
+        assert sorted(f.suffix for f in cache.iterdir()) == [".u8", ".u8"]
+
+
+def test_packed_images_without_room_are_a_typed_error(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"")
+    with pytest.raises(StorageError, match=r"packed images \(0 MB\) cannot be kept in .*cache=none"):
+        fit(tmp_path / "one", network="cnn-small", filters="8", dense=8, cache=str(file / "cache"))
+    program = (
+        "import resource, sys; from pathlib import Path; resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))\n"
+        "from saccade.training.trainers.torch.batches import _reserve\n"
+        "try: _reserve(Path(sys.argv[1]), 10_000)\n"
+        "except OSError as error: print(error.strerror)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "full")], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "File too large\n"

@@ -102,6 +102,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 1
+    except OSError as error:  # a file that was named and cannot be read or written: a sentence, not a trace
+        about = f"{error.filename}: " if error.filename else ""
+        print(
+            f"saccade {name}: {about}{error.strerror or error}; check the path, its permissions and the space",
+            file=sys.stderr,
+        )
+        return 1
 
 
 if __name__ == "__main__":

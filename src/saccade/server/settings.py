@@ -59,6 +59,9 @@ class Settings:
             raise UsageError(f"log_format is text or json, got {self.log_format!r}")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise UsageError("TLS needs both tls_cert and tls_key")
+        for file in (self.tls_cert, self.tls_key):
+            if file is not None and not file.is_file():
+                raise UsageError(f"there is no file {file}", hint="tls_cert and tls_key name PEM files")
         if self.tls_key is not None and self.tls_key.stat().st_mode & 0o077:
             raise UsageError(f"{self.tls_key} can be read by others", hint=f"chmod 600 {self.tls_key}")
 

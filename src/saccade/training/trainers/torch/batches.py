@@ -1,8 +1,12 @@
 """Images decoded once, packed as uint8 and kept; batches drawn from them by seed and position alone."""
 
+import contextlib
+import errno
 import hashlib
 import json
+import math
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from saccade.errors import DataError, SaccadeError
+from saccade.errors import DataError, SaccadeError, StorageError
 from saccade.images.decode import inspect
 from saccade.images.geometry import boxes_to_input, mask_to_input
 from saccade.images.preprocess import PreprocessSpec, load, placement
@@ -26,6 +30,8 @@ VOID = 255
 """The mask's id of pixels that nobody judges."""
 CACHE_BYTES = 20 << 30
 """Packed images kept on disk in all; the least recently used go first."""
+DAY_S = 86_400
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,7 @@ class Pack:
 
 
 def pack(samples: Sequence[Sample], labels: Labels, task: Task, spec: PreprocessSpec, recipe: Recipe) -> Pack:
-    """Reads every image through the house's one preprocessing, or finds them packed already. Raises DataError."""
+    """Reads every image through the house's one preprocessing, or finds them packed already. Raises DataError, StorageError."""
     targets = targets_of(samples, labels, task, spec)
     images = _images(samples, spec, recipe)
     return Pack(torch.from_numpy(images), {k: torch.from_numpy(v) for k, v in targets.items()})
@@ -113,19 +119,36 @@ def _images(samples: Sequence[Sample], spec: PreprocessSpec, recipe: Recipe) -> 
     folder = cache_folder(recipe)
     file = folder / f"{_key(samples, spec)}.u8"
     if not file.exists():
-        folder.mkdir(parents=True, exist_ok=True)
         half = file.with_suffix(f".{os.getpid()}.half")
         try:
-            target = np.memmap(half, np.uint8, "w+", shape=shape)
+            folder.mkdir(parents=True, exist_ok=True)
+            _reserve(half, math.prod(shape))
+            target = np.memmap(half, np.uint8, "r+", shape=shape)
             _decode(samples, spec, target)
             target.flush()
             half.replace(file)
+        except OSError as error:
+            raise StorageError(
+                f"the packed images ({math.prod(shape) / 1e6:.0f} MB) cannot be kept in {folder}: {error.strerror}",
+                hint="free some space, name another folder with --set cache=FOLDER, or keep them in memory: cache=none",
+                code="storage_full" if error.errno in FULL else "dependency_unavailable",
+            ) from error
         finally:
-            half.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                half.unlink(missing_ok=True)
         _evict(folder, keep=file)
     os.utime(file)
     # Copy-on-write: nothing is ever written, but torch warns about memory it may not write to.
     return np.memmap(file, np.uint8, "c", shape=shape)
+
+
+def _reserve(file: Path, size: int) -> None:
+    """A file of that size whose room is really there: writing to a map on a full disk would end the process (SIGBUS)."""
+    with file.open("wb") as stream:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(stream.fileno(), 0, size)
+        else:
+            stream.truncate(size)
 
 
 def cache_folder(recipe: Recipe) -> Path:
@@ -171,6 +194,11 @@ def _contents(samples: Sequence[Sample]) -> Iterator[bytes]:
 
 
 def _evict(folder: Path, keep: Path) -> None:
+    """The oldest go until the rest has room, and what a killed run left half packed a day ago."""
+    for half in folder.glob("*.half"):
+        with contextlib.suppress(OSError):
+            if time.time() - half.stat().st_mtime > DAY_S:
+                half.unlink()
     files = sorted((f for f in folder.glob("*.u8") if f != keep), key=lambda f: f.stat().st_mtime, reverse=True)
     room = CACHE_BYTES - keep.stat().st_size
     for file in files:
