@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
+from saccade.images import draw
+from saccade.images.encode import to_png
 from saccade.package.writer import PackageWriter
 from saccade.server.console import views
-from saccade.testing.packages import colors, png
+from saccade.testing.packages import colors, masks, png
 from saccade.types import Labels
 
 CHROMIUM = next((found for n in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(n))), None)
@@ -304,6 +307,65 @@ def test_long_names_stay_on_the_page(browser: Browser, tmp_path: Path) -> None:
     finally:
         process.terminate()
         process.wait(40)
+
+
+PIXEL = (
+    "const c = document.querySelector('#paint'); if (c.hidden) return null;"
+    "return [...c.getContext('2d').getImageData(arguments[0], arguments[1], 1, 1).data]"
+)
+
+
+def scene() -> bytes:
+    """128 x 64 px: dark, with a red and a green rectangle on it."""
+    picture = np.full((64, 128, 3), 20, np.uint8)
+    picture[16:48, 16:64, 0] = 240
+    picture[8:24, 96:120, 1] = 160
+    return to_png(picture)
+
+
+def test_a_mask_is_painted_class_by_class(browser: Browser, tmp_path: Path) -> None:
+    process, url = start(masks(tmp_path / "masks", side=64).path, tmp_path / "home")
+    (tmp_path / "scene.png").write_bytes(scene())
+    try:
+        browser.open(url)
+        until(lambda: "Ready" in browser.text("#status"), "the list of models")
+        browser.type("#file", str(tmp_path / "scene.png"))
+        until(lambda: browser.text("#classes .label"), "an answer")
+        assert browser.text("#status").startswith("none 76.6 %, red 18.8 %, green 4.7 %. masks version 1")
+        names = browser.run("return [...document.querySelectorAll('#classes .label')].map(n => n.textContent)")
+        assert names == ["none", "red", "green"]
+        red = browser.run(PIXEL, 20, 20)
+        # A canvas keeps colours multiplied by their opacity, which rounds them.
+        assert np.abs(np.array(red[:3]) - draw.colour(1)).max() <= 2
+        assert browser.run(PIXEL, 100, 10)[3] == red[3] == pytest.approx(0.55 * 255, abs=1)
+        swatch = browser.run("return document.querySelectorAll('#classes .swatch rect')[2].getAttribute('fill')")
+        assert swatch == f"rgb({' '.join(str(v) for v in draw.colour(2))})"
+        browser.run("document.querySelectorAll('#classes input')[1].focus()")
+        browser.press(" ")
+        assert browser.run(PIXEL, 20, 20)[3] == 0, "switched off from the keyboard"
+        assert browser.run(PIXEL, 100, 10)[3] < 0.2 * 255, "the class in focus stands out, the others fade"
+        browser.press(" ")
+        browser.run("document.activeElement.blur()")
+        assert browser.run(PIXEL, 20, 20) == red
+        browser.type("#strength", "\ue011")  # the Home key: no colour at all
+        assert browser.run(PIXEL, 20, 20)[3] == 0
+        assert not browser.visible("#top-k-box")
+        assert not browser.visible("#threshold-box")
+        assert browser.complaints() == []
+    finally:
+        process.terminate()
+        process.wait(40)
+
+
+def test_page_and_drawn_pictures_have_the_same_colours(browser: Browser, server: str) -> None:
+    browser.open(server)
+    script = (
+        "const done = arguments[1]; import('/console/marks.js')"
+        ".then(m => done(Array.from({length: 254}, (_, k) => m.rgb(k))), e => done(String(e)))"
+    )
+    found = browser.ask("POST", "/execute/async", script=script, args=[0])
+    theirs = np.array(found)
+    assert np.abs(theirs - np.array([draw.colour(k) for k in range(254)])).max() <= 1
 
 
 def test_a_script_that_slips_in_does_not_run(browser: Browser, server: str) -> None:

@@ -47,13 +47,13 @@ def colors(
     labels = Labels(CHANNELS[::-1] if reverse else CHANNELS, exclusive=exclusive)
     place = _beside(folder)
     file = color_network(place) if network else channel_means(place, logarithm=logarithm)
-    return _seal(folder, name, file, "classes", labels, off=0.5 if lie else 0.0)
+    return _seal(folder, name, file, ("classes",), labels, off=0.5 if lie else 0.0)
 
 
 def masks(folder: Path, name: str = "masks", *, side: int = 32, mode: Mode = "stretch") -> Package:
     """Seals a package whose mask says which of red and green is bright: none, red, green, yellow."""
     labels = Labels(("none", "red", "green", "yellow"))
-    return _seal(folder, name, bright_pixels(_beside(folder), side, side), "mask", labels, side=side, mode=mode)
+    return _seal(folder, name, bright_pixels(_beside(folder), side, side), ("mask",), labels, side=side, mode=mode)
 
 
 def boxes(
@@ -66,7 +66,9 @@ def boxes(
 ) -> Package:
     """Seals a package that finds one box for each channel: around its bright pixels, its score the brightest / 255."""
     file = bright_boxes(_beside(folder), side, side)
-    return _seal(folder, name, file, "boxes", Labels(CHANNELS), side=side, mode=mode, thresholds=thresholds)
+    return _seal(
+        folder, name, file, ("boxes", "box_classes"), Labels(CHANNELS), side=side, mode=mode, thresholds=thresholds
+    )
 
 
 def _beside(folder: Path) -> Path:
@@ -78,7 +80,7 @@ def _seal(
     folder: Path,
     name: str,
     file: Path,
-    needs: str,
+    needs: tuple[str, ...],
     labels: Labels,
     *,
     side: int = 32,
@@ -96,7 +98,7 @@ def _seal(
     writer.add_golden("one", png(*mark), own)
     entry = GraphEntry("model.onnx", "onnxruntime", graph.inputs, graph.outputs)
     graph.close()
-    task = tasks.fitting({needs})[0]
+    task = tasks.fitting(needs)[0]
     spec = PreprocessSpec(side, side, mode=mode)
     return writer.seal(
         Manifest(name, task, labels, spec, {"default": entry}, golden=("one",), thresholds=dict(thresholds))

@@ -1,16 +1,10 @@
 // The console: choose a model, give a picture, read the answer. It only speaks the native API.
 // Every text goes in by textContent: a class name is data and must never become markup.
 
-const SVG = "http://www.w3.org/2000/svg";
-const at = (id) => document.getElementById(id);
-const state = { models: [], picture: null, key: "", asked: 0, address: null };
+import * as marks from "./marks.js";
+import { at, bar as line, make, percent } from "./pieces.js";
 
-function make(tag, className, text) {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  return node;
-}
+const state = { models: [], picture: null, key: "", asked: 0, address: null, details: new Map() };
 
 function say(text) {
   at("status").textContent = text;
@@ -36,6 +30,7 @@ async function loadModels() {
   at("model").replaceChildren(...choices().map((name) => new Option(name, name, false, name === chosen)));
   at("model").disabled = choices().length === 0;
   at("models").replaceChildren(...state.models.map(card));
+  state.details.clear();
   say(choices().length ? "Ready. Choose, drop or paste a picture." : "No model is ready. Push one, or name a package.");
   showCurl();
 }
@@ -58,8 +53,23 @@ function card(model) {
 
 // Asking
 
-function address() {
-  return `/api/v1/models/${at("model").value}/predict?top_k=${at("top-k").value}`;
+function address(threshold = marks.threshold()) {
+  const cut = threshold === null ? "" : `&threshold=${threshold}`;
+  return `/api/v1/models/${at("model").value}/predict?top_k=${at("top-k").value}${cut}`;
+}
+
+// The model's own thresholds, asked once: until then, and where they cannot be had, everything is shown.
+async function thresholds(name) {
+  if (!state.details.has(name)) {
+    try {
+      const response = await fetch(`/api/v1/models/${name}`, { headers: headers() });
+      if (!response.ok) return {};
+      state.details.set(name, (await response.json()).thresholds ?? {});
+    } catch {
+      return {};
+    }
+  }
+  return state.details.get(name);
 }
 
 async function ask() {
@@ -70,14 +80,17 @@ async function ask() {
   const began = performance.now();
   try {
     const type = state.picture.type || "application/octet-stream";
-    const response = await fetch(address(), {
+    // All scores are asked for, so that the slider answers at once.
+    const response = await fetch(address(0), {
       method: "POST", body: state.picture, headers: { ...headers(), "content-type": type },
     });
     const record = await response.json();
     const total = performance.now() - began;
     if (turn !== state.asked) return;
     if (!response.ok) return refuse(record);
-    show(record, timings(response.headers.get("server-timing") ?? "", total));
+    const own = await thresholds(at("model").value);
+    if (turn !== state.asked) return;
+    await show(record, own, timings(response.headers.get("server-timing") ?? "", total));
   } catch {
     if (turn === state.asked) refuse(away());
   } finally {
@@ -93,10 +106,12 @@ function timings(text, total) {
 
 // Showing
 
-function show(record, times) {
+async function show(record, own, times) {
   at("problem").hidden = true;
-  const rows = record.predictions ?? parts(record);
+  const whole = !marks.placed(record) && !marks.painted(record);
+  const rows = whole ? record.predictions ?? [] : [];
   at("bars").replaceChildren(...rows.map(bar));
+  at("top-k-box").hidden = !whole;
   at("timings").hidden = false;
   at("timings").tBodies[0].replaceChildren(...times.map(([name, ms]) => {
     const row = make("tr");
@@ -105,54 +120,22 @@ function show(record, times) {
     row.append(head, make("td", "", ms.toFixed(1)));
     return row;
   }));
-  drawOver(record);
-  const best = rows[0];
-  const found = best ? `${best.label}, ${percent(best.score)}` : "nothing found";
-  say(`${found}. ${record.model} version ${record.version}, ${times.at(-1)[1].toFixed(0)} ms.`);
+  const tail = `${record.model} version ${record.version}, ${times.at(-1)[1].toFixed(0)} ms.`;
+  if (whole) {
+    marks.clear();
+    const best = rows[0];
+    say(`${best ? `${best.label}, ${percent(best.score)}` : "nothing found"}. ${tail}`);
+    return;
+  }
+  await marks.show(record, own);
+  state.tail = tail;
+  say(`${marks.summary()}. ${tail}`);
 }
-
-// An answer with a mask names the share of each class instead of predictions.
-function parts(record) {
-  return (record.classes ?? []).map((c) => ({ label: c.label, score: c.fraction })).sort((a, b) => b.score - a.score);
-}
-
-// Among many classes every share is small: two decimals below one percent.
-const percent = (score) => (score === null ? "not a number" : `${(100 * score).toFixed(score < 0.01 ? 2 : 1)} %`);
 
 function bar({ label, score }) {
   const item = make("li");
-  item.append(make("span", "label", label), make("span", "score", percent(score)));
-  const line = shape("svg", { viewBox: "0 0 100 1", preserveAspectRatio: "none", "aria-hidden": "true" });
-  line.append(shape("rect", { width: 100 * (score ?? 0), height: 1 }));
-  item.append(line);
+  item.append(make("span", "label", label), make("span", "score", percent(score)), line(score));
   return item;
-}
-
-function shape(tag, attributes) {
-  const node = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  return node;
-}
-
-function drawOver(record) {
-  const { width, height } = record.image;
-  const marks = (record.predictions ?? []).filter((p) => p.box).map(({ box, label }) => {
-    const rect = shape("rect", {
-      x: box.x_min, y: box.y_min, width: box.x_max - box.x_min, height: box.y_max - box.y_min,
-    });
-    const title = shape("title", {});
-    title.textContent = label;
-    rect.append(title);
-    return rect;
-  });
-  const mask = typeof record.mask === "string" ? record.mask : record.mask?.png;
-  if (mask) {
-    const href = mask.startsWith("data:image/png;base64,") ? mask : `data:image/png;base64,${mask}`;
-    marks.unshift(shape("image", { href, width, height }));
-  }
-  at("overlay").setAttribute("viewBox", `0 0 ${width} ${height}`);
-  at("overlay").replaceChildren(...marks);
-  at("overlay").hidden = marks.length === 0;
 }
 
 function away() {
@@ -162,7 +145,7 @@ function away() {
 // A problem+json tells what was expected, what came, and the cure.
 function refuse(problem) {
   at("bars").replaceChildren();
-  at("overlay").hidden = true;
+  marks.clear();
   at("timings").hidden = true;
   at("problem-title").textContent = problem.title ?? "The server refused";
   at("problem-detail").textContent = problem.detail ?? "";
@@ -180,10 +163,11 @@ function take(file) {
   state.picture = file;
   if (state.address) URL.revokeObjectURL(state.address);
   state.address = URL.createObjectURL(file);
-  at("overlay").hidden = true;
+  marks.clear();
   at("preview").src = state.address;
   at("preview").alt = `Your picture ${file.name ?? ""}`.trim();
-  at("preview").hidden = false;
+  at("stage").hidden = false;
+  document.body.classList.add("has-picture");
   at("drop-title").textContent = file.name || "Pasted picture";
   showCurl();
   ask();
@@ -209,7 +193,8 @@ async function copyCurl() {
 }
 
 at("preview").addEventListener("error", () => {
-  at("preview").hidden = true; // a damaged picture: the answer says so
+  at("stage").hidden = true; // a damaged picture: the answer says so
+  document.body.classList.remove("has-picture");
 });
 const drop = at("drop");
 drop.addEventListener("click", () => at("file").click());
@@ -232,6 +217,7 @@ addEventListener("drop", (event) => {
 addEventListener("paste", (event) => take(event.clipboardData.files[0]));
 for (const id of ["model", "top-k"]) {
   at(id).addEventListener("change", () => {
+    if (id === "model") marks.forget();
     showCurl();
     ask();
   });
@@ -243,4 +229,8 @@ function useKey() {
 at("use-key").addEventListener("click", useKey);
 at("key").addEventListener("keydown", (event) => event.key === "Enter" && useKey());
 at("copy").addEventListener("click", copyCurl);
+marks.listen(() => {
+  showCurl();
+  say(`${marks.summary()}. ${state.tail}`);
+});
 loadModels();
