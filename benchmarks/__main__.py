@@ -21,6 +21,7 @@ SHORT: dict[str, tuple[str, list[str]]] = {
     "train_throughput": ("training: ours, plain torch, Keras", ["--steps", "3", "--rounds", "1"]),
     "train_accuracy": ("accuracy in a given time, ours and a plain loop", [PHOTOS, "--minutes", "0.3", "--seeds", "0"]),
     "lessons": ("the newcomers' experiments, here the first", ["kernel", "--seeds", "1", "--epochs", "2"]),
+    "interop": ("real clients of other houses: calls that pass, by protocol and model", []),
     "hostile": ("files as bodies to a real server, here sound ones", [PHOTOS]),
 }
 """Name of the module: what it measures, and the arguments of its short form."""

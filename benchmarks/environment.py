@@ -12,13 +12,17 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sacc
 
 def python_of(requirements: Path) -> Path:
     """The interpreter of an environment that holds exactly these requirements. Raises CalledProcessError."""
-    name = f"{requirements.stem}-{hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]}"
-    folder = CACHE / name
+    folder = folder_of(requirements)
     if not (folder / "complete").is_file():
         shutil.rmtree(folder, ignore_errors=True)
         install(folder, ["-r", str(requirements)])
         (folder / "complete").touch()
     return folder / "bin" / "python"
+
+
+def folder_of(requirements: Path) -> Path:
+    """Where the environment of these requirements lies once it is complete."""
+    return CACHE / f"{requirements.stem}-{hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]}"
 
 
 def install(folder: Path, what: list[str]) -> None:

@@ -12,6 +12,7 @@ def keys_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("make", "list", "revoke"))
     parser.add_argument("name", nargs="?", help="who a new key is for, or the id of the one to revoke")
     parser.add_argument("--days", type=float, default=365.0, help="how long a new key lasts")
+    parser.add_argument("--scope", choices=("use", "control"), default="use", help="control may also load and unload")
     parser.add_argument("--home", type=Path)
 
 
@@ -24,7 +25,7 @@ def keys(options: argparse.Namespace) -> int:
     if not options.name:
         raise UsageError(f"keys {options.action} needs a name or id", hint=f"saccade keys {options.action} NAME")
     if options.action == "make":
-        print(held.make(options.name, options.days))
+        print(held.make(options.name, options.days, options.scope))
         print("shown once: keep it now")
     else:
         held.revoke(options.name)

@@ -41,7 +41,7 @@ class Batcher:
     """A bounded queue and the threads that run it. max_batch and max_queue count rows; runners counts threads.
 
     run takes arrays with a batch axis [N, ...] and gives outputs [N, ...]; several runners call it at the same time.
-    Rows of unlike shape never share a batch.
+    Rows of unlike shape never share a batch. ran: told of every run that succeeded, its rows and seconds.
     """
 
     def __init__(
@@ -53,8 +53,10 @@ class Batcher:
         runners: int = 1,
         clock: Callable[[], float] = time.monotonic,
         name: str = "batcher",
+        ran: Callable[[int, float], None] = lambda rows, seconds: None,
     ) -> None:
         self._run = run
+        self._ran = ran
         self._max_batch = max_batch
         self._max_queue = max_queue
         self._clock = clock
@@ -138,6 +140,7 @@ class Batcher:
                 self._serve([row])
             return
         took = self._clock() - began
+        self._ran(len(batch), took)
         each = took / len(batch) / len(self._threads)
         with self._wake:
             self.row_s += 0.2 * (each - self.row_s) if self.row_s else each

@@ -232,6 +232,7 @@ class Engine:
         outcomes = [item.result() for item in items if not item.cancelled()]
         left = InferenceError("the caller left", code="deadline_exceeded")
         if len(outcomes) < len(items) or future.cancelled():
+            model.counts.request(None, time.monotonic() - began)
             self._observe(entry.name, str(entry.version), InferenceError("the caller left", code="cancelled"), began)
             if not future.cancelled() and future.set_running_or_notify_cancel():
                 future.set_exception(left)
@@ -246,7 +247,9 @@ class Engine:
             tuple(o.result for o in outcomes),
             {stage: max(o.timings.get(stage, 0.0) for o in outcomes) for stage in stages},
             model.manifest.thresholds,
+            tuple(o.outputs for o in outcomes),
         )
+        model.counts.request(answer, time.monotonic() - began)
         self._observe(entry.name, str(entry.version), answer, began)
         if future.set_running_or_notify_cancel():
             future.set_result(answer)

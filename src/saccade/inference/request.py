@@ -7,8 +7,11 @@ from pathlib import Path
 from saccade.errors import SaccadeError
 from saccade.types import Array, Labels, Prediction
 
-Source = Path | bytes | Array
-"""A picture: a file, its encoded bytes, or uint8 pixels [H, W, 3]."""
+Row = Mapping[str, Array]
+"""One row of a graph's own inputs by name, each without the batch axis."""
+
+Source = Path | bytes | Array | Row
+"""A picture: a file, its encoded bytes, or uint8 pixels [H, W, 3]. Or a Row: that runs as it is, undecoded."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,8 @@ class Answer:
     """results: one per image in the order sent, a Prediction or the error of that image alone.
 
     timings: ms per stage (decode, queue, infer, post), the slowest image of the request. thresholds: by class name the
-    score from which an answer is shown to those who name none.
+    score from which an answer is shown to those who name none. rows: beside each result the graph's own outputs, each
+    without the batch axis; None where the result is an error.
     """
 
     model: str
@@ -37,3 +41,4 @@ class Answer:
     results: tuple[Prediction | SaccadeError, ...]
     timings: Mapping[str, float] = field(default_factory=dict)
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    rows: tuple[Row | None, ...] = ()

@@ -1,16 +1,20 @@
-"""The contract of a protocol, plain requests and responses, and each error as an HTTP status (only here).
+"""The contract of a protocol, plain requests and responses, and each error as HTTP and gRPC status (only here).
 
 A handler takes a Call and gives a Reply, so ASGI, Flask and Django can mount the same ones.
 """
 
+import asyncio
+import json
 import random
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from saccade.errors import SaccadeError, ServerError
+from saccade.errors import InferenceError, SaccadeError, ServerError
 from saccade.inference.engine import Engine
+from saccade.inference.request import Answer
 
 STATUSES: dict[str, int] = {
     "malformed_http": 400,
@@ -94,9 +98,39 @@ TITLES: dict[str, str] = {
 }
 
 
+GRPC_STATUSES: dict[int, str] = {
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    409: "ABORTED",
+    413: "RESOURCE_EXHAUSTED",
+    429: "RESOURCE_EXHAUSTED",
+    500: "INTERNAL",
+    501: "UNIMPLEMENTED",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+    507: "RESOURCE_EXHAUSTED",
+}
+"""HTTP status to gRPC status; every other is INVALID_ARGUMENT."""
+SCOPES = ("open", "use", "control")
+"""What a route asks for: nothing; any key; a key that may also change what is served."""
+
+
 def status(code: str) -> int:
     """The HTTP status of an error code; a code that no table knows is a bug, thus 500."""
     return STATUSES.get(code, 500)
+
+
+def grpc_status(code: str) -> str:
+    """The name of the gRPC status of an error code."""
+    return GRPC_STATUSES.get(status(code), "INVALID_ARGUMENT")
+
+
+def said(error: SaccadeError) -> str:
+    """What a stranger is told in words: a typed refusal in its own, of a 500 the title alone."""
+    if status(error.code) == 500:
+        return TITLES[error.code if error.code in TITLES else "internal"]
+    return str(error)
 
 
 def problem(error: SaccadeError, request_id: str) -> dict[str, Any]:
@@ -108,7 +142,7 @@ def problem(error: SaccadeError, request_id: str) -> dict[str, Any]:
         "title": TITLES[code],
         "status": number,
         "code": code,
-        "detail": TITLES[code] if number == 500 else str(error),
+        "detail": said(error),
         "request_id": request_id,
     }
     body.update({k: v for k, v in error.details.items() if k not in body and isinstance(v, str | int | float)})
@@ -152,7 +186,8 @@ Handler = Callable[[Call], Awaitable[Reply]]
 class Route:
     """pattern: a path whose `{name}` segments become parameters; a last `{name:path}` takes the rest.
 
-    max_bytes: of the body, 0 refuses one. open: answered without an API key (probes, pages without data).
+    max_bytes: of the body, 0 refuses one. open: answered without an API key (probes, pages without data). scope: what
+    a key must allow, see SCOPES. any_case: the pattern's own letters match in either case.
     """
 
     method: str
@@ -160,13 +195,90 @@ class Route:
     handler: Handler
     max_bytes: int = 0
     open: bool = False
+    scope: str = "use"
+    any_case: bool = False
+
+    @property
+    def needs(self) -> str:
+        """One of SCOPES."""
+        return "open" if self.open else self.scope
+
+
+class Control:
+    """What a protocol may ask of the house besides the engine. This one is always ready and cannot load."""
+
+    def ready(self) -> None:
+        """Raises ServerError(not_ready or draining) when no request should come."""
+
+    def names(self) -> Sequence[str]:
+        """Models that could be loaded, loaded or not."""
+        return ()
+
+    def load(self, name: str) -> None:
+        """Blocks until the model answers. Raises SaccadeError when it cannot."""
+        raise ServerError(
+            "models cannot be loaded here", hint="push it to the home that is served", code="not_implemented"
+        )
+
+    def unload(self, name: str) -> None:
+        """Blocks until accepted requests are answered and the model is gone."""
+        raise ServerError("models cannot be unloaded here", hint="serve a home", code="not_implemented")
 
 
 class Protocol(ABC):
+    """prefixes: addresses whose refusals, even of unknown paths, are in this dialect's words."""
+
     name: str
+    prefixes: tuple[str, ...] = ()
 
     @abstractmethod
     def routes(self, engine: Engine) -> list[Route]: ...
+
+    def refuse(self, error: SaccadeError, request_id: str) -> Reply:
+        """An error as this dialect says it: problem+json unless it says otherwise."""
+        return as_problem(error, request_id)
+
+
+def as_problem(error: SaccadeError, request_id: str) -> Reply:
+    """An error as the native API says it."""
+    body = problem(error, request_id)
+    if body["status"] == 405:
+        body.pop("allow", None)
+    headers = [("content-type", "application/problem+json")]
+    if "retry_after_s" in body:
+        headers.append(("retry-after", str(body["retry_after_s"])))
+    return Reply(body["status"], json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(), headers)
+
+
+async def settled(future: "Future[Answer]", left: Callable[[], Awaitable[None]] | None) -> Answer:
+    """The answer, unless the caller leaves first: then the work is dropped. Raises what the future raises."""
+    asked = asyncio.wrap_future(future)
+    if left is None:
+        return await asked
+    gone = asyncio.ensure_future(left())
+    try:
+        await asyncio.wait((asked, gone), return_when=asyncio.FIRST_COMPLETED)
+        if asked.done():
+            return asked.result()
+        future.cancel()
+        raise InferenceError("the caller left", code="deadline_exceeded")
+    finally:
+        gone.cancel()
+        if not asked.done():
+            asked.cancel()
+
+
+STAGES = ("decode", "queue", "infer", "post")
+
+
+def marks(answer: Answer) -> list[tuple[str, str]]:
+    """Headers that every answer of a model carries: which version it was, its digest, the time of each stage in ms."""
+    timing = ", ".join(f"{s};dur={answer.timings[s]:.1f}" for s in STAGES if s in answer.timings)
+    return [
+        ("x-model-version", str(answer.version)),
+        ("x-model-digest", answer.digest),
+        ("server-timing", timing),
+    ]
 
 
 def single(query: list[tuple[str, str]], known: tuple[str, ...]) -> dict[str, str]:

@@ -2,21 +2,24 @@
 
 import asyncio
 import logging
+import random
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
-from saccade.errors import SaccadeError, ServerError
+from saccade.errors import SaccadeError, ServerError, UsageError
 from saccade.inference.engine import Engine
 from saccade.inference.model import Options
 from saccade.protocols.native.http import Native
-from saccade.protocols.native.messages import dumps, prediction_id
-from saccade.protocols.protocol import Call, Protocol, Reply, Route, problem, single
+from saccade.protocols.native.messages import prediction_id
+from saccade.protocols.open_inference.http import OpenInference
+from saccade.protocols.protocol import SCOPES, STATUSES, Call, Control, Protocol, Reply, Route, as_problem, single
 from saccade.server.console import views
 from saccade.server.keys import Keys
 from saccade.server.metrics import Metrics
 from saccade.server.settings import Settings
+from saccade.server.state import State
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -28,32 +31,35 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 TEXT = ("content-type", "text/plain; charset=utf-8")
 
 
-class State:
-    """Where the server is in its life: started once what was asked for is loaded, then perhaps draining."""
-
-    def __init__(self) -> None:
-        self.started = False
-        self.draining = False
-
-
 class App:
     """The ASGI application. Routes are matched by their segments; several methods may share a pattern."""
 
     def __init__(
-        self, settings: Settings, engine: Engine, routes: Sequence[Route], keys: Keys, metrics: Metrics, state: State
+        self,
+        settings: Settings,
+        engine: Engine,
+        routes: Sequence[Route],
+        keys: Keys,
+        metrics: Metrics,
+        state: State,
+        protocols: Sequence[Protocol] = (),
     ) -> None:
         self.settings = settings
         self.engine = engine
         self.keys = keys
         self.metrics = metrics
         self.state = state
+        self.routes = [*routes, *self._own()]
+        self.protocols = tuple(protocols)
         self._exact: dict[str, dict[str, Route]] = {}
         self._patterns: list[tuple[re.Pattern[str], str]] = []
-        for route in [*routes, *self._own()]:
+        for route in self.routes:
+            if route.needs not in SCOPES:
+                raise ServerError(f"{route.method} {route.pattern} says {route.needs!r}, one of {SCOPES} was expected")
             if route.pattern not in self._exact:
                 self._exact[route.pattern] = {}
                 if "{" in route.pattern:
-                    self._patterns.append((_pattern(route.pattern), route.pattern))
+                    self._patterns.append((_pattern(route.pattern, route.any_case), route.pattern))
             self._exact[route.pattern][route.method] = route
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -83,14 +89,14 @@ class App:
             )
             reply = await route.handler(call)
         except SaccadeError as error:
-            reply, code = _failure(error, request_id)
+            reply, code = self._failure(error, request_id, scope["path"])
             if reply.status == 500:
                 log.error("request %s failed", request_id, exc_info=error)
         except asyncio.CancelledError:
             raise
         except Exception:  # the rim: nothing may end the process, and a stranger gets a bland sentence
             log.exception("request %s failed", request_id)
-            reply, code = _failure(ServerError("", code="internal"), request_id)
+            reply, code = self._failure(ServerError("", code="internal"), request_id, scope["path"])
         self.metrics.answered(pattern, method if method in ("GET", "POST", "HEAD") else "other", reply.status, code)
         await _send(reply, request_id, method, send, scope)
 
@@ -162,9 +168,8 @@ class App:
 
     def _admit(self, route: Route, headers: dict[str, str]) -> None:
         """What can be refused on the head alone: no key, an encoding, a body that says it is too large."""
-        if not route.open and not self.settings.insecure and (not self.settings.loopback or self.keys.any()):
-            scheme, _, token = headers.get("authorization", "").partition(" ")
-            self.keys.check(token.strip() if scheme.lower() == "bearer" else "")
+        if route.needs != "open" and guarded(self.settings, self.keys):
+            self.keys.admit(headers.get("authorization", ""), route.needs)
         if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
             raise ServerError(
                 "compressed bodies are refused", hint="send the image as it is", code="content_encoding_unsupported"
@@ -212,6 +217,19 @@ class App:
             if not message.get("more_body", False):
                 return
 
+    def _failure(self, error: SaccadeError, request_id: str, path: str) -> tuple[Reply, str]:
+        """A refusal in the words of the dialect whose address it is, with the headers that every refusal carries."""
+        spoken = next((p for p in self.protocols if _below(path, p.prefixes)), None)
+        code = error.code if error.code in STATUSES else "internal"
+        reply = as_problem(error, request_id) if spoken is None else spoken.refuse(error, request_id)
+        if reply.status in (429, 503) and not any(name == "retry-after" for name, _ in reply.headers):
+            reply.headers.append(("retry-after", str(error.details.get("retry_after_s") or random.randint(1, 5))))
+        if reply.status == 405 and "allow" in error.details:
+            reply.headers.append(("allow", str(error.details["allow"])))
+        if reply.status == 401:
+            reply.headers.append(("www-authenticate", "Bearer"))
+        return reply, code
+
     # Probes
 
     def _own(self) -> list[Route]:
@@ -226,9 +244,8 @@ class App:
         return Reply(200, b"live\n", [TEXT])
 
     async def _readyz(self, call: Call) -> Reply:
-        if self.state.draining:
-            raise ServerError("the server is shutting down", code="draining")
-        return await self._startupz(call)
+        self.state.check()
+        return Reply(200, b"ready\n", [TEXT])
 
     async def _startupz(self, call: Call) -> Reply:
         if not self.state.started:
@@ -249,17 +266,37 @@ def build(
     metrics: Metrics | None = None,
     state: State | None = None,
     protocols: Sequence[Protocol] | None = None,
+    control: Control | None = None,
 ) -> App:
-    """The application over an engine. state: given by whoever starts and drains; default is started."""
+    """The application over an engine. state: given by whoever starts and drains; default is started.
+
+    protocols: default those that the settings name, beside the native one. control: loads and unloads for them.
+    """
     if state is None:
         state = State()
         state.started = True
     if metrics is None:
         metrics = Metrics()
     engine.observer = metrics.observe
-    spoken = [Native(settings.body_bytes)] if protocols is None else protocols
+    spoken = speak(settings, control or Control()) if protocols is None else protocols
     routes = [route for protocol in spoken for route in protocol.routes(engine)]
-    return App(settings, engine, [*routes, *views.routes(engine)], keys or Keys(settings.home), metrics, state)
+    return App(settings, engine, [*routes, *views.routes(engine)], keys or Keys(settings.home), metrics, state, spoken)
+
+
+def guarded(settings: Settings, keys: Keys) -> bool:
+    """True when a key is asked for: beyond loopback, or once one was made."""
+    return not settings.insecure and (not settings.loopback or keys.any())
+
+
+def speak(settings: Settings, control: Control) -> list[Protocol]:
+    """The native API and the dialects that the settings name. Raises UsageError for an unknown one."""
+    known: dict[str, Callable[[], Protocol]] = {
+        "open_inference": lambda: OpenInference(settings.body_bytes, control, settings.oip_style),
+    }
+    strange = [name for name in settings.protocols if name not in known]
+    if strange:
+        raise UsageError(f"protocols has {strange[0]!r}, there are {', '.join(known)}")
+    return [Native(settings.body_bytes), *(known[name]() for name in settings.protocols)]
 
 
 def make_engine(settings: Settings) -> Engine:
@@ -279,9 +316,14 @@ def make_engine(settings: Settings) -> Engine:
     )
 
 
-def _pattern(text: str) -> re.Pattern[str]:
+def _pattern(text: str, any_case: bool = False) -> re.Pattern[str]:
     quoted = re.escape(text).replace(r"\{", "{").replace(r"\}", "}")
-    return re.compile(re.sub(r"\{(\w+)(:path)?\}", lambda m: f"(?P<{m[1]}>{'.+' if m[2] else '[^/]+'})", quoted))
+    expression = re.sub(r"\{(\w+)(:path)?\}", lambda m: f"(?P<{m[1]}>{'.+' if m[2] else '[^/]+'})", quoted)
+    return re.compile(expression, re.IGNORECASE if any_case else 0)
+
+
+def _below(path: str, prefixes: tuple[str, ...]) -> bool:
+    return any(path.lower() == prefix or path.lower().startswith(prefix + "/") for prefix in prefixes)
 
 
 def _query(raw: bytes) -> list[tuple[str, str]]:
@@ -302,18 +344,6 @@ def _too_large(limit: int) -> ServerError:
         code="payload_too_large",
         details={"max_bytes": limit},
     )
-
-
-def _failure(error: SaccadeError, request_id: str) -> tuple[Reply, str]:
-    body = problem(error, request_id)
-    headers = [("content-type", "application/problem+json")]
-    if "retry_after_s" in body:
-        headers.append(("retry-after", str(body["retry_after_s"])))
-    if body["status"] == 405:
-        headers.append(("allow", body.pop("allow")))
-    if body["status"] == 401:
-        headers.append(("www-authenticate", "Bearer"))
-    return Reply(body["status"], dumps(body), headers), body["code"]
 
 
 async def _left(receive: Receive) -> None:

@@ -26,7 +26,10 @@ FRESH_S = 2.0
 
 @dataclass(frozen=True)
 class Key:
-    """What is kept of a key. created, expires: seconds since the epoch; digest: HMAC-SHA256, hex."""
+    """What is kept of a key. created, expires: seconds since the epoch; digest: HMAC-SHA256, hex.
+
+    scope: "use", or "control" for one that may also load and unload models.
+    """
 
     id: str
     name: str
@@ -34,6 +37,10 @@ class Key:
     created: float
     expires: float
     revoked: bool = False
+    scope: str = "use"
+
+    def allows(self, scope: str) -> bool:
+        return scope in ("open", "use", self.scope)
 
 
 class Keys:
@@ -48,8 +55,10 @@ class Keys:
         self._looked = -FRESH_S
         self._stamp: tuple[int, int] | None = None
 
-    def make(self, name: str, days: float = DAYS) -> str:
-        """A new key, the only time it is seen in full."""
+    def make(self, name: str, days: float = DAYS, scope: str = "use") -> str:
+        """A new key, the only time it is seen in full. scope: "use" or "control"."""
+        if scope not in ("use", "control"):
+            raise UsageError(f"a key's scope is use or control, got {scope!r}")
         if not re.fullmatch(r"[\w .@-]{1,64}", name) or days <= 0:
             raise UsageError("a key has a name of 1 to 64 letters and a life of more than 0 days")
         secret = "".join(secrets.choice(_ALPHABET) for _ in range(43))
@@ -60,6 +69,7 @@ class Keys:
             self._hash(secret, self._pepper()),
             now,
             now + days * 86400,
+            scope=scope,
         )
         with self._lock:
             self._write({**self._read(), key.id: key})
@@ -81,6 +91,16 @@ class Keys:
     def any(self) -> bool:
         """True when a key was ever made here, revoked ones too: revoking the last key must not open the door."""
         return bool(self._current())
+
+    def admit(self, authorization: str, scope: str) -> Key:
+        """The key of an `Authorization: Bearer` header. Raises ServerError: unauthenticated, or forbidden by scope."""
+        scheme, _, token = authorization.partition(" ")
+        key = self.check(token.strip() if scheme.lower() == "bearer" else "")
+        if not key.allows(scope):
+            raise ServerError(
+                f"this needs a key of scope {scope}", hint="saccade keys make NAME --scope control", code="forbidden"
+            )
+        return key
 
     def check(self, text: str) -> Key:
         """The key behind a text. Raises ServerError(unauthenticated), the same for every cause."""

@@ -13,11 +13,13 @@ from saccade import process
 from saccade.errors import ServerError, UsageError
 from saccade.package import reader
 from saccade.server import logs
-from saccade.server.app import State, build, make_engine
+from saccade.server.app import build, make_engine
+from saccade.server.control import Control
 from saccade.server.keys import Keys
 from saccade.server.quiet import Quiet
 from saccade.server.settings import Settings
 from saccade.server.source import Both, Folders, Follower, Source
+from saccade.server.state import State
 
 log = logging.getLogger("saccade.server")
 
@@ -82,8 +84,8 @@ def run(settings: Settings, source: Source, keys: Keys | None = None) -> int:
     logs.begin(settings.log_format)
     _check_free(settings)
     engine, state = make_engine(settings), State()
-    app = build(settings, engine, keys=keys, state=state)
     follower = Follower(engine, source, settings.poll_s, settings.finish_s)
+    app = build(settings, engine, keys=keys, state=state, control=Control(state, follower))
     quiet = Quiet(lambda: app.metrics.asked)
     failure: list[BaseException] = []
 

@@ -19,10 +19,13 @@ class Settings:
     beyond loopback without keys. drain_s: how long to serve on after SIGTERM before the listener closes; finish_s: how
     long accepted requests may take then. max_wait_s: refuse a picture that would wait longer. runners: batches that run
     at the same time, graph_threads: of each, decode_threads: of all; None suits the machine. log_format: text, or json.
+    protocols: dialects spoken beside the native API. oip_style: how the Open Inference Protocol says "not ready".
     """
 
     host: str = "127.0.0.1"
     port: int = 8000
+    protocols: tuple[str, ...] = ("open_inference",)
+    oip_style: str = "kserve"
     home: Path = Path.home() / ".saccade"
     insecure: bool = False
     hosts: tuple[str, ...] = ()
@@ -55,6 +58,8 @@ class Settings:
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise UsageError(f"port is 0 to 65535, got {self.port}")
+        if self.oip_style not in ("kserve", "triton"):
+            raise UsageError(f"oip_style is kserve or triton, got {self.oip_style!r}")
         if self.log_format not in ("text", "json"):
             raise UsageError(f"log_format is text or json, got {self.log_format!r}")
         if (self.tls_cert is None) != (self.tls_key is None):

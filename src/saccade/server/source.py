@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from saccade.errors import SaccadeError
+from saccade.errors import RegistryError, SaccadeError
 from saccade.inference.engine import Engine
 
 log = logging.getLogger("saccade.server")
@@ -71,13 +71,45 @@ class Follower:
         self._seen: Hashable = object()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._stepping = threading.Lock()
+        self._away: set[str] = set()
+
+    def names(self) -> list[str]:
+        """Models that the source has, loaded or not."""
+        return sorted(self._source.wanted().versions)
+
+    def load(self, name: str) -> None:
+        """Brings a model back that was unloaded, or tries anew one that failed. Raises SaccadeError when it cannot."""
+        if name not in self._source.wanted().versions:
+            raise RegistryError("no such model is in what is served here", hint="push it first", code="not_found")
+        with self._stepping:
+            self._away.discard(name)
+            self._seen = object()
+        for error in self.step():
+            if not any(entry.state == "ready" for entry in self._engine.versions(name).values()):
+                raise error
+
+    def unload(self, name: str) -> None:
+        """Takes a model out of service, all its versions, until it is loaded again; accepted requests are finished."""
+        if name not in self._engine.names():
+            raise RegistryError("no such model is loaded", code="not_found")
+        with self._stepping:
+            self._away.add(name)
+            self._seen = object()
+        self.step()
 
     def step(self) -> list[SaccadeError]:
         """One look; returns what could not be loaded. A version that fails leaves those in service untouched."""
+        with self._stepping:
+            return self._step()
+
+    def _step(self) -> list[SaccadeError]:
         revision = self._source.revision()
         if revision == self._seen:
             return []
-        wanted, errors = self._source.wanted(), []
+        whole = self._source.wanted()
+        errors: list[SaccadeError] = []
+        wanted = Wanted({n: v for n, v in whole.versions.items() if n not in self._away}, whole.aliases)
         for name, versions in wanted.versions.items():
             held = self._engine.versions(name)
             for version, path in sorted(versions.items(), reverse=True):

@@ -2,18 +2,16 @@
 
 import asyncio
 from collections.abc import Mapping
-from concurrent.futures import Future
 
 from saccade.errors import InferenceError, ServerError
 from saccade.inference.engine import Engine
-from saccade.inference.request import Answer, Request
+from saccade.inference.request import Request
 from saccade.protocols.native import messages, openapi
-from saccade.protocols.protocol import Call, Protocol, Reply, Route, single
+from saccade.protocols.protocol import Call, Protocol, Reply, Route, marks, settled, single
 
 MAX_BODY = 16 * 1024 * 1024
 JSON = ("content-type", "application/json")
 PNG = ("content-type", "image/png")
-STAGES = ("decode", "queue", "infer", "post")
 PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'"
 
 
@@ -62,7 +60,7 @@ class _Api:
         if png and several:
             raise ServerError("several images are answered in JSON only", hint="send one", code="not_acceptable")
         request = Request(model, tuple(pictures), version, call.deadline_s)
-        answer = await _wait(self._engine.submit(request), call)
+        answer = await settled(self._engine.submit(request), call.left)
 
         def written() -> bytes:
             return (
@@ -72,18 +70,7 @@ class _Api:
             )
 
         body = await asyncio.to_thread(written) if messages.heavy(answer) else written()
-        timing = ", ".join(f"{s};dur={answer.timings[s]:.1f}" for s in STAGES if s in answer.timings)
-        return Reply(
-            200,
-            body,
-            [
-                PNG if png else JSON,
-                ("vary", "accept"),
-                ("x-model-version", str(answer.version)),
-                ("x-model-digest", answer.digest),
-                ("server-timing", timing),
-            ],
-        )
+        return Reply(200, body, [PNG if png else JSON, ("vary", "accept"), *marks(answer)])
 
     async def openapi(self, call: Call) -> Reply:
         return Reply(200, messages.dumps(openapi.document()), [JSON])
@@ -107,21 +94,3 @@ def _version(parameters: Mapping[str, str]) -> int | None:
     if not text.isascii() or not text.isdigit() or len(text) > 9:
         raise InferenceError("a version is a whole number from 1", code="not_found")
     return int(text)
-
-
-async def _wait(future: "Future[Answer]", call: Call) -> Answer:
-    """The answer, unless the caller leaves first: then the work is dropped."""
-    asked = asyncio.wrap_future(future)
-    if call.left is None:
-        return await asked
-    gone = asyncio.ensure_future(call.left())
-    try:
-        await asyncio.wait((asked, gone), return_when=asyncio.FIRST_COMPLETED)
-        if asked.done():
-            return asked.result()
-        future.cancel()
-        raise InferenceError("the caller left", code="deadline_exceeded")
-    finally:
-        gone.cancel()
-        if not asked.done():
-            asked.cancel()

@@ -47,8 +47,8 @@ def prediction_id() -> str:
 # Bodies
 
 
-def strict_json(data: bytes) -> Any:
-    """JSON of at most 32 levels and 10,000 keys, 64-bit integers, no duplicate keys, no NaN.
+def strict_json(data: bytes, *, nonfinite: bool = False) -> Any:
+    """JSON of at most 32 levels and 10,000 keys, 64-bit integers, no duplicate keys, no NaN unless nonfinite.
 
     Raises ServerError(malformed_json).
     """
@@ -74,7 +74,7 @@ def strict_json(data: bytes) -> Any:
         return json.loads(
             data.decode("utf-8"),
             object_pairs_hook=pairs,
-            parse_constant=_constant,
+            parse_constant=float if nonfinite else _constant,
             parse_int=_integer,
             parse_float=_real,
         )

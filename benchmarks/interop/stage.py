@@ -1,0 +1,81 @@
+"""What the clients meet: packages, a running server, and a case of pictures and rows with the answers that must come."""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from saccade.inference.model import Model
+from saccade.testing.packages import colors, png
+
+
+@dataclass(frozen=True)
+class Server:
+    http: str
+
+
+def packages(folder: Path) -> dict[str, Path]:
+    """Sealed packages by model name, a kind of answer each."""
+    return {"colors": colors(folder / "colors", exclusive=True).path}
+
+
+def case(package: Path, file: Path) -> Path:
+    """picture: encoded bytes; rows: uint8 [3, H, W, 3]; for both the graph's outputs, as picture_NAME and rows_NAME."""
+    picture = png(200, 100, 50)
+    with Model.open(package) as model:
+        spec = model.manifest.preprocess
+        rows = np.random.default_rng(0).integers(0, 256, (3, spec.height, spec.width, 3), np.uint8)
+        asked = [model.submit({"image": row}, time.monotonic() + 60) for row in rows]
+        answered = [one.result().outputs or {} for one in asked]
+        own = model.outputs([picture])
+    found = {f"rows_{name}": np.stack([row[name] for row in answered]) for name in own}
+    pictures = {f"picture_{name}": value for name, value in own.items()}
+    np.savez(file, picture=np.frombuffer(picture, np.uint8), rows=rows, **found, **pictures)
+    return file
+
+
+@contextmanager
+def served(package: Path, home: Path) -> Iterator[Server]:
+    """A server of its own process, until the block ends. Raises RuntimeError when it is not ready in 30 s."""
+    port = free()
+    command = [sys.executable, "-m", "saccade", "serve", str(package), "--port", str(port), "--home", str(home)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    try:
+        _wait(process, port)
+        yield Server(f"127.0.0.1:{port}")
+    finally:
+        process.terminate()
+        process.communicate(timeout=40)
+
+
+def free() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait(process: "subprocess.Popen[bytes]", port: int) -> None:
+    end = time.monotonic() + 30
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5):
+                return
+        except OSError:
+            time.sleep(0.05)
+    process.kill()
+    raise RuntimeError(f"the server is not ready: {process.communicate()[1].decode(errors='replace')}")
+
+
+def told(python: Path, script: Path, server: Server, model: str, case: Path) -> list[dict[str, object]]:
+    """Every call a client made: protocol, call, ok, said. Raises CalledProcessError when it could not go through."""
+    command = [str(python), str(script), "--http", server.http, "--model", model, "--case", str(case)]
+    done = subprocess.run(command, capture_output=True, check=True, timeout=300)
+    return [json.loads(line) for line in done.stdout.splitlines()]

@@ -1,0 +1,126 @@
+"""Every address on every listener against the committed table, and every one of them asked by every kind of caller."""
+
+import asyncio
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from saccade.inference.engine import Engine
+from saccade.server.app import App, build
+from saccade.server.keys import Keys
+from saccade.server.settings import Settings
+from saccade.testing.packages import colors
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "07-protocols.md"
+
+
+def told() -> set[tuple[str, str, str, str]]:
+    """The table of docs/07-protocols.md: listener, method, address, needs."""
+    text = PAGE.read_text(encoding="utf-8").split("## Every address")[1]
+    rows = re.findall(r"^\| (\w+) \| (\w+) \| `([^`]+)` \| (\w+) \|$", text, re.MULTILINE)
+    assert len(rows) == len(set(rows))
+    return set(rows)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("routes")
+
+
+@pytest.fixture(scope="module")
+def clock() -> list[float]:
+    return [1000.0]
+
+
+@pytest.fixture(scope="module")
+def keys(home: Path, clock: list[float]) -> Keys:
+    return Keys(home, clock=lambda: clock[0])
+
+
+@pytest.fixture(scope="module")
+def app(home: Path, keys: Keys) -> Iterator[App]:
+    engine = Engine()
+    engine.load(colors(home / "package").path, "colors", 1)
+    yield build(Settings(home=home), engine, keys=keys)
+    engine.close(0)
+
+
+@pytest.fixture(scope="module")
+def roles(keys: Keys, clock: list[float]) -> dict[str, str]:
+    """Caller to the header he sends."""
+    made = {name: keys.make(name, scope=scope) for name, scope in (("use", "use"), ("control", "control"))}
+    made["expired"] = keys.make("expired", days=1)
+    made["revoked"] = keys.make("revoked", scope="control")
+    keys.revoke(next(k.id for k in keys.list() if k.name == "revoked"))
+    clock[0] += 2 * 86400
+    made["garbage"] = made["use"][:-1] + ("x" if made["use"][-1] != "x" else "y")
+    return {"anonymous": "", **{name: f"Bearer {key}" for name, key in made.items()}}
+
+
+ALLOWED = {"open": {"anonymous", "garbage", "expired", "revoked", "use", "control"}, "use": {"use", "control"}}
+ALLOWED["control"] = {"control"}
+
+
+def asked(app: App, method: str, pattern: str, authorization: str) -> tuple[int, dict[str, str], bytes]:
+    """The application's answer, without a socket."""
+    parts = {"name": "colors", "version": "1", "file": "console.css", "region": "r"}
+    path = re.sub(r"\{(\w+)(?::path)?\}", lambda m: parts.get(m[1], "x"), pattern)
+    headers = [(b"host", b"localhost"), *([(b"authorization", authorization.encode())] if authorization else [])]
+    scope = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": headers}
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(app(scope, receive, send))
+    found = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    return sent[0]["status"], found, sent[1]["body"]
+
+
+def test_every_address_is_in_the_table_and_none_is_invented(app: App) -> None:
+    real = {("HTTP", route.method, route.pattern, route.needs) for route in app.routes}
+    assert len(real) == len(app.routes)
+    page = {row for row in told() if row[0] == "HTTP"}
+    assert real - page == set(), "docs/07-protocols.md lacks rows: add them"
+    assert page - real == set(), "docs/07-protocols.md has rows that the code does not have: remove them"
+
+
+def test_every_address_asks_every_caller_for_what_the_table_says(app: App, roles: dict[str, str]) -> None:
+    for listener, method, pattern, needs in sorted(told()):
+        if listener != "HTTP":
+            continue
+        for role, authorization in roles.items():
+            status, headers, body = asked(app, method, pattern, authorization)
+            expected = role in ALLOWED[needs]
+            refused = 403 if role == "use" else 401
+            assert (status in (401, 403)) is not expected, (method, pattern, role, status)
+            if not expected:
+                assert status == refused, (method, pattern, role, status)
+                assert json.loads(body)
+                assert ("www-authenticate" in headers) is (status == 401)
+
+
+def test_refusals_speak_the_dialect_of_their_address(app: App, roles: dict[str, str]) -> None:
+    for path in ("/v2", "/v2/nothing", "/v2/models/nobody"):
+        status, headers, body = asked(app, "GET", path, "")
+        assert set(json.loads(body)) == {"error"}
+        assert headers["content-type"] == "application/json"
+    status, headers, body = asked(app, "DELETE", "/v2/models/colors", roles["use"])
+    assert (status, headers["allow"], set(json.loads(body))) == (405, "GET, HEAD", {"error"})
+    assert asked(app, "GET", "/v2/nothing", roles["use"])[0] == 404
+    status, headers, body = asked(app, "GET", "/v2x", roles["use"])
+    assert (status, headers["content-type"]) == (404, "application/problem+json")
+
+
+def test_a_protocol_can_be_switched_off(home: Path) -> None:
+    engine = Engine()
+    found = {route.pattern for route in build(Settings(home=home, protocols=()), engine).routes}
+    engine.close(0)
+    assert not [pattern for pattern in found if pattern.startswith("/v2")]
