@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from benchmarks.machine import describe
+from benchmarks.machine import describe, save
 from saccade import tasks
 from saccade.data import formats
 from saccade.data.dataset import Dataset
@@ -346,10 +346,13 @@ def main() -> None:
     if unknown:
         parser.error(f"no lesson {unknown[0]!r}; lessons are {', '.join(every)}")
     print(describe())
+    told: dict[str, list[str]] = {}
     for name in options.lessons or every:
         print()
         text = judge(options.epochs) if name == JUDGE else table(name, options.seeds, options.epochs)
         print(text, flush=True)
+        told[name] = text.splitlines()
+        save("lessons", {"seeds": options.seeds, "epochs": options.epochs, "tables": told})
 
 
 if __name__ == "__main__":
