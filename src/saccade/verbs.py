@@ -1,5 +1,6 @@
 """Each verb of the house as a short story told in rooms: check, convert, train, evaluate, predict, push, pull."""
 
+import contextlib
 import json
 import os
 import platform
@@ -14,15 +15,15 @@ import numpy as np
 
 import saccade
 from saccade import process, tasks
+from saccade.data import annotation, formats, lock
 from saccade.data import check as doctor
 from saccade.data import convert as conversion
-from saccade.data import formats, lock
 from saccade.data.check import Finding
 from saccade.data.convert import Conversion
 from saccade.data.dataset import Dataset
 from saccade.data.format import Evidence
 from saccade.data.splits import split as make_splits
-from saccade.errors import DataError, PackageError, SaccadeError, TrainingError, UsageError
+from saccade.errors import DataError, PackageError, SaccadeError, StorageError, TrainingError, UsageError
 from saccade.evaluation import gallery, history, slices
 from saccade.evaluation.compare import Comparison, compare_packages
 from saccade.evaluation.evaluate import aligned, evaluate_model, pick
@@ -79,7 +80,33 @@ class Health:
             f"classes  {len(labels):<16} {', '.join(labels.names[:12])}{' ...' if len(labels) > 12 else ''}",
             "splits   " + ", ".join(f"{name} {len(samples):,}" for name, samples in splits.items()),
         ]
+        if counted := self.amounts():
+            total = sum(counted.values())
+            most = sorted(counted, key=lambda n: -counted[n])[:12]
+            if "mask" in self.dataset.fields:
+                shown = ", ".join(f"{n} {100 * counted[n] / max(1, total):.1f} %" for n in most)
+                lines.insert(4, f"pixels   {total:<16,} {shown}")
+            else:
+                lines.insert(4, f"boxes    {total:<16,} {', '.join(f'{n} {counted[n]:,}' for n in most)}")
         return "\n".join([*lines, *(f"note     {note}" for note in self.dataset.notes)])
+
+    def amounts(self) -> dict[str, int]:
+        """Boxes or pixels of each class; empty for labels of whole images. Masks that cannot be read count nothing."""
+        if not self.dataset.fields & {"boxes", "mask"}:
+            return {}
+        total = np.zeros(len(self.dataset.labels), np.int64)
+        for sample in self.dataset:
+            with contextlib.suppress(DataError, OSError):
+                total += annotation.amounts(sample.annotation, len(total))
+        return dict(zip(self.dataset.labels.names, total.tolist(), strict=True))
+
+    def draw(self, file: Path) -> None:
+        """Writes a contact sheet of nine annotated pictures as PNG. Raises StorageError when the file is there."""
+        if file.exists():
+            raise StorageError(
+                f"{file} is already there, and nothing is overwritten", hint="name a new file", code="already_exists"
+            )
+        file.write_bytes(encode.to_png(doctor.sheet(self.dataset)))
 
     def fix(self, out: Path | None) -> None:
         """Writes a corrected copy into the new folder `out`. Raises UsageError without one."""
@@ -93,6 +120,7 @@ class Health:
             "evidence": list(self.evidence.facts),
             "images": len(self.dataset),
             "classes": list(self.dataset.labels.names),
+            "amounts": self.amounts(),
             "splits": {name: len(samples) for name, samples in self.dataset.splits.items()},
             "ignored": [{"path": i.path, "reason": i.reason} for i in self.dataset.ignored],
             "findings": [f.to_json() for f in self.findings],
@@ -189,6 +217,7 @@ def train(
         trainer = trainers.find(plan.engine)
         dataset = make_splits(health.dataset, seed=plan.seed)
         run = Run.create(folder, plan, dataset)
+        run.write(run.samples / "annotations.png", encode.to_png(doctor.sheet(dataset)))
     _fit(run, dataset, trainer, kinds, listen)
     return _seal(run, dataset, trainer, model or _name(data), listen)
 

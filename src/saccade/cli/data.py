@@ -20,6 +20,7 @@ def check_options(parser: argparse.ArgumentParser) -> None:
         "--full", action="store_true", help="decode every file, look for near duplicates and wrong labels"
     )
     parser.add_argument("--strict", action="store_true", help="warnings fail too")
+    parser.add_argument("--sheet", type=Path, metavar="FILE", help="draw nine annotated pictures into this PNG")
     parser.add_argument("--fix", action="store_true", help="write a corrected copy into --out; DATA is never changed")
     parser.add_argument("--out", type=Path, help="a new folder for --fix")
     parser.add_argument("--json", action="store_true", help="for machines")
@@ -33,6 +34,8 @@ def check(options: argparse.Namespace) -> int:
     health = verbs.check(options.data, format=options.format, images=options.images, full=options.full)
     if options.fix:
         health.fix(options.out)
+    if options.sheet is not None:
+        health.draw(options.sheet)
     found = [f for f in health.findings if f.severity == "ERROR" or (options.strict and f.severity == "WARN")]
     if options.json:
         print(json.dumps(health.to_json(), indent=2, ensure_ascii=False))

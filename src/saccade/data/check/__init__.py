@@ -5,11 +5,14 @@ and for labels that disagree with their neighbours. Every kind of finding stands
 """
 
 from saccade.data.check.annotations import annotations
+from saccade.data.check.boxes import boxes
 from saccade.data.check.files import files
 from saccade.data.check.finding import KINDS, Finding
 from saccade.data.check.labels import labels
+from saccade.data.check.masks import masks
 from saccade.data.check.repair import fix
 from saccade.data.check.scan import scan
+from saccade.data.check.sheet import sheet
 from saccade.data.check.splits import splits, splits_full
 from saccade.data.check.suspects import suspects
 from saccade.data.dataset import Dataset
@@ -18,7 +21,14 @@ from saccade.data.dataset import Dataset
 def check(dataset: Dataset, full: bool = False) -> list[Finding]:
     """All findings, worst first. Damage in single files is a finding, never an exception."""
     seen = scan(dataset, full)
-    found = [*files(dataset, seen), *annotations(dataset, seen), *labels(dataset, seen), *splits(dataset, seen)]
+    found = [
+        *files(dataset, seen),
+        *annotations(dataset.faults),
+        *boxes(seen, dataset.faults),
+        *masks(dataset, seen, full),
+        *labels(dataset, seen),
+        *splits(dataset, seen),
+    ]
     if full:
         found += splits_full(seen)
         found += suspects(seen, dataset.labels.names) if dataset.labels.exclusive else []
@@ -26,4 +36,4 @@ def check(dataset: Dataset, full: bool = False) -> list[Finding]:
     return sorted(found, key=lambda f: rank[f.severity])
 
 
-__all__ = ["KINDS", "Finding", "check", "fix"]
+__all__ = ["KINDS", "Finding", "check", "fix", "sheet"]

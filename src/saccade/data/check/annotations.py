@@ -1,11 +1,10 @@
-"""What is wrong with boxes and masks: what readers found in the files, and what the numbers themselves show."""
+"""What readers found wrong in annotations, as findings."""
 
 from collections import defaultdict
 from collections.abc import Sequence
 
 from saccade.data.check.finding import Finding, finding
-from saccade.data.check.scan import Seen
-from saccade.data.dataset import Dataset, Fault
+from saccade.data.dataset import Fault
 
 FAULTS = {
     "bad_annotation": "{n} annotation {file cannot be read, and its picture is|files cannot be read, and their pictures are} left out",
@@ -28,17 +27,8 @@ FAULTS = {
 """Fault of a reader to the sentence of its finding."""
 
 
-def annotations(dataset: Dataset, seen: Sequence[Seen]) -> list[Finding]:
-    return [*_faults(dataset.faults), *_masks(seen)]
-
-
-def _faults(faults: Sequence[Fault]) -> list[Finding]:
+def annotations(faults: Sequence[Fault]) -> list[Finding]:
     sorts: dict[str, list[str]] = defaultdict(list)
     for fault in faults:
         sorts[fault.id].append(f"{fault.where}: {fault.text}")
     return [f for id, sentence in FAULTS.items() for f in finding(id, sentence, sorts[id])]
-
-
-def _masks(seen: Sequence[Seen]) -> list[Finding]:
-    wrong = [s.wrong.message for s in seen if s.wrong is not None]
-    return finding("bad_mask", "{n} {mask|masks} cannot be learnt from", wrong)
