@@ -178,3 +178,105 @@ def test_closing_runs_what_was_accepted_and_refuses_the_rest():
     with pytest.raises(InferenceError) as error:
         batcher.submit(row(1), far())
     assert error.value.code == "not_ready"
+
+
+def queued(submit, **options):
+    """Which marks shared a run, when all had queued before the first could end."""
+    gate, entered, seen, run = held()
+    batcher = Batcher(run, **options).start()
+    first = batcher.submit(row(0), far())
+    assert entered.wait(10)
+    futures = submit(batcher)
+    gate.set()
+    for mark, future in futures.items():
+        assert int(future.result(10).outputs["scores"][0]) == mark * 2
+    assert first.result(10)
+    batcher.close()
+    return seen[1:]
+
+
+def test_callers_take_turns():
+    def submit(batcher):
+        many = {m: batcher.submit(row(m), far(), caller="many") for m in range(1, 7)}
+        return many | {m: batcher.submit(row(m), far(), caller=m) for m in (11, 12)}
+
+    assert queued(submit, max_batch=4) == [[1, 11, 12, 2], [3, 4, 5, 6]]
+
+
+def test_urgent_rows_go_first_and_the_others_never_starve():
+    def submit(batcher):
+        slow = {m: batcher.submit(row(m), far(), urgent=False) for m in range(1, 4)}
+        return slow | {m: batcher.submit(row(m), far()) for m in range(11, 31)}
+
+    runs = queued(submit, max_batch=3)
+    order = [mark for run in runs for mark in run]
+    assert order == [*range(11, 19), 1, *range(19, 27), 2, *range(27, 31), 3]
+
+
+def test_batches_shrink_to_what_the_objective_leaves_room_for_and_grow_again():
+    now, cost = [0.0], [0.010]
+
+    def run(arrays):
+        now[0] += cost[0] * len(arrays["image"])
+        return double(arrays)
+
+    # 40 ms for everything leaves 20 ms for a run: two rows of 10 ms each.
+    batcher = Batcher(run, max_batch=16, objective_s=0.04, clock=lambda: now[0])
+    limits = []
+
+    def serve(rows):
+        futures = [batcher.submit(row(m), 1e9) for m in range(rows)]
+        while len(batcher):
+            batcher._serve(batcher._take())
+            limits.append(batcher.limit)
+        assert [int(f.result(0).outputs["scores"][0]) for f in futures] == [m * 2 for m in range(rows)]
+
+    serve(20)
+    assert limits[0] == 2
+    assert batcher.limit == 2
+    cost[0] = 0.001
+    serve(40)
+    assert batcher.limit == 16
+    cost[0] = 1.0
+    serve(3)
+    assert batcher.limit == 1
+    assert Batcher(run, max_batch=16).limit == 16
+
+
+def test_marked_rows_of_many_callers_come_back_to_them_whatever_goes_wrong():
+    """Sizes, errors, deadlines and departures mixed: whoever gets an answer gets his own."""
+    dice = np.random.default_rng(5)
+
+    def run(arrays):
+        time.sleep(0.0005)
+        if (arrays["image"][:, 0, 0, 0] == 13).any():
+            raise RuntimeError("unlucky")
+        return {"mark": arrays["image"].astype(np.int64).max((1, 2, 3))}
+
+    batcher = Batcher(run, max_batch=8, runners=2, objective_s=0.005).start()
+    kinds = dice.integers(0, 10, 800)
+
+    def ask(i):
+        mark, side = i % 251, 2 + i % 3
+        late = kinds[i] == 0
+        future = batcher.submit(
+            {"image": np.full((side, side, 3), mark, np.uint8)},
+            time.monotonic() if late else far(),
+            caller=i % 7,
+            urgent=bool(i % 2),
+        )
+        if kinds[i] == 1 and future.cancel():
+            return "left", mark
+        try:
+            return int(future.result(20).outputs["mark"]), mark
+        except InferenceError as error:
+            return error.code, mark
+
+    with ThreadPoolExecutor(24) as pool:
+        found = list(pool.map(ask, range(800)))
+    batcher.close()
+    assert all(said == mark for said, mark in found if isinstance(said, int))
+    assert all(mark == 13 for said, mark in found if said == "inference_failed")
+    assert sum(isinstance(said, int) for said, _ in found) > 500
+    assert {said for said, _ in found if isinstance(said, str)} == {"left", "inference_failed", "deadline_exceeded"}
+    assert len(batcher) == 0

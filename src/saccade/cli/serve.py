@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from saccade.cli.text import duration_s
 from saccade.server.serve import serve as run
 
 
@@ -12,6 +13,7 @@ def serve_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", help="default 127.0.0.1")
     parser.add_argument("--port", type=int, help="default 8000")
     parser.add_argument("--variant", help="which graph of the packages; default the fastest certified on this host")
+    parser.add_argument("--p99", metavar="TIME", type=duration_s, help="latency to stay below, like 80ms or 0.2s")
     parser.add_argument("--insecure", action="store_true", default=None, help="beyond loopback without keys")
     parser.add_argument("--tls-cert", type=Path)
     parser.add_argument("--tls-key", type=Path)
@@ -27,6 +29,7 @@ def serve(options: argparse.Namespace) -> int:
         host=options.host,
         port=options.port,
         variant=options.variant,
+        p99_s=options.p99,
         insecure=options.insecure,
         tls_cert=options.tls_cert,
         tls_key=options.tls_key,

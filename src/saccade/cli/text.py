@@ -1,5 +1,6 @@
 """Plain tables and numbers for a terminal."""
 
+from argparse import ArgumentTypeError
 from collections.abc import Sequence
 
 from saccade.types import Number
@@ -27,3 +28,15 @@ def seconds(duration_s: float) -> str:
     if whole < 5400:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def duration_s(text: str) -> float:
+    """Seconds of "80ms", "0.5s" or "2s". Raises ArgumentTypeError, which argparse tells as wrong usage."""
+    number, factor = (text[:-2], 1e-3) if text.endswith("ms") else (text.removesuffix("s"), 1.0)
+    try:
+        value = float(number) * factor
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e6:
+        raise ArgumentTypeError(f"expected a time like 80ms or 0.2s, got {text!r}")
+    return value

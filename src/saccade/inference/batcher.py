@@ -1,13 +1,14 @@
-"""Waiting rows into one run: size, deadline, cancel, refuse. A row is one picture that is already decoded and checked.
+"""Waiting rows into one run: size, order, deadline, cancel, refuse. A row is one picture, already decoded and checked.
 
-A free runner never waits for more rows: a batch is whatever has queued while the last one ran. A batch that fails is
-run again row by row, so an error belongs to one row only.
+A free runner never waits for more rows: a batch is whatever has queued while the last one ran. Urgent rows go before
+the others, and callers take turns, so nobody waits behind another's hundred pictures. A batch that fails is run again
+row by row, so an error belongs to one row only.
 """
 
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -17,6 +18,10 @@ from saccade.errors import InferenceError, SaccadeError
 from saccade.types import Array
 
 Run = Callable[[Mapping[str, Array]], dict[str, Array]]
+
+
+PATIENT = 8
+"""Urgent rows that may pass waiting ones that are not; then one of those goes first, so that they never starve."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +42,36 @@ class _Row:
     queued: float = 0.0
 
 
+class _Line:
+    """Rows of equal urgency. Callers take turns, each caller's rows keep their order."""
+
+    def __init__(self) -> None:
+        self._callers: OrderedDict[Hashable, deque[_Row]] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        return bool(self._callers)
+
+    def add(self, caller: Hashable, row: _Row) -> None:
+        self._callers.setdefault(caller, deque()).append(row)
+
+    def first(self) -> _Row:
+        return next(iter(self._callers.values()))[0]
+
+    def pop(self) -> _Row:
+        caller, rows = next(iter(self._callers.items()))
+        row = rows.popleft()
+        if rows:
+            self._callers.move_to_end(caller)
+        else:
+            del self._callers[caller]
+        return row
+
+
 class Batcher:
     """A bounded queue and the threads that run it. max_batch and max_queue count rows; runners counts threads.
 
+    objective_s: how long a row may take from queue to answer, None for no bound. A row that comes just after a batch
+    began waits for it before its own, so batches are kept as small as makes one last half of that, as measured.
     run takes arrays with a batch axis [N, ...] and gives outputs [N, ...]; several runners call it at the same time.
     Rows of unlike shape never share a batch. ran: told of every run that succeeded, its rows and seconds.
     """
@@ -51,6 +83,7 @@ class Batcher:
         max_batch: int = 16,
         max_queue: int = 1024,
         runners: int = 1,
+        objective_s: float | None = None,
         clock: Callable[[], float] = time.monotonic,
         name: str = "batcher",
         ran: Callable[[int, float], None] = lambda rows, seconds: None,
@@ -60,7 +93,12 @@ class Batcher:
         self._max_batch = max_batch
         self._max_queue = max_queue
         self._clock = clock
-        self._rows: deque[_Row] = deque()
+        self._urgent, self._others = _Line(), _Line()
+        self._waiting = 0
+        self._passed = 0
+        self._objective_s = objective_s
+        self.limit = max_batch
+        """Rows that may share a run now: max_batch, or fewer under an objective."""
         self._wake = threading.Condition()
         self._closing = False
         self.row_s = 0.0
@@ -73,18 +111,21 @@ class Batcher:
         return self
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return self._waiting
 
-    def submit(self, arrays: Mapping[str, Array], deadline: float) -> "Future[Ran]":
-        """Queues one row. deadline: a moment of the clock. Raises InferenceError(overloaded) when the queue is full,
+    def submit(
+        self, arrays: Mapping[str, Array], deadline: float, *, caller: Hashable = None, urgent: bool = True
+    ) -> "Future[Ran]":
+        """Queues one row. deadline: a moment of the clock. caller: whose turn it takes. Raises InferenceError(overloaded) when the queue is full,
         not_ready after close. The future may raise deadline_exceeded or inference_failed."""
         row = _Row(arrays, deadline, queued=self._clock())
         with self._wake:
             if self._closing:
                 raise InferenceError("the model is being unloaded", hint="ask again", code="not_ready")
-            if len(self._rows) >= self._max_queue:
+            if self._waiting >= self._max_queue:
                 raise InferenceError(f"{self._max_queue} rows are waiting", hint="ask again later", code="overloaded")
-            self._rows.append(row)
+            (self._urgent if urgent else self._others).add(caller, row)
+            self._waiting += 1
             self._wake.notify()
         return row.future
 
@@ -104,17 +145,19 @@ class Batcher:
 
     def _take(self) -> list[_Row] | None:
         with self._wake:
-            while not self._rows:
+            while not self._waiting:
                 if self._closing:
                     return None
                 self._wake.wait()
             batch: list[_Row] = []
             now = self._clock()
-            while self._rows and len(batch) < self._max_batch:
-                row = self._rows[0]
-                if batch and _shape(row) != _shape(batch[0]):
+            while self._waiting and len(batch) < self.limit:
+                line = self._next()
+                if batch and _shape(line.first()) != _shape(batch[0]):
                     break
-                self._rows.popleft()
+                row = line.pop()
+                self._waiting -= 1
+                self._passed = self._passed + 1 if line is self._urgent and self._others else 0
                 # Marks the row as running; False means its caller left, and then it must never run.
                 if not row.future.set_running_or_notify_cancel():
                     continue
@@ -127,6 +170,21 @@ class Batcher:
                     continue
                 batch.append(row)
             return batch
+
+    def _next(self) -> _Line:
+        if self._urgent and not (self._others and self._passed >= PATIENT):
+            return self._urgent
+        return self._others
+
+    def _fit(self, rows: int, took: float) -> None:
+        """Moves the limit to what the objective leaves room for; called with the lock held."""
+        if self._objective_s is None:
+            return
+        room = self._objective_s / 2
+        if took > room:
+            self.limit = max(1, min(self.limit, int(rows * room / took)))
+        elif rows >= self.limit and took < room / 2:
+            self.limit = min(self._max_batch, self.limit * 2)
 
     def _serve(self, batch: list[_Row]) -> None:
         began = self._clock()
@@ -144,6 +202,7 @@ class Batcher:
         each = took / len(batch) / len(self._threads)
         with self._wake:
             self.row_s += 0.2 * (each - self.row_s) if self.row_s else each
+            self._fit(len(batch), took)
         for i, row in enumerate(batch):
             # A copy: a view would keep the whole batch alive, other callers' rows with it.
             own = {name: np.array(value[i]) for name, value in outputs.items()}

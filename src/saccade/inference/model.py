@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,7 +41,8 @@ class Options:
     variant: the graph that answers; None takes the fastest that was certified on this host, else `default`. runners: batches that run at the same time; None is two on a CPU with several cores, so that one is computed while
     the other is stacked and answered, else one. threads: of each run (None: the cores, shared among the runners).
     max_batch, max_queue: rows. max_wait_s: refuse when the expected wait of a single picture is longer; of several,
-    twenty times that. None never refuses (a script that waits for itself).
+    twenty times that. None never refuses (a script that waits for itself). objective_s: how long a row may take from
+    queue to answer; batches are kept small enough for it.
     """
 
     variant: str | None = None
@@ -51,6 +52,7 @@ class Options:
     max_batch: int = 16
     max_queue: int = 1024
     max_wait_s: float | None = None
+    objective_s: float | None = None
 
     def resolved(self) -> "Options":
         """With numbers for what was left to this machine."""
@@ -99,6 +101,7 @@ class Model:
             max_queue=options.max_queue,
             runners=options.runners or 1,
             ran=self.counts.run,
+            objective_s=options.objective_s,
         )
         self._pending = 0
         self._lock = threading.Lock()
@@ -213,8 +216,11 @@ class Model:
         each = max(self._batcher.row_s, self._decode_s / self._intake.threads)
         return self._pending * each
 
-    def submit(self, source: Source, deadline: float) -> "Future[Outcome]":
-        """Decodes, batches and runs one picture. deadline: a moment of time.monotonic.
+    def submit(
+        self, source: Source, deadline: float, *, caller: Hashable = None, urgent: bool = True
+    ) -> "Future[Outcome]":
+        """Decodes, batches and runs one picture. deadline: a moment of time.monotonic. Callers take turns; urgent
+        pictures go before the others.
 
         The future never raises: an error is the Outcome's result. Cancelling it drops work that has not begun.
         """
@@ -226,15 +232,23 @@ class Model:
         began = time.perf_counter()
         if isinstance(source, Mapping):
             # Nothing to decode: a hop to the pool would cost more than the work.
-            self._prepare(source, deadline, future, began)
+            self._prepare(source, deadline, future, began, caller, urgent)
             return future
         try:
-            self._intake.pool.submit(self._prepare, source, deadline, future, began)
+            self._intake.pool.submit(self._prepare, source, deadline, future, began, caller, urgent)
         except RuntimeError:
             self._finish(future, Outcome(InferenceError("the engine is closing", code="draining"), {}))
         return future
 
-    def _prepare(self, source: Source, deadline: float, future: "Future[Outcome]", submitted: float) -> None:
+    def _prepare(
+        self,
+        source: Source,
+        deadline: float,
+        future: "Future[Outcome]",
+        submitted: float,
+        caller: Hashable,
+        urgent: bool,
+    ) -> None:
         timings: dict[str, float] = {}
         try:
             if future.cancelled():
@@ -248,7 +262,7 @@ class Model:
             timings["decode"] = took * 1e3
             if not isinstance(source, Mapping):
                 self._decode_s += 0.2 * (took - self._decode_s) if self._decode_s else took
-            ran = self._batcher.submit(row, deadline)
+            ran = self._batcher.submit(row, deadline, caller=caller, urgent=urgent)
         except SaccadeError as error:
             self._finish(future, Outcome(error, timings))
             return

@@ -16,12 +16,18 @@ Source = Path | bytes | Array | Row
 
 @dataclass(frozen=True)
 class Request:
-    """model: `name` or `name@alias`; version wins over an alias. deadline_s: from submission to answer."""
+    """model: `name` or `name@alias`; version wins over an alias. deadline_s: from submission to answer.
+
+    caller: who asks, callers take turns; None makes every request its own. urgent: goes before requests that are not;
+    None says that a single image is urgent and several are not.
+    """
 
     model: str
     images: tuple[Source, ...]
     version: int | None = None
     deadline_s: float = 10.0
+    caller: str | None = None
+    urgent: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ class Settings:
 
     hosts: names the Host header may hold besides loopback ones; empty beyond loopback allows any. insecure: listen
     beyond loopback without keys. drain_s: how long to serve on after SIGTERM before the listener closes; finish_s: how
-    long accepted requests may take then. max_wait_s: refuse a picture that would wait longer. runners: batches that run
+    long accepted requests may take then. max_wait_s: refuse a picture that would wait longer. p99_s: the latency that batches are kept
+    small enough for. runners: batches that run
     at the same time, graph_threads: of each, decode_threads: of all; None suits the machine. log_format: text, or json.
     protocols: dialects spoken beside the native API. oip_style: how the Open Inference Protocol says "not ready".
     """
@@ -45,6 +46,7 @@ class Settings:
     max_batch: int = 16
     max_queue: int = 1024
     max_wait_s: float = 0.25
+    p99_s: float | None = None
     decode_threads: int | None = None
     graph_threads: int | None = None
     runners: int | None = None
