@@ -210,4 +210,4 @@ def test_cores_are_shared_among_the_runners(monkeypatch):
         monkeypatch.setattr("saccade.inference.model.cores", lambda count=count: count)
         found = Options(device=device).resolved()
         assert (found.runners, found.threads) == (runners, threads)
-    assert Options(runners=4, threads=3).resolved() == Options(runners=4, threads=3)
+    assert Options(runners=4, threads=3).resolved() == Options(runners=4, threads=3, max_batch=16)

@@ -1,0 +1,1 @@
+"""Load on a served model, and what came of it in figures."""

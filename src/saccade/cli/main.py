@@ -27,6 +27,7 @@ COMMANDS = {
     "alias": ("model", "point a movable name at a version"),
     "fsck": ("model", "verify every digest of the home registry"),
     "serve": ("serve", "answer requests over HTTP"),
+    "bench": ("bench", "load a package or a server, and say how fast it is"),
     "keys": ("keys", "make, list and revoke API keys"),
     "demo": ("demo", "train on the sample photos, serve the model and ask it"),
 }

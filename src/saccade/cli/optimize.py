@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from saccade import verbs
@@ -33,7 +34,7 @@ def optimize(options: argparse.Namespace) -> int:
         only=options.only,
         format=options.format,
         images=options.images,
-        listen=(lambda event: None) if options.json else Progress().hear,
+        listen=(lambda event: None) if options.json else Progress(sys.stdout).hear,
     )
     if options.json:
         print(json.dumps(done.to_json(), indent=2, ensure_ascii=False))

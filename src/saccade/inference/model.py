@@ -16,7 +16,7 @@ from saccade import tasks
 from saccade.errors import InferenceError, PackageError, SaccadeError
 from saccade.images import decode, preprocess
 from saccade.images.preprocess import Placement
-from saccade.inference import choice, record, runtimes
+from saccade.inference import choice, record, runtimes, tuning
 from saccade.inference.batcher import Batcher, Ran
 from saccade.inference.choice import Choice
 from saccade.inference.counts import Counts
@@ -30,6 +30,7 @@ from saccade.types import Array, Labels, Prediction
 
 log = logging.getLogger("saccade.inference")
 
+MAX_BATCH = 16
 INPUT = "image"
 """The one input of a sealed graph: uint8 [N, H, W, 3]."""
 
@@ -38,26 +39,42 @@ INPUT = "image"
 class Options:
     """How a package is opened.
 
-    variant: the graph that answers; None takes the fastest that was certified on this host, else `default`. runners: batches that run at the same time; None is two on a CPU with several cores, so that one is computed while
-    the other is stacked and answered, else one. threads: of each run (None: the cores, shared among the runners).
-    max_batch, max_queue: rows. max_wait_s: refuse when the expected wait of a single picture is longer; of several,
+    variant: the graph that answers; None takes the fastest that was certified on this host, else `default`. runners:
+    batches that run at the same time; None is two on a CPU with several cores, so that one is computed while the other
+    is stacked and answered, else one. threads: of each run (None: the cores, shared among the runners). max_batch (None:
+    16), max_queue: rows. max_wait_s: refuse when the expected wait of a single picture is longer; of several,
     twenty times that. None never refuses (a script that waits for itself). objective_s: how long a row may take from
-    queue to answer; batches are kept small enough for it.
+    queue to answer; batches are kept small enough for it. tuning: the folder of `saccade bench --tune`; what it found
+    for this graph on this host stands in for runners, threads and max_batch that are None.
     """
 
     variant: str | None = None
     device: str = "cpu"
     threads: int | None = None
     runners: int | None = None
-    max_batch: int = 16
+    max_batch: int | None = None
     max_queue: int = 1024
     max_wait_s: float | None = None
     objective_s: float | None = None
+    tuning: Path | None = None
 
     def resolved(self) -> "Options":
         """With numbers for what was left to this machine."""
         runners = self.runners or min(2, cores() if self.device == "cpu" else 1)
-        return replace(self, runners=runners, threads=self.threads or max(1, cores() // runners))
+        threads = self.threads or max(1, cores() // runners)
+        return replace(self, runners=runners, threads=threads, max_batch=self.max_batch or MAX_BATCH)
+
+    def tuned(self, digest: str, variant: str) -> "Options":
+        """With what was measured here for this graph, where nothing was asked for."""
+        found = tuning.read(self.tuning, digest, variant) if self.tuning else None
+        if found is None or self.device != "cpu":
+            return self
+        return replace(
+            self,
+            runners=self.runners or found.runners,
+            threads=self.threads or found.threads,
+            max_batch=self.max_batch or found.max_batch,
+        )
 
 
 @dataclass(frozen=True)
@@ -97,7 +114,7 @@ class Model:
         self.counts = Counts()
         self._batcher = Batcher(
             graph.run,
-            max_batch=options.max_batch,
+            max_batch=options.max_batch or MAX_BATCH,
             max_queue=options.max_queue,
             runners=options.runners or 1,
             ran=self.counts.run,
@@ -116,7 +133,6 @@ class Model:
 
         Raises PackageError: package_invalid, digest_mismatch, onnx_invalid, golden_mismatch.
         """
-        options = options.resolved()
         package = reader.open_package(Path(path))
         ways = choice.order(package, options.variant, options.device)
         refused: dict[str, str] = {}
@@ -138,6 +154,13 @@ class Model:
 
     @classmethod
     def _opened(cls, package: Package, way: Choice, options: Options, intake: Intake | None, check: bool) -> "Model":
+        measured = options.tuned(package.digest, way.variant)
+        if measured is not options:
+            log.info(
+                "%s: %s runners of %s threads, batches up to %s: as saccade bench --tune found",
+                package.manifest.name, measured.runners, measured.threads, measured.max_batch,
+            )  # fmt: skip
+        options = measured.resolved()
         runtime = runtimes.find(package.manifest.graphs[way.variant].runtime)
         graph = runtime.open(package.graph_path(way.variant), options.device, options.threads)
         if [i.name for i in graph.inputs] != [INPUT] or graph.inputs[0].dtype != "uint8":
@@ -202,7 +225,7 @@ class Model:
 
     def _each(self, images: Sequence[Source | str]) -> list[Outcome]:
         # A window keeps the runner fed while holding few decoded pictures in memory.
-        window = 4 * self.options.max_batch
+        window = 4 * (self.options.max_batch or MAX_BATCH)
         waiting: list[Future[Outcome]] = []
         for i, image in enumerate(images):
             if i >= window:
@@ -338,7 +361,8 @@ class Model:
     def _warm(self) -> None:
         spec = self.manifest.preprocess
         blank = np.zeros((1, spec.height, spec.width, 3), np.uint8)
-        for rows in sorted({1, min(4, self.options.max_batch), self.options.max_batch}):
+        most = self.options.max_batch or MAX_BATCH
+        for rows in sorted({1, min(4, most), most}):
             began = time.perf_counter()
             outputs = self._graph.run({INPUT: np.repeat(blank, rows, 0)})
             self._batcher.row_s = (time.perf_counter() - began) / rows / (self.options.runners or 1)

@@ -308,6 +308,7 @@ def make_engine(settings: Settings) -> Engine:
         max_queue=settings.max_queue,
         max_wait_s=min(settings.max_wait_s, settings.p99_s or settings.max_wait_s),
         objective_s=settings.p99_s,
+        tuning=settings.home / "tuning",
     )
     return Engine(
         options,

@@ -43,7 +43,7 @@ class Settings:
     deadline_s: float = 10.0
     deadline_cap_s: float = 60.0
     max_images: int = 64
-    max_batch: int = 16
+    max_batch: int | None = None
     max_queue: int = 1024
     max_wait_s: float = 0.25
     p99_s: float | None = None

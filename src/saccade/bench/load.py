@@ -1,0 +1,187 @@
+"""Closed- and open-loop clients over plain HTTP/1.1: one thread, non-blocking sockets, ready-made bytes.
+
+On a machine whose cores the server needs as well, a client must cost as little as it can.
+"""
+
+import random
+import selectors
+import socket
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from saccade.errors import ServerError, UsageError
+
+CONNECTIONS = 512
+"""At most, of an open loop; beyond, an arrival waits for a free one, which counts as its latency."""
+DRAIN_S = 10.0
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a request goes, and its bytes, the same every time."""
+
+    host: str
+    port: int
+    request: bytes
+
+    @classmethod
+    def at(cls, url: str, body: bytes, kind: str, key: str | None = None) -> "Target":
+        """url: http://HOST[:PORT]/PATH, POSTed to as it is. Raises UsageError for anything else."""
+        parts = urlsplit(url)
+        if parts.scheme != "http" or not parts.hostname:
+            raise UsageError(
+                f"bench loads http://HOST:PORT/PATH, got {url!r}", hint="TLS ends at a proxy: load behind it"
+            )
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
+        )
+        head += f"Authorization: Bearer {key}\r\n" if key else ""
+        if not head.isascii() or head.count("\r\n") != (5 if key else 4):
+            raise UsageError("address and key are plain ASCII without line ends")
+        return cls(parts.hostname, parts.port or 80, head.encode() + b"\r\n" + body)
+
+
+@dataclass
+class Load:
+    """latencies_s: of what was answered with 200. statuses: of every answer; 0 counts broken connections."""
+
+    name: str
+    seconds: float = 0.0
+    latencies_s: list[float] = field(default_factory=list)
+    statuses: Counter[int] = field(default_factory=Counter)
+    lost: int = 0
+
+    @property
+    def errors(self) -> int:
+        return self.lost + sum(n for status, n in self.statuses.items() if status != 200)
+
+
+class _Connection:
+    """One keep-alive connection with at most one request on its way. began: the moment its latency counts from."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self.began = 0.0
+        self._got = b""
+        try:
+            self.socket = socket.create_connection((target.host, target.port), 10)
+        except OSError as error:
+            raise ServerError(f"nothing answers at {target.host}:{target.port}", code="unreachable") from error
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def send(self, began: float) -> None:
+        self._got, self.began = b"", began
+        self.socket.sendall(self._target.request)
+
+    def read(self) -> int | None:
+        """The status once the answer is whole. Raises ConnectionError when the server hangs up."""
+        part = self.socket.recv(262_144)
+        if not part:
+            raise ConnectionError("the server closed the connection")
+        self._got += part
+        head, found, body = self._got.partition(b"\r\n\r\n")
+        if not found:
+            return None
+        lower = head.lower()
+        if b"transfer-encoding: chunked" in lower:
+            return int(head[9:12]) if body.endswith(b"0\r\n\r\n") else None
+        length = lower.partition(b"content-length:")[2].split(b"\r\n")[0].strip()
+        return int(head[9:12]) if len(body) >= int(length or 0) else None
+
+
+def closed(target: Target, connections: int, seconds: float) -> Load:
+    """Every connection sends its next request when the last one was answered."""
+    load = Load(f"closed, {connections} at once")
+    waiting = selectors.DefaultSelector()
+    start = time.perf_counter()
+    end = start + seconds
+    for _ in range(connections):
+        _open(target, waiting).send(time.perf_counter())
+    while (now := time.perf_counter()) < end:
+        for one in _answered(waiting, end - now, load, target):
+            one.send(time.perf_counter())
+    load.seconds = time.perf_counter() - start
+    _close(waiting)
+    return load
+
+
+def poisson(target: Target, per_s: float, seconds: float, seed: int = 0) -> Load:
+    """Requests arrive at random whether or not the earlier ones were answered; latency counts from the arrival."""
+    load = Load(f"Poisson, {per_s:.0f}/s")
+    dice = random.Random(seed)
+    waiting = selectors.DefaultSelector()
+    free: list[_Connection] = [_open(target, waiting) for _ in range(4)]
+    opened, flying = len(free), 0
+    start = time.perf_counter()
+    arrival, end = start + dice.expovariate(per_s), start + seconds
+    while True:
+        now = time.perf_counter()
+        while arrival <= now and arrival < end and (free or opened < CONNECTIONS):
+            if not free:
+                free.append(_open(target, waiting))
+                opened += 1
+            free.pop().send(arrival)
+            flying += 1
+            arrival += dice.expovariate(per_s)
+        if arrival >= end and not flying:
+            break
+        if now > end + DRAIN_S:
+            load.lost += flying
+            break
+        patience = arrival - now if arrival < end and (free or opened < CONNECTIONS) else 0.05
+        for one in _answered(waiting, max(0.0, patience), load, target):
+            free.append(one)
+            flying -= 1
+    load.seconds = max(seconds, time.perf_counter() - start)
+    _close(waiting)
+    return load
+
+
+def _open(target: Target, waiting: selectors.BaseSelector) -> _Connection:
+    one = _Connection(target)
+    waiting.register(one.socket, selectors.EVENT_READ, one)
+    return one
+
+
+def _answered(waiting: selectors.BaseSelector, patience: float, load: Load, target: Target) -> list[_Connection]:
+    """Connections whose answer is whole now; one that broke is counted, and replaced by a new one."""
+    free = []
+    for key, _ in waiting.select(patience):
+        one: _Connection = key.data
+        try:
+            status = one.read()
+        except OSError:
+            status = 0
+            waiting.unregister(one.socket)
+            one.socket.close()
+        if status is None:
+            continue
+        load.statuses[status] += 1
+        if status == 200:
+            load.latencies_s.append(time.perf_counter() - one.began)
+        free.append(one if status else _open(target, waiting))
+    return free
+
+
+def _close(waiting: selectors.BaseSelector) -> None:
+    for key in list(waiting.get_map().values()):
+        key.data.socket.close()
+    waiting.close()
+
+
+def kind_of(image: bytes) -> str:
+    """The Content-Type of an encoded picture by its first bytes."""
+    starts = {b"\xff\xd8": "image/jpeg", b"\x89P": "image/png", b"RI": "image/webp"}
+    return starts.get(image[:2], "application/octet-stream")
+
+
+def read_image(file: Path) -> bytes:
+    """Raises UsageError."""
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from error

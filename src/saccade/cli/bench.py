@@ -1,0 +1,75 @@
+"""saccade bench: load on a package or an address; --tune measures how to run it here."""
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from saccade import verbs
+from saccade.bench.figures import Figures
+from saccade.cli.progress import Progress
+from saccade.cli.text import duration_s, table
+
+
+def bench_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", metavar="TARGET", help="a package, name[@alias], or an http address")
+    parser.add_argument("--image", type=Path, help="default: a golden picture of the package")
+    parser.add_argument("--model", help="with http://HOST:PORT of saccade: name or name@alias")
+    parser.add_argument("--key", default=os.environ.get("SACCADE_KEY"), help="default: $SACCADE_KEY")
+    parser.add_argument("--variant", help="default: the fastest certified on this host")
+    parser.add_argument("--concurrency", type=int, default=16)
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each load")
+    parser.add_argument(
+        "--p99", metavar="TIME", type=duration_s, help="find the highest load that stays below, like 80ms"
+    )
+    parser.add_argument(
+        "--tune", action="store_true", help="measure runners, threads and batch size, and keep the best"
+    )
+    parser.add_argument("--home", type=Path)
+    parser.add_argument("--json", action="store_true")
+
+
+def bench(options: argparse.Namespace) -> int:
+    listen = (lambda event: None) if options.json else Progress(sys.stdout).hear
+    if options.tune:
+        tuned, file = verbs.tune(
+            options.target, image=options.image, variant=options.variant, home=options.home, listen=listen
+        )
+        if options.json:
+            print(json.dumps(asdict(tuned), indent=2))
+            return 0
+        print(f"\ntuned    {tuned.runners} runners of {tuned.threads} threads, batches up to {tuned.max_batch}")
+        print(f"because  {tuned.reason}\nkept     {file}")
+        return 0
+    done = verbs.bench(
+        options.target,
+        image=options.image,
+        model=options.model,
+        key=options.key,
+        variant=options.variant,
+        concurrency=options.concurrency,
+        seconds=options.seconds,
+        p99_s=options.p99,
+        home=options.home,
+        listen=listen,
+    )
+    failed = any(f.errors for f in done.figures[:2])
+    if options.json:
+        print(json.dumps(asdict(done), indent=2))
+        return int(failed)
+    print(f"\n{done.host}; {done.what}\n")
+    head = ("load", "images/s", "p50", "p95", "p99", "errors", "CPU ms an image")
+    print(table(head, [_row(f) for f in done.figures]))
+    if done.peak_mib is not None:
+        print(f"\nmemory   {done.peak_mib:.0f} MiB at most")
+    if done.sentence:
+        print(f"capacity {done.sentence}")
+    return int(failed)
+
+
+def _row(found: Figures) -> tuple[str, ...]:
+    times = [f"{t:.1f} ms" if t is not None else "" for t in (found.p50_ms, found.p95_ms, found.p99_ms)]
+    cpu = f"{1e3 * found.cpu_s:.1f}" if found.cpu_s is not None else ""
+    return found.load, f"{found.per_s:.1f}", *times, str(found.errors), cpu

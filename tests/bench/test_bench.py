@@ -1,0 +1,178 @@
+"""Load on real sockets: what is counted, what a slow server shows, and the command from package to figures."""
+
+import json
+import os
+import socket
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from saccade import process
+from saccade.bench.figures import cpu_s, figures, peak_mib
+from saccade.bench.load import Load, Target, closed, poisson
+from saccade.cli.main import main
+from saccade.errors import ServerError, UsageError
+from saccade.inference import tuning
+from saccade.inference.model import Model, Options
+from saccade.inference.tuning import Tuned
+from saccade.testing.packages import colors, png
+
+
+class Answer(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    got: ClassVar[list] = []
+    delay_s = 0.0
+    status = 200
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["content-length"]))
+        type(self).got.append((self.path, self.headers["content-type"], self.headers.get("authorization"), body))
+        time.sleep(self.delay_s)
+        if self.path == "/hang-up":
+            self.connection.shutdown(socket.SHUT_RDWR)
+            self.close_connection = True
+            return
+        self.send_response(self.status)
+        if self.path == "/chunks":
+            self.send_header("transfer-encoding", "chunked")
+            self.end_headers()
+            self.wfile.write(b"2\r\nok\r\n0\r\n\r\n")
+            return
+        self.send_header("content-length", "2")
+        self.end_headers()
+        self.wfile.write(b"ok")
+
+    def log_message(self, *words): ...
+
+
+@pytest.fixture
+def server():
+    handler = type("Own", (Answer,), {"got": []})
+    listening = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    listening.daemon_threads = True
+    listening.handle_error = lambda *_: None  # a client that left in the middle is no news
+    thread = threading.Thread(target=listening.serve_forever, daemon=True)
+    thread.start()
+    yield handler, f"http://127.0.0.1:{listening.server_port}"
+    listening.shutdown()
+    listening.server_close()
+
+
+@pytest.mark.parametrize("path", ["/one?top_k=1", "/chunks"])
+def test_closed_loop_counts_every_answer(server, path):
+    handler, url = server
+    load = closed(Target.at(url + path, b"pixels", "image/png", "secret"), 3, 0.3)
+    assert load.statuses[200] == len(load.latencies_s) > 3
+    assert load.errors == 0
+    assert set(handler.got) == {(path, "image/png", "Bearer secret", b"pixels")}
+    assert 0 <= len(handler.got) - load.statuses[200] <= 3, "at most those on their way at the end"
+
+
+def test_errors_and_broken_connections_are_counted(server):
+    handler, url = server
+    handler.status = 503
+    load = closed(Target.at(f"{url}/busy", b"x", "image/png"), 2, 0.2)
+    assert load.statuses[503] == load.errors > 0
+    assert load.latencies_s == []
+    broken = closed(Target.at(f"{url}/hang-up", b"x", "image/png"), 2, 0.2)
+    assert broken.statuses[0] == broken.errors > 0
+    assert figures(broken).p99_ms is None
+
+
+def test_open_loop_latency_counts_from_the_arrival(server):
+    handler, url = server
+    handler.delay_s = 0.02
+    load = poisson(Target.at(f"{url}/one", b"x", "image/png"), 100, 0.5, seed=1)
+    assert load.statuses[200] == len(handler.got)
+    assert 20 < len(handler.got) < 90
+    assert min(load.latencies_s) >= 0.02
+    again = poisson(Target.at(f"{url}/one", b"x", "image/png"), 100, 0.5, seed=1)
+    assert again.statuses == load.statuses, "the same seed, the same arrivals"
+
+
+def test_figures_by_hand():
+    load = Load("closed", seconds=2.0, latencies_s=[i / 1000 for i in range(1, 101)], lost=1)
+    load.statuses.update({200: 100, 503: 2})
+    found = figures(load, cpu_s=5.0)
+    assert (found.per_s, found.errors, found.answered, found.cpu_s) == (50, 3, 100, 0.05)
+    assert (found.p50_ms, found.p99_ms) == pytest.approx((50.5, 99.01))
+
+
+def test_what_a_process_costs_is_read():
+    before = cpu_s(os.getpid())
+    end = time.process_time() + 0.1
+    while time.process_time() < end:
+        pass
+    assert cpu_s(os.getpid()) - before >= 0.05
+    assert peak_mib(os.getpid()) > 10
+    assert cpu_s(2**22 + 1) is None
+
+
+@pytest.mark.parametrize("url", ["https://h/x", "ftp://h", "http://", "http://h/\r\nx: y"])
+def test_an_address_that_cannot_be_loaded(url):
+    if "\r" in url:
+        Target.at(url, b"", "image/png")  # urlsplit drops line ends
+    else:
+        with pytest.raises(UsageError):
+            Target.at(url, b"", "image/png")
+    with pytest.raises(ServerError, match="nothing answers"):
+        closed(Target.at("http://127.0.0.1:9/x", b"", "image/png"), 1, 0.1)
+
+
+def test_a_package_is_served_loaded_and_told(tmp_path, capsys):
+    colors(tmp_path / "p")
+    command = ["bench", str(tmp_path / "p"), "--seconds", "0.4", "--concurrency", "4", "--p99", "5s", "--json"]
+    assert main([*command, "--home", str(tmp_path / "home")]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["host"] == process.host()
+    assert "graph default" in record["what"]
+    assert [f["load"].split(",")[0] for f in record["figures"]] == ["closed", "closed", "Poisson"]
+    assert all(f["errors"] == 0 and f["answered"] > 0 and f["cpu_s"] > 0 for f in record["figures"])
+    assert record["capacity_per_s"] > 0
+    assert record["peak_mib"] > 10
+    assert "images/s at p99 <= 5000 ms" in record["sentence"]
+    assert main(["bench", "http://127.0.0.1:9"]) == 2
+    assert main(["bench", str(tmp_path / "nothing")]) == 2
+
+
+def test_tuning_is_kept_in_the_home_and_used_by_it(tmp_path, capsys, caplog):
+    package = colors(tmp_path / "p")
+    (tmp_path / "one.png").write_bytes(png(1, 2, 3))
+    home = tmp_path / "home"
+    assert (
+        main(["bench", str(tmp_path / "p"), "--tune", "--home", str(home), "--image", str(tmp_path / "one.png")]) == 0
+    )
+    told = capsys.readouterr().out
+    assert "because" in told
+    kept = tuning.read(home / "tuning", package.digest, "default")
+    assert kept is not None
+    assert kept.tried
+    assert str(tuning.place(home / "tuning", package.digest, "default")) in told
+    chosen = Tuned(package.digest, process.host(), "default", runners=3, threads=2, max_batch=5)
+    tuning.write(home / "tuning", chosen)
+    with Model.open(tmp_path / "p", options=Options(tuning=home / "tuning")) as model:
+        assert (model.options.runners, model.options.threads, model.options.max_batch) == (3, 2, 5)
+    with Model.open(tmp_path / "p", options=Options(tuning=home / "tuning", runners=1)) as model:
+        assert (model.options.runners, model.options.threads, model.options.max_batch) == (1, 2, 5)
+    with Model.open(tmp_path / "p") as model:
+        assert model.options.max_batch == 16
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"digest": 1}', json.dumps({"runners": np.pi}), '{"runners": 0}']
+)
+def test_a_tuning_that_cannot_be_understood_is_left_alone(tmp_path, text, monkeypatch):
+    good = Tuned("d" * 64, process.host(), "default", 1, 2, 4)
+    file = tuning.write(tmp_path, good)
+    assert tuning.read(tmp_path, "d" * 64, "default") == good
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps(record | json.loads(text)) if text.startswith('{"r') else text)
+    assert tuning.read(tmp_path, "d" * 64, "default") is None
+    tuning.write(tmp_path, good)
+    assert tuning.read(tmp_path, "e" * 64, "default") is None
+    monkeypatch.setattr(process, "host", lambda: "another")
+    assert tuning.read(tmp_path, "d" * 64, "default") is None
