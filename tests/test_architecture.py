@@ -95,6 +95,7 @@ TASK_NAMES_ELSEWHERE = {
     ("protocols/open_inference/messages.py", "classification"),
     # COCO's key for the outline of an object.
     ("data/formats/coco.py", "segmentation"),
+    ("data/formats/coco_masks.py", "segmentation"),
 }
 
 HEAVY = {

@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from saccade.data import formats, rle
 from saccade.data.check import check
+from saccade.data.masks import fill
 from saccade.errors import DataError
 from saccade.types import Array
 
@@ -205,3 +207,41 @@ def test_corners_where_sizes_belong(tmp_path: Path) -> None:
 def test_hostile_json_is_one_sentence(text: str, sentence: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=sentence):
         formats.read(write(tmp_path, text))
+
+
+def test_shapes_are_painted_when_masks_are_asked_for(tmp_path: Path) -> None:
+    square = [10, 4, 22, 4, 22, 9, 10, 9]
+    hole = rle.encode(drawn())
+    shapes = [
+        {"id": 1, "image_id": 0, "category_id": 3, "segmentation": [[0, 0, 40, 0, 40, 30, 0, 30]], "iscrowd": 1},
+        {"id": 2, "image_id": 0, "category_id": 17, "segmentation": [[11, 5, 13, 5, 13, 7, 11, 7]]},
+        {"id": 3, "image_id": 0, "category_id": 90, "segmentation": [square]},
+        {"id": 4, "image_id": 7, "category_id": 3, "segmentation": {"size": [30, 40], "counts": rle.pack(hole)}},
+    ]
+    root = write(tmp_path, record(annotations=shapes))
+    dataset, _ = formats.read(root, format="coco_masks")
+    assert dataset.labels.names == ("background", "car", "cat", "toothbrush")
+    first, second = (s.annotation["mask"] for s in dataset.splits["all"])
+    wanted = np.full((30, 40), 255, np.uint8)
+    wanted[4:9, 10:22] = 3
+    wanted[5:7, 11:13] = 2
+    assert np.array_equal(first, wanted)
+    assert np.array_equal(second, drawn().astype(np.uint8))
+    bad = [{"id": 1, "image_id": 0, "category_id": 3, "segmentation": {"size": [3, 4], "counts": "3"}}]
+    broken, _ = formats.read(write(tmp_path / "b", record(annotations=bad)), format="coco_masks")
+    found = {f.id: f for f in check(broken)}
+    assert found["bad_mask"].files[0].startswith("_annotations.coco.json annotations[0]: an RLE of size [3, 4]")
+
+
+def test_polygons_are_filled_by_the_middles_of_pixels() -> None:
+    points = np.array([[2, 1], [14, 3], [9, 12], [5, 6], [1, 11]], np.float64)
+    got = fill(points, 16, 14)
+    grid = np.array(
+        [
+            [cv2.pointPolygonTest(points.astype(np.float32), (x + 0.5, y + 0.5), False) > 0 for x in range(16)]
+            for y in range(14)
+        ]
+    )
+    assert np.array_equal(got, grid)
+    assert not fill(np.array([[-9.0, -9], [-3, -9], [-3, -3]]), 16, 14).any()
+    assert fill(np.array([[-9.0, -9], [99, -9], [99, 99], [-9, 99]]), 16, 14).all()

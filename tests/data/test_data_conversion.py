@@ -32,6 +32,17 @@ def test_boxes_written_are_boxes_read(name: str) -> None:
     run()
 
 
+def test_masks_and_coco_agree() -> None:
+    @slow
+    @given(dataset=suite.datasets("mask"))
+    def run(dataset: Dataset) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            suite.check_pair(keepers()["coco_masks"], keepers()["masks"], dataset, Path(folder) / "a")
+            suite.check_pair(keepers()["masks"], keepers()["coco_masks"], dataset, Path(folder) / "b")
+
+    run()
+
+
 def test_masks_written_are_masks_read() -> None:
     @slow
     @given(dataset=suite.datasets("mask"))

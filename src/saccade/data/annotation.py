@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 
-from saccade.data.masks import IGNORED, MaskFile
+from saccade.data.masks import IGNORED, LazyMask
 from saccade.types import Annotation, Array
 
 
@@ -14,7 +14,7 @@ def amounts(annotation: Annotation, classes: int) -> Array:
     Raises DataError when a mask cannot be read.
     """
     if "mask" in annotation:
-        counted = annotation.counts if isinstance(annotation, MaskFile) else None
+        counted = annotation.counts if isinstance(annotation, LazyMask) else None
         if counted is None:
             counted = np.bincount(annotation["mask"].ravel(), minlength=256)
         return np.asarray(counted[: min(classes, IGNORED)], np.int64)
@@ -28,8 +28,8 @@ def present(annotation: Annotation, classes: int) -> tuple[int, ...]:
 
 
 def digest(annotation: Annotation) -> str:
-    """SHA-256 (hex) of every field: name, dtype, shape and values; of the file and its meaning for a mask not read yet."""
-    if isinstance(annotation, MaskFile):
+    """SHA-256 (hex) of every field: name, dtype, shape and values; of what it is made from for a mask not made yet."""
+    if isinstance(annotation, LazyMask):
         return annotation.digest
     told = hashlib.sha256()
     for name in sorted(annotation):

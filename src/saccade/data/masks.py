@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -52,24 +53,31 @@ class Table:
         return ids[place], sorted({int(v) for v in stored_HW[wrong]})
 
 
-class MaskFile(Mapping[str, Array]):
-    """The annotation {"mask": uint8 [H, W]} of a picture, decoded anew whenever the field is asked for.
+class LazyMask(ABC, Mapping[str, Array]):
+    """The annotation {"mask": uint8 [H, W]} of a picture, made anew whenever the field is asked for.
 
-    Asking raises DataError naming the file when it is no mask of this picture. counts: pixels of each id, int64 [256],
-    decoded once.
+    Asking raises DataError where there is no mask for this picture. counts: pixels of each id, int64 [256], kept once
+    they were counted.
     """
 
-    def __init__(self, file: Path, name: str, image: Path, table: Table) -> None:
-        self.file = file
-        self.name = name
-        self.image = image
-        self.table = table
-        self._counts: Array | None = None
+    _counts: Array | None = None
+
+    @abstractmethod
+    def make(self) -> Array:
+        """uint8 [H, W] ledger ids, 255 ignored."""
+
+    @property
+    @abstractmethod
+    def digest(self) -> str:
+        """SHA-256 (hex) of what the mask is made from."""
 
     def __getitem__(self, key: str) -> Array:
         if key != "mask":
             raise KeyError(key)
-        return self._read()
+        mask_HW = self.make()
+        if self._counts is None:
+            self._counts = np.bincount(mask_HW.ravel(), minlength=256)
+        return mask_HW
 
     def __iter__(self) -> Iterator[str]:
         return iter(("mask",))
@@ -78,22 +86,28 @@ class MaskFile(Mapping[str, Array]):
         return 1
 
     def __contains__(self, key: object) -> bool:
-        # Mapping's own would read the file to see.
+        # Mapping's own would make the mask to see.
         return key == "mask"
 
     @property
     def counts(self) -> Array:
-        if self._counts is None:
-            self._read()
-        assert self._counts is not None
-        return self._counts
+        return np.bincount(self["mask"].ravel(), minlength=256) if self._counts is None else self._counts
+
+
+class MaskFile(LazyMask):
+    """A mask in a file. name: the file as errors call it."""
+
+    def __init__(self, file: Path, name: str, image: Path, table: Table) -> None:
+        self.file = file
+        self.name = name
+        self.image = image
+        self.table = table
 
     @property
     def digest(self) -> str:
-        """SHA-256 (hex) of the file and of what its values mean."""
         return hashlib.sha256(self.file.read_bytes() + self.table.digest.encode()).hexdigest()
 
-    def _read(self) -> Array:
+    def make(self) -> Array:
         ids_HW, strange = self.table.apply(stored(self.file, self.name, self.table.coloured))
         if strange:
             kind = "colours" if self.table.coloured else "values"
@@ -103,10 +117,7 @@ class MaskFile(Mapping[str, Array]):
                 hint="list them in the class file, paint them 255 to have them ignored, or save without anti-aliasing",
                 details={"values": strange[:100]},
             )
-        ids_HW = fitted(ids_HW, self.name, self.image)
-        if self._counts is None:
-            self._counts = np.bincount(ids_HW.ravel(), minlength=256)
-        return ids_HW
+        return fitted(ids_HW, self.name, self.image)
 
 
 def fitted(ids_HW: Array, name: str, image: Path) -> Array:
@@ -221,3 +232,20 @@ def values(files: Sequence[tuple[Path, str]], coloured: bool) -> tuple[list[int]
             elif len(every) <= MOST_COLOURS:
                 every.update(int(v) for v in found)
     return sorted(every), errors
+
+
+def fill(points_N2: Array, width: int, height: int) -> Array:
+    """bool [H, W]: the pixels whose middle lies inside a polygon, by the even-odd rule. points: x, y in px."""
+    inside_HW = np.zeros((height, width), np.bool_)
+    x0, y0 = points_N2[:, 0].astype(np.float64), points_N2[:, 1].astype(np.float64)
+    x1, y1 = np.roll(x0, -1), np.roll(y0, -1)
+    first, last = max(0, int(np.floor(y0.min()))), min(height, int(np.ceil(y0.max())) + 1)
+    for top in range(first, last, 64):
+        rows = np.arange(top, min(top + 64, last))
+        middle = rows[:, None] + 0.5
+        row, edge = np.nonzero((y0[None] <= middle) != (y1[None] <= middle))
+        at = x0[edge] + (middle[row, 0] - y0[edge]) * (x1[edge] - x0[edge]) / (y1[edge] - y0[edge])
+        turns = np.zeros((len(rows), width + 1), np.int64)
+        np.add.at(turns, (row, np.clip(np.ceil(at - 0.5), 0, width).astype(int)), 1)
+        inside_HW[rows] = np.cumsum(turns, 1)[:, :-1] % 2 == 1
+    return inside_HW

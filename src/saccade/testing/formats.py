@@ -127,7 +127,8 @@ def _same(a: Annotation, names: Labels, b: Annotation, others: Labels, keeper: F
 def _listed(record: Mapping[str, Array], labels: Labels) -> list[tuple[str, list[float]]]:
     """Boxes with the names of their classes, in an order that rounding does not change."""
     found = zip(record["box_classes"].tolist(), record["boxes"].tolist(), strict=True)
-    return sorted((labels.names[k], corners) for k, corners in found)
+    # Drawn corners are multiples of 1/64.
+    return sorted(((labels.names[k], c) for k, c in found), key=lambda b: (b[0], [round(64 * v) for v in b[1]]))
 
 
 def _bytes(sample: Sample) -> bytes:

@@ -6,7 +6,7 @@ Category ids may have holes and begin anywhere: the ledger counts from 0 in thei
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeGuard
@@ -29,6 +29,8 @@ KEYS = ("images", "annotations", "categories")
 WORDS = re.compile(r"(?:^|[^a-z])(train|training|validation|valid|val|test)(?=$|[^a-z])")
 EXTRAS = ("box_crowd", "box_area")
 NOT_LISTED = "picture that no file lists"
+Shapes = Callable[[Sample, int, Sequence[int], int], list[dict[str, Any]]]
+"""A sample, its image id, the ids of the classes, the first free annotation id."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Page:
     images: list[Any]
     annotations: list[Any]
     categories: list[Any]
+    info: Any = None
 
 
 @dataclass(frozen=True)
@@ -93,30 +96,12 @@ class Coco(Format):
             faults.append(Fault("corners_as_sizes", pages[0].key, told))
         ignored = unlisted(pictures, found, pages, faults, root)
         return Dataset(
-            self.name, root, labels, folder.by_split(_parted(pairs)), tuple(ignored), tuple(notes), None, tuple(faults)
+            self.name, root, labels, folder.by_split(parted(pairs)), tuple(ignored), tuple(notes), None, tuple(faults)
         )
 
     def write(self, dataset: Dataset, root: Path) -> None:
         """A folder a split with its pictures and _annotations.coco.json, as Roboflow lays it out."""
-        names, originals = dataset.labels.names, dataset.labels.originals
-        own = [o for o in originals if isinstance(o, int) and not isinstance(o, bool)]
-        ids = own if len(own) == len(names) and own == sorted(set(own)) else list(range(1, len(names) + 1))
-        folder.new(root)
-        for split, samples in dataset.splits.items():
-            place = root if split == "all" else root / split
-            place.mkdir(exist_ok=True)
-            record: dict[str, list[Any]] = {"images": [], "annotations": []}
-            for i, sample in enumerate(samples, 1):
-                target = folder.put(sample, place, folder.tail(sample.key))
-                size = frame(target)
-                record["images"].append({
-                    "id": i, "file_name": target.relative_to(place).as_posix(),
-                    "width": size.width if size else 0, "height": size.height if size else 0,
-                })  # fmt: skip
-                record["annotations"] += _shapes(sample, i, ids, len(record["annotations"]) + 1)
-            record["categories"] = [{"id": k, "name": n} for k, n in zip(ids, names, strict=True)]
-            text = json.dumps(record, ensure_ascii=False, allow_nan=False)
-            (place / "_annotations.coco.json").write_text(text, encoding="utf-8")
+        write_pages(dataset, root, _shapes)
 
 
 def files(root: Path) -> list[Path]:
@@ -163,7 +148,7 @@ def read_pages(root: Path) -> list[Page]:
             raise DataError(f"{key} holds {len(parts[1]):,} annotations, limit {MOST_ANNOTATIONS:,}")
         word = WORDS.search(re.sub(r"\d+", " ", PurePosixPath(key).stem.lower()))
         split = SPLITS[word[1]] if word else folder.split_of(PurePosixPath(key))
-        pages.append(Page(file, key, split, *parts))
+        pages.append(Page(file, key, split, parts[0], parts[1], parts[2], record.get("info")))
     return pages
 
 
@@ -359,10 +344,33 @@ def _bounds(shape: Mapping[str, Any], picture: Picture) -> tuple[float, float, f
     return float(given[0]), float(given[1]), float(given[2]), float(given[3])
 
 
-def _parted(pairs: Sequence[tuple[str, Sample]]) -> list[tuple[str, Sample]]:
+def parted(pairs: Sequence[tuple[str, Sample]]) -> list[tuple[str, Sample]]:
     """Files of no split beside files of one: their pictures are to learn from."""
     mixed = len({split for split, _ in pairs}) > 1
     return [("train" if mixed and split == "all" else split, sample) for split, sample in pairs]
+
+
+def write_pages(dataset: Dataset, root: Path, shapes: Shapes, **info: Any) -> None:
+    """A folder a split. shapes: the annotations of a sample. Ids of classes are their own where those ascend."""
+    names, originals = dataset.labels.names, dataset.labels.originals
+    own = [o for o in originals if isinstance(o, int) and not isinstance(o, bool)]
+    ids = own if len(own) == len(names) and own == sorted(set(own)) else list(range(1, len(names) + 1))
+    folder.new(root)
+    for split, samples in dataset.splits.items():
+        place = root if split == "all" else root / split
+        place.mkdir(exist_ok=True)
+        record: dict[str, Any] = {"info": info, "images": [], "annotations": []}
+        for i, sample in enumerate(samples, 1):
+            target = folder.put(sample, place, folder.tail(sample.key))
+            size = frame(target)
+            record["images"].append({
+                "id": i, "file_name": target.relative_to(place).as_posix(),
+                "width": size.width if size else 0, "height": size.height if size else 0,
+            })  # fmt: skip
+            record["annotations"] += shapes(sample, i, ids, len(record["annotations"]) + 1)
+        record["categories"] = [{"id": k, "name": n} for k, n in zip(ids, names, strict=True)]
+        text = json.dumps(record, ensure_ascii=False, allow_nan=False)
+        (place / "_annotations.coco.json").write_text(text, encoding="utf-8")
 
 
 def _shapes(sample: Sample, image: int, ids: Sequence[int], first: int) -> list[dict[str, Any]]:

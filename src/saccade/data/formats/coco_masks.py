@@ -1,0 +1,156 @@
+"""COCO JSON read as masks, when asked for: the shapes of objects painted as classes; written as one RLE a class."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from saccade.data import folder, masks, rle
+from saccade.data.dataset import Dataset, Fault
+from saccade.data.format import Evidence, Format
+from saccade.data.formats import coco
+from saccade.data.formats.coco import Picture
+from saccade.data.frames import Frame, frames
+from saccade.data.masks import IGNORED, MOST_CLASSES, LazyMask
+from saccade.data.pictures import Pictures
+from saccade.errors import DataError
+from saccade.images import decode
+from saccade.types import Array, Labels, Sample
+
+BACKGROUND = "background"
+
+
+class Painted(LazyMask):
+    """shapes: key, ledger id (IGNORED for crowds) and outline of each object. rest: the id of what nothing covers."""
+
+    def __init__(self, shapes: Sequence[tuple[str, int, Any]], stated: tuple[int, int], size: Frame, rest: int) -> None:
+        self.shapes = shapes
+        self.stated = stated
+        self.size = size
+        self.rest = rest
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(repr((self.shapes, self.stated, self.size, self.rest)).encode()).hexdigest()
+
+    def make(self) -> Array:
+        width, height = self.stated
+        painted = np.full((height, width), self.rest, np.uint8)
+        drawn = [(id, _area(where, outline, width, height)) for where, id, outline in self.shapes]
+        # Crowds lie below everything, then large things below small ones.
+        for id, inside in sorted(drawn, key=lambda d: (d[0] != IGNORED, -int(d[1].sum()))):
+            painted[inside] = id
+        lying = (width, height) != (self.size.width, self.size.height)
+        return decode.turn(painted, self.size.orientation) if lying else painted
+
+
+class CocoMasks(Format):
+    name = "coco_masks"
+    holds = ("mask",)
+    keeps = frozenset({"originals"})
+
+    def recognises(self, root: Path) -> Evidence | None:
+        """Never by itself: the same files are boxes."""
+        return None
+
+    def read(self, root: Path, images: Path | None = None) -> Dataset:
+        faults: list[Fault] = []
+        notes: list[str] = []
+        pages = coco.read_pages(root)
+        pictures = Pictures(images or (root.parent if root.is_file() else root))
+        names, ids = coco.categories(pages, notes)
+        whole = all(isinstance(p.info, Mapping) and p.info.get("every_pixel") is True for p in pages)
+        labels, first = _ledger(names, whole, notes)
+        rest = IGNORED if whole else labels.id(BACKGROUND)
+        found = coco.entries(pages, pictures, faults)
+        pairs = []
+        for picture, size in zip(found, frames([pictures.paths[p.key] for p in found]), strict=True):
+            shapes = _outlines(picture, {k: v + first for k, v in ids.items()}, faults)
+            stated = _stated(picture, size, faults)
+            if stated is not None and size is not None:
+                record = Painted(shapes, stated, size, rest)
+                pairs.append((picture.page.split, Sample(picture.key, pictures.paths[picture.key], record)))
+        ignored = coco.unlisted(pictures, found, pages, faults, root)
+        splits = folder.by_split(coco.parted(pairs))
+        return Dataset(self.name, root, labels, splits, tuple(ignored), tuple(notes), None, tuple(faults))
+
+    def write(self, dataset: Dataset, root: Path) -> None:
+        coco.write_pages(dataset, root, _shapes, every_pixel=True)
+
+
+def _ledger(names: Mapping[int, str], whole: bool, notes: list[str]) -> tuple[Labels, int]:
+    """The ledger, and how far the ids of categories are moved by a background put before them."""
+    every, originals = list(names.values()), list[int | str](names)
+    first = 0
+    if not whole and BACKGROUND not in every:
+        notes.append("what no object covers is class 0, background")
+        every, originals, first = [BACKGROUND, *every], [BACKGROUND, *originals], 1
+    if len(every) > MOST_CLASSES:
+        raise DataError(f"{len(every)} classes do not fit one byte a pixel, limit {MOST_CLASSES}")
+    return Labels(tuple(every), tuple(originals), exclusive=False), first
+
+
+def _outlines(picture: Picture, ids: Mapping[int, int], faults: list[Fault]) -> list[tuple[str, int, Any]]:
+    shapes = []
+    for where, shape in picture.shapes:
+        category = shape.get("category_id")
+        if not isinstance(category, int) or category not in ids:
+            faults.append(Fault("unknown_class", where, f"category_id {str(category)[:40]} is no category"))
+        elif not shape.get("segmentation"):
+            faults.append(Fault("bad_box", where, "an object without an outline cannot be painted"))
+        else:
+            shapes.append((where, IGNORED if shape.get("iscrowd") == 1 else ids[category], shape["segmentation"]))
+    return shapes
+
+
+def _stated(picture: Picture, size: Frame | None, faults: list[Fault]) -> tuple[int, int] | None:
+    """The size that outlines were drawn on: that of the picture, upright or as stored."""
+    if size is None:
+        faults.append(Fault("bad_annotation", picture.where, f"{picture.key} cannot be read"))
+        return None
+    stated = (int(picture.stated[0]), int(picture.stated[1]))
+    if min(stated) <= 0:
+        return size.width, size.height
+    if stated not in ((size.width, size.height), size.stored):
+        told = f"says {stated[0]} x {stated[1]} px, the picture has {size.width} x {size.height}; it is left out"
+        faults.append(Fault("other_size", picture.where, told))
+        return None
+    return stated
+
+
+def _area(where: str, outline: Any, width: int, height: int) -> Array:
+    """bool [H, W]. Raises DataError naming the annotation."""
+    try:
+        runs = coco.runs(outline, width, height)
+        if runs is not None:
+            return rle.decode(runs, width, height)
+        inside = np.zeros((height, width), np.bool_)
+        for part in coco.polygons(outline):
+            points = np.array(part).reshape(-1, 2)
+            if not np.isfinite(points).all() or np.abs(points).max() > 1e7:
+                raise ValueError("a polygon with a corner that is no place in a picture")
+            inside |= masks.fill(points, width, height)
+    except ValueError as error:
+        raise DataError(f"{where}: {error}") from error
+    return inside
+
+
+def _shapes(sample: Sample, image: int, ids: Sequence[int], first: int) -> list[dict[str, Any]]:
+    mask_HW = sample.annotation["mask"]
+    made: list[dict[str, Any]] = []
+    for k, id in enumerate(ids):
+        inside = mask_HW == k
+        if not inside.any():
+            continue
+        ys, xs = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
+        made.append({
+            "id": first + len(made), "image_id": image, "category_id": id, "iscrowd": 0, "area": int(inside.sum()),
+            "bbox": [int(xs[0]), int(ys[0]), int(xs[-1] - xs[0] + 1), int(ys[-1] - ys[0] + 1)],
+            "segmentation": {"size": list(mask_HW.shape), "counts": rle.pack(rle.encode(inside))},
+        })  # fmt: skip
+    return made
+
+
+FORMAT = CocoMasks()
