@@ -21,7 +21,7 @@ from saccade.types import Array, Labels, Sample
 
 STILL = {
     "rotation": 0, "shift": 0, "zoom": 0, "crop": 1, "flip_horizontal": False, "brightness": 0, "contrast": 0,
-    "saturation": 0, "hue": 0, "erase": 0, "mixup": 0, "cutmix": 0,
+    "saturation": 0, "hue": 0, "erase": 0, "mixup": 0, "cutmix": 0, "mosaic": 0,
 }  # fmt: skip
 
 
@@ -94,7 +94,7 @@ def test_a_box_that_leaves_the_picture_is_no_longer_asked_for() -> None:
         int(Augment(Recipe.load(None, {**STILL, "crop": 0.1}))(images, targets, seed)[1]["box_classes"][0, 0])
         for seed in range(20)
     }
-    assert classes == {2, -1}
+    assert {2, -1} <= classes <= {2, -1, -2}
 
 
 def test_blending_is_refused_where_there_are_places() -> None:

@@ -86,8 +86,9 @@ def aligned(dataset: Dataset, split: str, labels: Labels) -> tuple[Sample, ...]:
 def _moved(sample: Sample, place: Array) -> Sample:
     """Ids of one ledger as ids of another; a mask's values beyond the ledger (ignored pixels) stay."""
     annotation = dict(sample.annotation)
-    if "classes" in annotation:
-        annotation["classes"] = place[np.asarray(annotation["classes"], np.int64)]
+    for name in ("classes", "box_classes"):
+        if name in annotation:
+            annotation[name] = place[np.asarray(annotation[name], np.int64)]
     if "mask" in annotation:
         table = np.arange(256, dtype=np.uint8)
         table[: len(place)] = place

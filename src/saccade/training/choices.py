@@ -21,7 +21,8 @@ PATIENT = 100
 class Facts:
     """What the choices rest on. widths, heights: upright pixels of (some of) the training images.
 
-    geometry: the answers lie over the picture (boxes, masks). loss: the task's own first choice.
+    geometry: the answers lie over the picture (boxes, masks). loss: the task's own first choice. smallest: tenth percentile of
+    the boxes' shorter sides, as a share of the picture's side. no_up: boxes lie alike above and below, long and tall.
     """
 
     train: int
@@ -35,6 +36,8 @@ class Facts:
     bfloat16: bool
     loss: str
     geometry: bool = False
+    smallest: float = 1.0
+    no_up: bool = False
 
     @property
     def per_class(self) -> float:
@@ -77,6 +80,7 @@ def choose(recipe: Recipe, facts: Facts, prefer: Preference = lambda _: {}) -> C
     _growth(filler, facts)
     _learning(filler, facts)
     _augmentation(filler, facts)
+    _boxes(filler)
     return Choices(filler.recipe, tuple(filler.chosen))
 
 
@@ -229,6 +233,12 @@ def _flips(filler: _Filler, facts: Facts) -> None:
         filler.fill("flip_horizontal", False, f"mirror images may mean something else in classes like {handed[0]!r}")
     else:
         filler.fill("flip_horizontal", True, "no class name speaks of side, digit or letter")
+    filler.fill("flip_vertical", False, "most pictures have an up")
+
+
+def _boxes(filler: _Filler) -> None:
+    filler.fill("finest", 8, "no boxes here")
+    filler.fill("mosaic", 0.0, "no boxes here")
 
 
 def handed_classes(names: Sequence[str]) -> list[str]:

@@ -17,7 +17,7 @@ OPTIMIZERS = ("gradient_descent", "sgd", "momentum", "nesterov", "adam", "adamw"
 SCHEDULES = ("constant", "step", "cosine", "one_cycle")
 LOSSES = (
     "cross_entropy", "bce", "focal", "mse", "dice", "lovasz", "cross_entropy+dice", "cross_entropy+lovasz", "focal+dice",
-    "focal+lovasz",
+    "focal+lovasz", "task_aligned", "centers",
 )  # fmt: skip
 
 
@@ -57,6 +57,9 @@ class Recipe:
     weights: str = _knob(
         "auto", "str", "auto (pretrained when they can be had), none, or a safetensors file", auto=True
     )
+    finest: int | str = _knob(
+        "auto", "int", "boxes: stride in px of the finest map looked at", auto=True, low=2, high=32
+    )
     filters: tuple[int, ...] = _knob((32, 64, 128), "ints", "cnn-small: filters of each block", low=1)
     kernel: int = _knob(3, "int", "cnn-small: kernel size", low=1, high=11)
     stride: int = _knob(1, "int", "cnn-small: stride of each convolution", low=1, high=4)
@@ -84,6 +87,7 @@ class Recipe:
     batch: int | str = _knob("auto", "int", "images per step", auto=True, low=1)
     accumulate: int = _knob(1, "int", "steps whose gradients are added before the weights move", low=1)
     loss: str = _knob("auto", "str", "what is made small", auto=True, choices=LOSSES)
+    box_loss: str = _knob("giou", "str", "how a box's overlap is measured", choices=("giou", "ciou"))
     smoothing: float | str = _knob("auto", "float", "label smoothing", auto=True, low=0, high=0.9)
     class_weights: str = _knob(
         "auto", "str", "none, or balanced by how rare a class is", auto=True, choices=("none", "balanced")
@@ -120,7 +124,7 @@ class Recipe:
         "auto", "float", "random resized crop: least share of the area; 1: off", auto=True, low=0.02, high=1
     )
     flip_horizontal: bool | str = _knob("auto", "bool", "mirror left and right", auto=True)
-    flip_vertical: bool = _knob(False, "bool", "mirror top and bottom")
+    flip_vertical: bool | str = _knob("auto", "bool", "mirror top and bottom", auto=True)
     brightness: float | str = _knob("auto", "float", "strength", auto=True, low=0, high=1)
     contrast: float | str = _knob("auto", "float", "strength", auto=True, low=0, high=1)
     saturation: float | str = _knob("auto", "float", "strength", auto=True, low=0, high=1)
@@ -131,6 +135,10 @@ class Recipe:
     cutmix: float | str = _knob("auto", "float", "Beta parameter; 0: off", auto=True, low=0)
     mix_share: float = _knob(0.5, "float", "share of batches that are mixed", low=0, high=1)
     erase: float | str = _knob("auto", "float", "probability that a rectangle is erased", auto=True, low=0, high=1)
+    mosaic: float | str = _knob(
+        "auto", "float", "boxes: share of batches in which four pictures become one", auto=True, low=0, high=1
+    )
+    mosaic_close: float = _knob(0.15, "float", "last share of a run without mosaic", low=0, high=1)
 
     def __post_init__(self) -> None:
         for knob in fields(self):

@@ -3,7 +3,7 @@
 All geometry of an image (rotation, shift, zoom, crop, flips, RandAugment's moves) is composed into one 2x3 matrix and
 sampled once, so pixels are interpolated once. Random numbers come from a CPU generator: the same on every device.
 Written from arXiv:1909.13719 (RandAugment), arXiv:1710.09412 (mixup), arXiv:1905.04899 (CutMix) and
-arXiv:1708.04896 (erasing).
+arXiv:1708.04896 (erasing) and arXiv:2004.10934 (mosaic).
 """
 
 import math
@@ -35,12 +35,13 @@ class Augment:
         self.recipe = recipe
 
     def __call__(
-        self, images_NHWC: Tensor, targets: Mapping[str, Tensor], seed: int, share: float = 1.0
+        self, images_NHWC: Tensor, targets: Mapping[str, Tensor], seed: int, share: float = 1.0, several: bool = True
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """uint8 [N, H, W, 3] to float32 [N, 3, H, W] in 0..1; targets named boxes and mask move with their picture.
 
         share: of both sides, to a multiple of 8 px, what comes out of what went in. Beyond its edge a picture goes on as
         its mirror image, with its mask; where there are boxes it is grey, for mirrored things would have none.
+        several: whether four pictures with boxes may become one (mosaic).
         """
         targets = dict(targets)
         random = torch.Generator().manual_seed(seed)
@@ -51,9 +52,14 @@ class Augment:
         tones = None
         if self.recipe.randaugment:
             moves, colours, tones = _randaugment(self.recipe, moves, colours, images.shape, random)
-        if share < 1 and moves is None:
+        joined = several and "boxes" in targets and "mask" not in targets and self._joins(random)
+        if (share < 1 or joined) and moves is None:
             moves = _matrix(n)
-        if moves is not None:
+        if moves is not None and joined:
+            sides = [s if share >= 1 else max(8, round(s * share / 8) * 8) for s in images.shape[2:]]
+            images, places = self._mosaic(images, targets["boxes"], targets["box_classes"], sides, random)
+            targets.update(places)
+        elif moves is not None:
             sides = [s if share >= 1 else max(8, round(s * share / 8) * 8) for s in images.shape[2:]]
             given = images.shape[2:]
             grid = F.affine_grid(moves[:, :2].to(device), [n, 3, *sides], align_corners=False)
@@ -72,6 +78,40 @@ class Augment:
         if float(self.recipe.erase):
             images = _erase(images, float(self.recipe.erase), random)
         return images, targets
+
+    def _joins(self, random: torch.Generator) -> bool:
+        share = 0.0 if self.recipe.is_auto("mosaic") else float(self.recipe.mosaic)
+        return share > 0 and float(torch.rand(1, generator=random)) < share
+
+    def _mosaic(
+        self, images: Tensor, boxes: Tensor, classes: Tensor, sides: Sequence[int], random: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Every picture beside three others of the batch, each moved by its own draw; all meet at one random point.
+
+        Boxes [N, 4 * K, 4] are cut at the seams. Only the pixels that are shown are sampled, so it costs one sampling.
+        """
+        n, device, given = images.shape[0], images.device, images.shape[2:]
+        height, width = sides
+        x, y = (round(side * (0.3 + 0.4 * float(torch.rand(1, generator=random)))) for side in (width, height))
+        out = images.new_empty(n, 3, height, width)
+        found: list[dict[str, Tensor]] = []
+        for step, (left, top, right, bottom) in enumerate(
+            ((0, 0, x, y), (x, 0, width, y), (0, y, x, height), (x, y, width, height))
+        ):
+            moves = _moves(self.recipe, n, given[1], given[0], random)
+            moves = _matrix(n) if moves is None else moves
+            zoom = moves[:, :2, :2].abs().sum(2)
+            room = (1 - zoom * torch.tensor([(right - left) / width, (bottom - top) / height])).clamp(min=0)
+            spot = (torch.rand(n, 2, generator=random) * 2 - 1) * room
+            middle = torch.tensor([(left + right) / width - 1, (top + bottom) / height - 1]).expand(n, 2)
+            moves = _matrix(n, a02=spot[:, 0] - moves[:, 0, 2], a12=spot[:, 1] - moves[:, 1, 2]) @ moves
+            moves = (moves @ _matrix(n, a02=-middle[:, 0], a12=-middle[:, 1])).to(device)
+            grid = F.affine_grid(moves[:, :2], [n, 3, height, width], align_corners=False)[:, top:bottom, left:right]
+            part = F.grid_sample(images.roll(step, 0) - BORDER, grid, padding_mode="zeros", align_corners=False)
+            out[:, :, top:bottom, left:right] = part + BORDER
+            window = left, top, right, bottom
+            found.append(move_boxes(boxes.roll(step, 0), classes.roll(step, 0), moves, given, sides, window))
+        return out, {k: torch.cat([f[k] for f in found], 1) for k in found[0]}
 
     def mix(self, images: Tensor, targets: Mapping[str, Tensor], seed: int) -> tuple[Tensor, dict[str, Tensor]]:
         """mixup or CutMix of a share of batches; targets are soft float rows. One partner and share per image."""
@@ -100,12 +140,19 @@ class Augment:
 
 
 def move_boxes(
-    boxes_NK4: Tensor, classes_NK: Tensor, moves_N33: Tensor, given: Sequence[int], sides: Sequence[int]
+    boxes_NK4: Tensor,
+    classes_NK: Tensor,
+    moves_N33: Tensor,
+    given: Sequence[int],
+    sides: Sequence[int],
+    window: Sequence[int] | None = None,
 ) -> dict[str, Tensor]:
-    """Boxes in px of the input (height, width: given) to px of what comes out (sides), cut at its edge.
+    """Boxes in px of the input (height, width: given) to px of what comes out (sides), cut at its edge or at the window
+    (left, top, right, bottom).
 
     moves: from coordinates of what comes out to those of what went in, both -1..1. A turned box becomes the smallest upright
-    one around it. A box of which less than `SEEN` stays in the picture becomes [0, 0, 0, 0] with class -1.
+    one around it. A box that leaves the picture becomes [0, 0, 0, 0] with class -1; one of which less than `SEEN` stays becomes a region
+    of class -2, neither object nor background, as those that came with class -2 remain.
     """
     there = torch.linalg.inv(moves_N33)
     x = boxes_NK4[..., [0, 2, 2, 0]] * (2 / given[1]) - 1
@@ -115,9 +162,11 @@ def move_boxes(
     size = torch.tensor([sides[1], sides[0]], device=moved.device)
     moved = (moved[..., :2] + 1) / 2 * size
     low, high = moved.amin(2), moved.amax(2)
-    cut_low, cut_high = low.clamp(min=0).minimum(size), high.clamp(min=0).minimum(size)
+    near, far = (torch.tensor(p, device=moved.device) for p in ((window or (0, 0))[:2], (window or sides[::-1])[-2:]))
+    cut_low, cut_high = low.maximum(near).minimum(far), high.maximum(near).minimum(far)
     whole, left = (high - low).clamp(min=1e-6).prod(-1), (cut_high - cut_low).prod(-1)
-    kept = (classes_NK >= 0) & (left >= SEEN * whole) & (left > 1)
+    kept = (classes_NK != -1) & (left > 1)
+    classes_NK = torch.where((classes_NK >= 0) & (left < SEEN * whole), -2, classes_NK)
     boxes = torch.where(kept[..., None], torch.cat([cut_low, cut_high], -1), 0.0)
     return {"boxes": boxes, "box_classes": torch.where(kept, classes_NK, -1)}
 
@@ -149,7 +198,7 @@ def _turn(angles: Tensor, width: int, height: int) -> Tensor:
 def _moves(recipe: Recipe, n: int, width: int, height: int, random: torch.Generator) -> Tensor | None:
     """Matrices [N, 3, 3] from output to input coordinates; None when nothing moves."""
     rotation, shift, zoom, crop = (float(getattr(recipe, k)) for k in ("rotation", "shift", "zoom", "crop"))
-    mirrored = bool(recipe.flip_horizontal) or recipe.flip_vertical
+    mirrored = bool(recipe.flip_horizontal) or recipe.flip_vertical is True
     if not (rotation or shift or zoom or crop < 1 or mirrored):
         return None
     moves = _turn(_uniform(n, math.radians(rotation), random), width, height)
@@ -164,7 +213,7 @@ def _moves(recipe: Recipe, n: int, width: int, height: int, random: torch.Genera
     moves = _matrix(n, a02=_uniform(n, 2 * shift, random), a12=_uniform(n, 2 * shift, random)) @ moves
     if recipe.flip_horizontal:
         moves = moves @ _matrix(n, a00=torch.where(torch.rand(n, generator=random) < 0.5, -1.0, 1.0))
-    if recipe.flip_vertical:
+    if recipe.flip_vertical is True:
         moves = moves @ _matrix(n, a11=torch.where(torch.rand(n, generator=random) < 0.5, -1.0, 1.0))
     return moves
 

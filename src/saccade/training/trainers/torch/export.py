@@ -32,6 +32,10 @@ class Sealed(nn.Module):
         answer: dict[str, Tensor] = self._half.tail(named, self._calibration, self._labels)
         return answer
 
+    def translations(self) -> dict[Any, Any]:
+        """How operators of the task's own are written, by the operator; None of the exporter's are changed."""
+        return dict(self._half.translations()) if hasattr(self._half, "translations") else {}
+
 
 def run(sealed: Sealed, images_NHWC: Array, rows: int = 64) -> dict[str, Array]:
     """The framework's own answers in float32, in pieces of `rows`."""
@@ -65,6 +69,7 @@ def write(sealed: Sealed, names: tuple[str, ...], spec: TensorSpec, file: Path, 
                 output_names=list(names),
                 opset_version=OPSET,
                 external_data=False,
+                custom_translation_table=sealed.translations(),
             )
             if program is None:
                 raise TrainingError("the exporter gave no graph; this is a bug")

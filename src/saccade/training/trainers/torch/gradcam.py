@@ -14,14 +14,17 @@ Evidence = Callable[[Tensor, slice], Tensor]
 """What the network gave for some rows, and which rows these are, to one scalar a row."""
 
 
-def gradcam(network: nn.Module, images_N3HW: Tensor, evidence: Evidence, rows: int = 16) -> Array:
+def gradcam(
+    network: nn.Module, images_N3HW: Tensor, evidence: Evidence, rows: int = 16, place: nn.Module | None = None
+) -> Array:
     """Heat float32 [N, h, w] in 0..1 over the network's input: its last feature map, channels weighed by gradient.
 
     images_N3HW: float 0..1. evidence: from the network's raw output to the scalar that is explained, [N]; rows must not
-    touch each other, so the network is put into evaluation mode. Raises TrainingError when it has no feature map near its end.
+    touch each other, so the network is put into evaluation mode. place: the module whose map is weighed, where the last one
+    does not speak for the whole answer. Raises TrainingError when it has no feature map near its end.
     """
     network.eval()
-    place = last_map(network, images_N3HW[:1])
+    place = last_map(network, images_N3HW[:1]) if place is None else place
     heats = []
     for start in range(0, len(images_N3HW), rows):
         part = slice(start, start + rows)

@@ -106,6 +106,7 @@ class TorchTrainer(Trainer):
                 rate = s.rate * schedules.factor(recipe, progress)
                 optimizers.set_rate(s.optimizer, rate)
                 s.share = schedules.size_share(recipe, progress)
+                s.several = progress < 1 - recipe.mosaic_close
                 places = turn[s.position : s.position + per_step]
                 start = time.monotonic()
                 loss, words = one_step(s, train, places, augment)
@@ -178,7 +179,8 @@ class TorchTrainer(Trainer):
         half = torch_half(task)
         ids = torch.from_numpy(np.asarray(class_ids_N, np.int64))
         images = as_float(torch.from_numpy(images_NHWC.copy()))
-        return gradcam(sealed.network, images, lambda raw, rows: half.evidence(half.named(raw), ids[rows]))
+        place = half.explained(sealed.network.head) if hasattr(half, "explained") else None
+        return gradcam(sealed.network, images, lambda raw, rows: half.evidence(half.named(raw), ids[rows]), place=place)
 
 
 def _progress(s: Session, total: int) -> float:

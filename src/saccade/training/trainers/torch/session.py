@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -26,7 +26,7 @@ from saccade.training.run import Run
 from saccade.training.trainers.torch import networks, optimizers
 from saccade.training.trainers.torch.batches import GEOMETRY, Pack, sizes, targets_of
 from saccade.training.trainers.torch.ema import Average
-from saccade.types import Labels, Sample
+from saccade.types import Array, Labels, Sample
 
 LOOKED_AT = 1000
 """Samples whose targets decide what "auto" means; the weights of classes are counted over all."""
@@ -49,6 +49,7 @@ class Session:
     micro: int
     rate: float
     share: float = 1.0
+    several: bool = True
     step: int = 0
     epoch: int = 0
     position: int = 0
@@ -127,12 +128,28 @@ def choose_knobs(run: Run, labels: Labels, task: Task, samples: tuple[Sample, ..
         bfloat16=torch.cuda.is_bf16_supported() if cuda else bool(torch.cpu._is_avx512_bf16_supported()),
         loss=half.losses(labels)[0],
         geometry=not GEOMETRY.isdisjoint(targets),
+        **_facts_of_boxes(targets),
     )
     _refuse_foreign_loss(run.recipe, half.losses(labels), task)
     choices = choose(run.recipe, facts, lambda recipe: half.prefer(facts, recipe))
     if choices.chosen:
         run.keep_recipe(choices.recipe, choices.reasons)
     yield from choices.chosen
+
+
+def _facts_of_boxes(targets: Mapping[str, Array]) -> dict[str, Any]:
+    """What boxes over an input of 64 x 64 px say of sizes, and of up and down; nothing where there are none."""
+    if "boxes" not in targets:
+        return {}
+    boxes = np.asarray(targets["boxes"], np.float64)[np.asarray(targets["box_classes"]) >= 0] / 64
+    if not len(boxes):
+        return {}
+    sides = boxes[:, 2:] - boxes[:, :2]
+    height = boxes[:, [1, 3]].mean(1)
+    shape = float(np.median(np.log(sides[:, 1] / sides[:, 0])))
+    lying = abs(float(height.mean()) - 0.5) < 0.04 and abs(float(np.mean(height < 0.5)) - 0.5) < 0.08
+    wide = float(height.std()) > 0.2
+    return {"smallest": float(np.quantile(sides.min(1), 0.1)), "no_up": lying and wide and abs(shape) < 0.35}
 
 
 def _refuse_foreign_loss(recipe: Recipe, known: tuple[str, ...], task: Task) -> None:

@@ -1,0 +1,137 @@
+"""Detection: where are the things, and what are they? A box, a class and a score for each."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from saccade.errors import InferenceError
+from saccade.images import draw
+from saccade.images.geometry import boxes_to_original
+from saccade.images.preprocess import Placement
+from saccade.tasks.detection.boxes import iou_matrix, survivors
+from saccade.tasks.detection.score import BoxScorer, best_thresholds
+from saccade.tasks.detection.truth import flags, truth
+from saccade.tasks.task import Scorer, Task
+from saccade.types import Array, Image, Labels, Prediction, Sample, TensorSpec
+
+MOST = 100
+"""Answers an image has at most, as the COCO metrics count them."""
+OVERLAP = 0.65
+"""Two answers of one class with a higher IoU are one. A graph of ours has dropped those above 0.6 already."""
+FAINT = 0.02
+"""Below this score it is rounding that decides whether an answer is one, and which of its twins it is."""
+IGNORED = -2
+"""The class of a region in the targets that is neither object nor background."""
+
+
+class Detection(Task):
+    """Targets: `boxes` float32 [K, 4] and `box_classes` int64 [K], padded with -1. Sealed: `boxes` float32 [N, K, 4] in
+    input px, `scores` float32 [N, K], `class_ids` int64 [N, K], best first, padded with score 0."""
+
+    name = "detection"
+    needs = ("boxes", "box_classes")
+    padding: Mapping[str, float] = {"boxes": 0, "box_classes": -1}
+
+    def outputs(self, labels: Labels) -> tuple[TensorSpec, ...]:
+        return (
+            TensorSpec("boxes", "float32", (None, MOST, 4)),
+            TensorSpec("scores", "float32", (None, MOST)),
+            TensorSpec("class_ids", "int64", (None, MOST)),
+        )
+
+    def encode(self, sample: Sample, labels: Labels) -> dict[str, Array]:
+        """Boxes in pixels of the upright original; crowds and difficult objects become regions of class IGNORED.
+
+        Raises DataError when boxes are missing, not finite, without area, or of a class beyond the ledger.
+        """
+        boxes, classes = truth(sample, labels)
+        aside = flags(sample, "box_crowd", len(boxes)) | flags(sample, "box_difficult", len(boxes))
+        return {"boxes": boxes, "box_classes": np.where(aside, IGNORED, classes)}
+
+    def calibrate(self, outputs: Mapping[str, Array], targets: Mapping[str, Array], labels: Labels) -> dict[str, float]:
+        """From validation answers (`boxes` [N, K, 4], `scores`, `class_ids`) the score with the best F1 of each class,
+        under `threshold.<id>`. A class that never occurs gets none."""
+        found = best_thresholds(outputs, targets, len(labels))
+        return {f"threshold.{i}": value for i, value in enumerate(found) if value is not None}
+
+    def thresholds(self, calibration: Mapping[str, float], labels: Labels) -> dict[str, float]:
+        """The score by class name from which an answer is shown when the caller names none."""
+        named = {labels.names[i]: calibration.get(f"threshold.{i}") for i in range(len(labels))}
+        return {name: value for name, value in named.items() if value is not None}
+
+    def decode(self, outputs: Mapping[str, Array], placements: Sequence[Placement], labels: Labels) -> list[Prediction]:
+        """Boxes in pixels of the originals, best first. What lies outside the picture, has score 0, or repeats a better
+        answer of its class (a graph without suppression) is left out."""
+        boxes, scores, ids = (np.asarray(outputs[k]) for k in ("boxes", "scores", "class_ids"))
+        rows = len(placements)
+        if boxes.shape != (*scores.shape, 4) or scores.shape != ids.shape or scores.ndim != 2 or len(scores) != rows:
+            raise InferenceError(
+                f"boxes {list(boxes.shape)}, scores {list(scores.shape)} and class_ids {list(ids.shape)} do not fit "
+                f"each other and {rows} images",
+                code="model_does_not_fit",
+            )
+        return [self._row(*row, len(labels)) for row in zip(boxes, scores, ids, placements, strict=True)]
+
+    def _row(self, boxes: Array, scores: Array, ids: Array, placement: Placement, classes: int) -> Prediction:
+        real = np.flatnonzero(scores > 0)
+        if np.any((ids[real] < 0) | (ids[real] >= classes)):
+            raise InferenceError(f"the graph names classes beyond the {classes} known", code="model_does_not_fit")
+        order = real[np.argsort(-scores[real], kind="stable")]
+        order = order[survivors(boxes[order], ids[order], OVERLAP)]
+        placed = boxes_to_original(boxes[order], placement)
+        sound = (placed[:, 2] > placed[:, 0]) & (placed[:, 3] > placed[:, 1])
+        kept = order[sound][:MOST]
+        return Prediction(
+            placement.width,
+            placement.height,
+            class_ids=ids[kept].astype(np.int64),
+            scores=scores[kept].astype(np.float32),
+            boxes=placed[sound][:MOST],
+        )
+
+    def evidence(self, outputs: Mapping[str, Array], class_id: int) -> Array:
+        """The best score of the class; 0 where it is not found."""
+        scores, ids = np.asarray(outputs["scores"]), np.asarray(outputs["class_ids"])
+        return np.asarray(np.where(ids == class_id, scores, 0.0).max(1, initial=0.0))
+
+    def scorer(self, labels: Labels) -> Scorer:
+        return BoxScorer(self, labels)
+
+    def draw(self, image: Image, prediction: Prediction, labels: Labels) -> Image:
+        """The picture with every answer's box, class and score."""
+        if prediction.boxes is None or prediction.class_ids is None or prediction.scores is None:
+            raise InferenceError(f"a {self.name} answer has boxes, class_ids and scores")
+        return draw.boxes(image, prediction.boxes, labels.names, prediction.scores, prediction.class_ids)
+
+    def difference(self, theirs: Mapping[str, Array], ours: Mapping[str, Array]) -> float:
+        """The largest gap between answers that belong together, whatever their order: of scores, or 1 - IoU.
+
+        An answer without a partner counts its own score, less what could come or go by rounding: FAINT, or the lowest
+        score of the other side where that one is full.
+        """
+        rows = zip(*(np.asarray(side[k]) for side in (theirs, ours) for k in ("boxes", "scores", "class_ids")),
+                   strict=True)  # fmt: skip
+        return max((_gap(row[:3], row[3:]) for row in rows), default=0.0)
+
+
+def _gap(theirs: Sequence[Array], ours: Sequence[Array]) -> float:
+    overlaps = iou_matrix(theirs[0], ours[0]) * (theirs[2][:, None] == ours[2][None])
+    overlaps *= (theirs[1][:, None] > 0) & (ours[1][None] > 0)
+    alone = [set(np.flatnonzero(side[1] > 0).tolist()) for side in (theirs, ours)]
+    worst = 0.0
+    for flat in np.argsort(-overlaps, axis=None, kind="stable"):
+        i, j = divmod(int(flat), overlaps.shape[1])
+        if overlaps[i, j] < 0.5:
+            break
+        if i in alone[0] and j in alone[1]:
+            alone[0].remove(i)
+            alone[1].remove(j)
+            if max(theirs[1][i], ours[1][j]) >= FAINT:
+                worst = max(worst, 1 - float(overlaps[i, j]), abs(float(theirs[1][i]) - float(ours[1][j])))
+    for mine, left, other in ((theirs, alone[0], ours), (ours, alone[1], theirs)):
+        floor = max(FAINT, float(other[1].min(initial=1.0)))
+        worst = max([worst, *(float(mine[1][i]) - floor for i in left)])
+    return worst
+
+
+task = Detection

@@ -1,0 +1,53 @@
+"""What "auto" means for detection: asked before the general table."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+SEEN = 40_000
+"""Images a run from scratch looks at by default."""
+SMALL = 12
+"""A box whose shorter side is below so many px of the input wants a finer grid than 8 px."""
+CPU_PX, CUDA_PX = 320, 640
+
+
+def prefer(facts: Any, recipe: Any) -> Mapping[str, tuple[Any, str]]:
+    """Recipe keys with value and reason. facts: what the trainer knows of data and machine; `facts.smallest` is the tenth
+    percentile of the boxes' shorter sides as a share of the picture's longer side, `facts.no_up` whether boxes tell up from
+    down."""
+    found: dict[str, tuple[Any, str]] = {}
+    longer = float(np.median(np.maximum(facts.widths, facts.heights))) if facts.widths else float(CPU_PX)
+    if recipe.smoke:
+        size = 64
+        found["size"] = size, "smoke run"
+        found["epochs"] = 1, "smoke run"
+    else:
+        most = CUDA_PX if facts.device == "cuda" else CPU_PX
+        size = max(32, int(min(most, longer)) // 32 * 32)
+        found["size"] = size, f"images are {longer:.0f} px long; {facts.device} affords {most}"
+        if not recipe.budget:
+            passes = int(np.clip(SEEN // max(1, facts.train), 12, 200))
+            found["epochs"] = passes, f"about {SEEN:,} images in all, {facts.train} a pass"
+    size = size if recipe.is_auto("size") else int(recipe.size)
+    finest = 4 if facts.smallest * size < SMALL else 8
+    found["finest"] = finest, f"a tenth of the boxes is narrower than {facts.smallest * size:.0f} px at {size} px"
+    found["network"] = "residual-224", "gives maps of 4 to 32 px"
+    found["start_size"] = 1.0, "boxes keep their size; zoom brings several"
+    found["batch"] = max(1, min(16, facts.train // 4 or 1)), "boxes are many examples an image"
+    found["class_weights"] = "none", "the loss weighs points by how well they fit"
+    found["rotation"] = 0.0, "a turned box is no longer tight"
+    found["shift"] = 0.1, "usual for boxes"
+    found["zoom"] = 0.5, "objects of many sizes"
+    found["crop"] = 1.0, "zoom and shift crop already"
+    found["erase"] = 0.0, "an erased object would still be asked for"
+    found["mosaic"] = 0.5, "four pictures in one: more neighbours, more borders"
+    if facts.no_up and not any(_handed(name) for name in facts.classes):
+        found["flip_vertical"] = True, "boxes lie alike above and below, long and tall"
+    return found
+
+
+def _handed(name: str) -> bool:
+    """Classes in which up and down may matter: digits, letters, directions."""
+    words = set(name.lower().replace("-", " ").replace("_", " ").split())
+    return name.strip().isdigit() or len(name.strip()) == 1 or bool(words & {"up", "down", "top", "bottom"})
