@@ -309,7 +309,7 @@ def worst(s: Split, seen: Shown, f1: Array, labels: Labels, keys: Sequence[str])
             wrong.update((ERRORS[k], int(c)) for c in s.answers.class_id[here & (seen.fault == k)])
         wrong.update((ERRORS[4], int(c)) for c in s.objects.class_id[there & seen.missed])
         held = Counter(int(c) for c in s.objects.class_id[there])
-        said = ", ".join(f"{kind} {labels.names[c]} {count}" for (kind, c), count in wrong.most_common(4))
+        said = ", ".join(f"{kind} {labels.names[c]} {count}" for (kind, c), count in wrong.most_common(5))
         cases.append(Case(keys[i], float(badness[i]), _counted(held, labels), said, wrong.most_common(1)[0][0][1]))
     return tuple(cases)
 

@@ -1,0 +1,310 @@
+"""Detection without a framework: targets, answers, and every number against pycocotools, faster-coco-eval and paper."""
+
+import contextlib
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from saccade import tasks
+from saccade.errors import DataError, InferenceError
+from saccade.images.preprocess import Placement
+from saccade.tasks.detection.boxes import iou_matrix, survivors
+from saccade.tasks.detection.score import confusion, errors_table, image_f1, shown, watched, worst
+from saccade.testing.tasks import check_task
+from saccade.types import Array, Labels, Prediction, Sample, Scorecard
+
+DETECTION = tasks.find("detection")
+LABELS = Labels(("ball", "bat"))
+PICTURE = np.zeros((100, 200, 3), np.uint8)
+
+
+def sample(key: str, boxes: Sequence[Sequence[float]], classes: Sequence[int], **more: Any) -> Sample:
+    held = {"boxes": np.array(boxes, np.float32).reshape(-1, 4), "box_classes": np.array(classes, np.int64)}
+    return Sample(key, PICTURE, {**held, **{k: np.asarray(v) for k, v in more.items()}})
+
+
+def said(boxes: Sequence[Sequence[float]], classes: Sequence[int], scores: Sequence[float]) -> Prediction:
+    return Prediction(
+        200,
+        100,
+        class_ids=np.array(classes, np.int64),
+        scores=np.array(scores, np.float32),
+        boxes=np.array(boxes, np.float32).reshape(-1, 4),
+    )
+
+
+def card_of(pairs: Sequence[tuple[Prediction, Sample]], labels: Labels = LABELS) -> Scorecard:
+    scorer = DETECTION.scorer(labels)
+    for prediction, truth in pairs:
+        scorer.add(prediction, truth)
+    return scorer.card("test")
+
+
+def test_keeps_the_contract_of_a_task() -> None:
+    random = np.random.default_rng(0)
+    samples = [sample(f"{i}", [[1, 2, 20, 28], [5, 5, 9, 9]], [0, 1]) for i in range(3)]
+    low = random.random((3, 100, 2)).astype(np.float32) * 20
+    outputs = {
+        "boxes": np.concatenate([low, low + 10], -1),
+        "scores": -np.sort(-random.random((3, 100)).astype(np.float32)),
+        "class_ids": random.integers(0, 2, (3, 100)),
+    }
+    check_task(DETECTION, LABELS, outputs, samples)
+
+
+def test_overlap_by_hand() -> None:
+    boxes = np.array([[0, 0, 10, 10], [5, 0, 15, 10], [20, 20, 20, 30]])
+    np.testing.assert_allclose(iou_matrix(boxes, boxes)[0], [1, 50 / 150, 0])
+    assert iou_matrix(boxes, boxes)[2, 2] == 0
+
+
+def test_suppression_spares_other_classes_and_boxes_near_dropped_ones() -> None:
+    boxes = np.array([[0, 0, 10, 10], [2, 0, 12, 10], [4, 0, 14, 10], [0, 0, 10, 10]], np.float32)
+    # The second goes for the first (IoU 0.67); the third overlaps only the dropped one by more than 0.5.
+    assert survivors(boxes, np.array([0, 0, 0, 1]), 0.5).tolist() == [True, False, True, True]
+
+
+def test_crowds_and_difficult_objects_become_ignored_regions() -> None:
+    found = DETECTION.encode(
+        sample("a", [[0, 0, 5, 5]] * 3, [0, 1, 1], box_crowd=[False, True, False], box_difficult=[False, False, True]),
+        LABELS,
+    )
+    assert found["box_classes"].tolist() == [0, -2, -2]
+    assert found["boxes"].dtype == np.float32
+    assert DETECTION.encode(sample("none", [], []), LABELS)["boxes"].shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "words"),
+    [
+        ({}, "no boxes"),
+        ({"boxes": np.zeros((1, 3)), "box_classes": np.zeros(1, int)}, r"\[1, 3\]"),
+        ({"boxes": np.array([[5, 5, 5, 9]]), "box_classes": np.zeros(1, int)}, "box 0 .* no area"),
+        ({"boxes": np.array([[0, 0, np.nan, 9]]), "box_classes": np.zeros(1, int)}, "box 0"),
+        ({"boxes": np.array([[0, 0, 4, 9]]), "box_classes": np.array([2])}, "class 2"),
+        ({"boxes": np.array([[0, 0, 4, 9]]), "box_classes": np.array([0.5])}, "integers"),
+    ],
+)
+def test_an_annotation_that_does_not_fit_is_named(annotation: Mapping[str, Array], words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        DETECTION.encode(Sample("bad", PICTURE, annotation), LABELS)
+
+
+def test_answers_return_to_the_original_and_repeats_are_dropped() -> None:
+    outputs = {
+        "boxes": np.array([[[10, 20, 30, 40], [10, 20, 30, 41], [0, 0, 8, 4], [0, 0, 0, 0]]], np.float32),
+        "scores": np.array([[0.9, 0.8, 0.7, 0.0]], np.float32),
+        "class_ids": np.array([[1, 1, 1, 0]]),
+    }
+    answer = DETECTION.decode(outputs, [Placement(200, 100, 0.5, 0.5, 0, 10)], LABELS)[0]
+    # A graph without suppression repeats itself; the third box lies in the border of the letterbox.
+    assert answer.scores is not None
+    assert answer.scores.tolist() == pytest.approx([0.9])
+    assert answer.boxes is not None
+    assert answer.boxes.tolist() == [[20, 20, 60, 60]]
+
+
+def test_a_graph_that_does_not_fit_is_told() -> None:
+    outputs = {"boxes": np.zeros((1, 2, 4)), "scores": np.ones((1, 2)), "class_ids": np.array([[0, 7]])}
+    with pytest.raises(InferenceError, match="beyond the 2"):
+        DETECTION.decode(outputs, [Placement(10, 10)], LABELS)
+    with pytest.raises(InferenceError, match="do not fit"):
+        DETECTION.decode({**outputs, "scores": np.ones((1, 3))}, [Placement(10, 10)], LABELS)
+
+
+def test_runtimes_may_swap_ties_and_lose_faint_answers() -> None:
+    one = {
+        "boxes": np.array([[[0, 0, 10, 10], [50, 50, 60, 60], [0, 0, 0, 0]]], np.float32),
+        "scores": np.array([[0.5, 0.5, 0.0]], np.float32),
+        "class_ids": np.array([[0, 1, 0]]),
+    }
+    swapped = {k: v[:, [1, 0, 2]] for k, v in one.items()}
+    assert DETECTION.difference(one, swapped) == 0
+    faint = {k: v.copy() for k, v in one.items()}
+    faint["boxes"][0, 2], faint["scores"][0, 2] = [20, 20, 30, 30], 0.0101
+    assert DETECTION.difference(one, faint) == 0
+    faint["scores"][0, 2] = 0.4
+    assert DETECTION.difference(one, faint) == pytest.approx(0.38)
+    moved = {**one, "boxes": one["boxes"] + np.array([1, 0, 1, 0], np.float32)}
+    assert DETECTION.difference(one, moved) == pytest.approx(1 - 90 / 110, abs=1e-6)
+
+
+def test_average_precision_on_paper() -> None:
+    truth = sample("a", [[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]], [0, 0, 0])
+    answers = said([[0, 0, 10, 10], [100, 0, 110, 10], [20, 0, 30, 10]], [0, 0, 0], [0.9, 0.8, 0.7])
+    card = card_of([(answers, truth)])
+    # Precision 1 up to recall 1/3 (recalls 0.00 to 0.33: 34 of 101), 2/3 up to recall 2/3 (33 more), then nothing.
+    assert card["ap"].value == pytest.approx((34 + 33 * 2 / 3) / 101)
+    assert card["ar"].value == pytest.approx(2 / 3)
+    rows = {row[0]: row for row in next(t for t in card.tables if t.name == "Classes").rows}
+    assert rows["ball"][-2:] == (pytest.approx(0.7), pytest.approx(2 / 3))
+    assert rows["bat"][3] is None
+
+
+def test_every_kind_of_error_is_told_apart() -> None:
+    truth = sample("a", [[0, 0, 20, 20], [40, 0, 60, 20], [80, 0, 100, 20], [120, 0, 140, 20]], [0, 0, 1, 0])
+    answers = said(
+        [[0, 0, 20, 20], [1, 0, 21, 20], [48, 0, 72, 20], [80, 0, 100, 20], [160, 60, 180, 80], [120, 0, 140, 20]],
+        [0, 0, 0, 0, 0, 0],
+        [0.9, 0.8, 0.7, 0.6, 0.55, 0.5],
+    )
+    scorer = DETECTION.scorer(LABELS)
+    scorer.add(answers, truth)
+    split = scorer._split()  # type: ignore[attr-defined]
+    seen = shown(split, np.zeros(2))
+    errors = errors_table(split, seen, LABELS)
+    found = dict(zip(errors.columns, errors.rows[0], strict=True))
+    assert {k: found[k] for k in errors.columns[1:]} == {
+        "right": 2, "wrong class": 1, "poor box": 1, "duplicate": 1, "background": 1, "missed": 1,
+    }  # fmt: skip
+    assert image_f1(seen)[0] == pytest.approx(2 * 2 / (4 + 4 + 2))
+    case = worst(split, seen, image_f1(seen), LABELS, ["a"])[0]
+    assert "missed ball 1" in case.answer
+    assert case.truth == "ball 3, bat 1"
+    # Rows are the truth, columns the answers; the last of both is "nothing".
+    assert confusion(split, seen, LABELS)[0].values == ((2, 0, 1), (1, 0, 1), (3, 0, 0))
+
+
+def test_difficult_objects_are_neither_found_nor_missed() -> None:
+    truth = sample("a", [[0, 0, 20, 20], [40, 0, 60, 20]], [0, 0], box_difficult=[False, True])
+    both = said([[40, 0, 60, 20], [0, 0, 20, 20]], [0, 0], [0.9, 0.8])
+    assert card_of([(both, truth)])["ap"].value == pytest.approx(1)
+    assert card_of([(said([[0, 0, 20, 20]], [0], [0.8]), truth)])["ap"].value == pytest.approx(1)
+
+
+def test_a_split_without_objects_says_which_numbers_it_lacks() -> None:
+    card = card_of([(said([], [], []), sample("a", [], [])), (said([[0, 0, 9, 9]], [1], [0.4]), sample("b", [], []))])
+    assert [n.name for n in card.numbers] == ["image_f1"]
+    assert card.headline.value == pytest.approx(1)
+    assert {row[0] for row in card.tables[-1].rows} >= {"ap", "ap50", "ap_small"}
+
+
+def test_an_answer_out_of_the_ledger_or_not_finite_is_refused() -> None:
+    scorer = DETECTION.scorer(LABELS)
+    with pytest.raises(DataError, match="ledger"):
+        scorer.add(said([[0, 0, 1, 1]], [2], [1.0]), sample("a", [], []))
+    with pytest.raises(DataError, match="finite"):
+        scorer.add(said([[0, 0, np.inf, 1]], [0], [1.0]), sample("a", [], []))
+    with pytest.raises(DataError, match="no image"):
+        scorer.card("test")
+
+
+def crowded_world(
+    seed: int, rounded: bool, images: int = 30, classes: int = 4
+) -> tuple[Labels, list[Sample], list[Prediction]]:
+    """Answers near and far of objects of all sizes; `rounded` to multiples of 8 and 0.1, which makes ties everywhere."""
+    random = np.random.default_rng(seed)
+    samples, answers = [], []
+    for i in range(images):
+        count = int(random.integers(0, 15))
+        low = random.random((count, 2)) * 500
+        boxes = np.concatenate([low, low + np.exp(random.normal(3.8, 0.9, (count, 2))).clip(4, 400)], 1)
+        ids = random.integers(0, classes, count)
+        near = random.integers(0, max(count, 1), 40) if count else np.zeros(0, int)
+        far = random.random((12, 2)) * 500
+        guesses = np.concatenate(
+            [boxes[near] + random.normal(0, 6, (len(near), 4)), np.concatenate([far, far + 40], 1)]
+        )
+        kinds = np.concatenate([ids[near], random.integers(0, classes, 12)])
+        scores = random.random(len(guesses)).astype(np.float32)
+        if rounded:
+            boxes, guesses, scores = np.round(boxes / 8) * 8, np.round(guesses / 8) * 8, np.round(scores, 1)
+            boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2] + 8)
+        sound = (guesses[:, 2] > guesses[:, 0]) & (guesses[:, 3] > guesses[:, 1])
+        order = np.flatnonzero(sound)[np.argsort(-scores[sound], kind="stable")]
+        boxes = boxes.astype(np.float32)
+        size = np.prod(boxes[:, 2:].astype(float) - boxes[:, :2], 1) * random.choice([1.0, 0.6], count)
+        held = {"boxes": boxes, "box_classes": ids, "box_crowd": random.random(count) < 0.1, "box_area": size}
+        samples.append(Sample(f"{i}", PICTURE, held))
+        answers.append(Prediction(640, 640, kinds[order], scores[order], guesses[order].astype(np.float32)))
+    return Labels(tuple(f"c{i}" for i in range(classes))), samples, answers
+
+
+def as_coco(labels: Labels, samples: list[Sample], answers: list[Prediction], library: str) -> Array:
+    """The twelve numbers of a COCO library."""
+    truth: dict[str, Any] = {"images": [], "annotations": [], "info": {}, "licenses": []}
+    truth["categories"] = [{"id": i + 1, "name": n} for i, n in enumerate(labels.names)]
+    found = []
+
+    def flat(box: Array) -> list[float]:
+        x, y, right, bottom = (float(v) for v in box)
+        return [x, y, right - x, bottom - y]
+
+    for i, (one, answer) in enumerate(zip(samples, answers, strict=True), 1):
+        truth["images"].append({"id": i, "width": 640, "height": 640})
+        a = one.annotation
+        for box, kind, crowd, size in zip(a["boxes"], a["box_classes"], a["box_crowd"], a["box_area"], strict=True):
+            truth["annotations"].append(
+                {"id": len(truth["annotations"]) + 1, "image_id": i, "category_id": int(kind) + 1, "bbox": flat(box),
+                 "area": float(size), "iscrowd": int(crowd)}
+            )  # fmt: skip
+        assert answer.boxes is not None
+        assert answer.class_ids is not None
+        assert answer.scores is not None
+        for box, kind, score in zip(answer.boxes, answer.class_ids, answer.scores, strict=True):
+            found.append({"image_id": i, "category_id": int(kind) + 1, "bbox": flat(box), "score": float(score)})
+    if library == "pycocotools":
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval as Judge
+    else:
+        from faster_coco_eval import COCO
+        from faster_coco_eval import COCOeval_faster as Judge
+    with contextlib.redirect_stdout(io.StringIO()):
+        known = COCO()
+        known.dataset = truth
+        known.createIndex()
+        judge = Judge(known, known.loadRes(found), "bbox")
+        judge.evaluate()
+        judge.accumulate()
+        judge.summarize()
+    return np.asarray(judge.stats)
+
+
+@pytest.mark.parametrize("library", ["pycocotools", "faster_coco_eval"])
+@pytest.mark.parametrize(("seed", "rounded"), [(0, False), (1, True), (2, True)])
+def test_numbers_are_those_of_the_coco_libraries(library: str, seed: int, rounded: bool) -> None:
+    labels, samples, answers = crowded_world(seed, rounded)
+    card = card_of(list(zip(answers, samples, strict=True)), labels)
+    theirs = as_coco(labels, samples, answers, library)
+    for name, place in (
+        ("ap", 0),
+        ("ap50", 1),
+        ("ap75", 2),
+        ("ap_small", 3),
+        ("ap_medium", 4),
+        ("ap_large", 5),
+        ("ar", 8),
+    ):
+        assert card[name].value == pytest.approx(theirs[place], abs=1e-12), name
+
+
+def test_an_image_drawn_twice_counts_twice() -> None:
+    """The bootstrap weighs images instead of repeating them: both give the same number."""
+    from saccade.tasks.detection.score import _areas
+
+    labels, samples, answers = crowded_world(3, False, images=12)
+    scorer = DETECTION.scorer(labels)
+    again = DETECTION.scorer(labels)
+    weights = np.array([2, 0, 1, 1, 3, 0, 1, 1, 1, 2, 0, 0], np.float64)
+    for weight, answer, one in zip(weights, answers, samples, strict=True):
+        scorer.add(answer, one)
+        for _ in range(int(weight)):
+            again.add(answer, one)
+    found = _areas(scorer._split(), weights[None])  # type: ignore[attr-defined]
+    assert float(found["ap"][0]) == pytest.approx(again.card("test")["ap"].value, abs=2e-3)
+
+
+def test_what_a_run_watches_is_the_same_number() -> None:
+    boxes = np.zeros((2, 3, 4), np.float32)
+    boxes[:, 0] = [0, 0, 10, 10]
+    kept = {"boxes": boxes, "scores": np.array([[0.9, 0, 0]] * 2), "class_ids": np.zeros((2, 3), np.int64)}
+    targets = {"boxes": boxes, "box_classes": np.array([[0, -1, -1], [-2, -1, -1]])}
+    value, error = watched(kept, targets, 2)
+    assert value == pytest.approx(1)
+    assert error > 0
+    assert watched(kept, {**targets, "box_classes": np.full((2, 3), -1)}, 2)[0] == 0
+    found = DETECTION.calibrate(kept, targets, LABELS)
+    assert DETECTION.thresholds(found, LABELS) == {"ball": pytest.approx(0.9)}
