@@ -67,14 +67,17 @@ ALLOWED["control"] = {"control"}
 
 def asked(app: App, method: str, pattern: str, authorization: str) -> tuple[int, dict[str, str], bytes]:
     """The application's answer, without a socket."""
-    parts = {"name": "colors", "version": "1", "file": "console.css", "region": "r"}
+    parts = {"name": "colors", "version": "1", "label": "stable", "file": "console.css", "region": "r"}
     path = re.sub(r"\{(\w+)(?::path)?\}", lambda m: parts.get(m[1], "x"), pattern)
     headers = [(b"host", b"localhost"), *([(b"authorization", authorization.encode())] if authorization else [])]
     scope = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": headers}
     sent: list[dict[str, Any]] = []
 
+    given = iter([{"type": "http.request", "body": b"", "more_body": False}])
+
     async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b"", "more_body": False}
+        # A caller who stays: after his body nothing comes.
+        return next(given, None) or await asyncio.Event().wait()  # type: ignore[func-returns-value]
 
     async def send(message: Any) -> None:
         sent.append(message)

@@ -15,6 +15,8 @@ from saccade.protocols.native.http import Native
 from saccade.protocols.native.messages import prediction_id
 from saccade.protocols.open_inference.http import OpenInference
 from saccade.protocols.protocol import SCOPES, STATUSES, Call, Control, Protocol, Reply, Route, as_problem, single
+from saccade.protocols.shims.torchserve import TorchServe
+from saccade.protocols.tf_serving.http import TensorFlowServing
 from saccade.server.console import views
 from saccade.server.keys import Keys
 from saccade.server.metrics import Metrics
@@ -292,6 +294,8 @@ def speak(settings: Settings, control: Control) -> list[Protocol]:
     """The native API and the dialects that the settings name. Raises UsageError for an unknown one."""
     known: dict[str, Callable[[], Protocol]] = {
         "open_inference": lambda: OpenInference(settings.body_bytes, control, settings.oip_style),
+        "tf_serving": lambda: TensorFlowServing(settings.body_bytes),
+        "torchserve": lambda: TorchServe(settings.body_bytes, control),
     }
     strange = [name for name in settings.protocols if name not in known]
     if strange:

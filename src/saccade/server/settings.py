@@ -25,7 +25,7 @@ class Settings:
 
     host: str = "127.0.0.1"
     port: int = 8000
-    protocols: tuple[str, ...] = ("open_inference",)
+    protocols: tuple[str, ...] = ("open_inference", "tf_serving", "torchserve")
     oip_style: str = "kserve"
     home: Path = Path.home() / ".saccade"
     insecure: bool = False

@@ -18,6 +18,8 @@ from saccade.inference.engine import Engine
 from saccade.protocols.native.http import Native
 from saccade.protocols.open_inference.http import OpenInference
 from saccade.protocols.protocol import Call, Protocol, Reply, Route
+from saccade.protocols.shims.torchserve import TorchServe
+from saccade.protocols.tf_serving.http import TensorFlowServing
 
 Scores = Mapping[str, float]
 """Label to score."""
@@ -107,7 +109,8 @@ def agree(mouths: Sequence[Mouth], engine: Engine, model: str, image: bytes, lab
 
 def mouths() -> list[Mouth]:
     """Every way over HTTP in which an encoded picture can be asked about, the native one first."""
-    native, oip = Native(), OpenInference()
+    native, oip, tfs = Native(), OpenInference(), TensorFlowServing()
+    rows, classes = "/v1/models/{name}:predict", "/v1/models/{name}:classify"
     predict, infer = "/api/v1/models/{name}/predict", "/v2/models/{name}/infer"
     return [
         Mouth("native", native, predict, lambda i: Asked(i, {"content-type": "image/png"}), _native),
@@ -116,6 +119,11 @@ def mouths() -> list[Mouth]:
         Mouth("open inference, binary", oip, infer, _oip_binary, _binary),
         Mouth("open inference, JSON", oip, infer, _oip_json, _oip_scores),
         Mouth("open inference, decisions", oip, infer, _oip_json, _oip_decisions),
+        Mouth("tensorflow serving, rows", tfs, rows, lambda i: _tfs(i, "instances", True), _tfs_rows),
+        Mouth("tensorflow serving, named rows", tfs, rows, lambda i: _tfs(i, "instances", True, True), _tfs_rows),
+        Mouth("tensorflow serving, columns", tfs, rows, lambda i: _tfs(i, "inputs", True), _tfs_columns),
+        Mouth("tensorflow serving, classify", tfs, classes, lambda i: _tfs(i, "examples", True, True), _tfs_classes),
+        Mouth("torchserve", TorchServe(), "/predictions/{name}", lambda i: Asked(i, {}), _torchserve),
     ]
 
 
@@ -159,3 +167,26 @@ def _oip_scores(reply: Reply, labels: Sequence[str]) -> Scores:
 def _oip_decisions(reply: Reply, labels: Sequence[str]) -> Scores:
     record = next(o for o in json.loads(reply.body)["outputs"] if o["name"] == "prediction")
     return {p["label"]: p["score"] for p in json.loads(record["data"][0])["predictions"]}
+
+
+def _tfs(image: bytes, key: str, several: bool, named: bool = False) -> Asked:
+    value: object = {"b64": base64.b64encode(image).decode()}
+    value = {"image": value} if named else value
+    return Asked(json.dumps({key: [value] if several else value}).encode(), {"content-type": "application/json"})
+
+
+def _tfs_rows(reply: Reply, labels: Sequence[str]) -> Scores:
+    return dict(zip(labels, json.loads(reply.body)["predictions"][0], strict=True))
+
+
+def _tfs_columns(reply: Reply, labels: Sequence[str]) -> Scores:
+    return dict(zip(labels, json.loads(reply.body)["outputs"][0], strict=True))
+
+
+def _tfs_classes(reply: Reply, labels: Sequence[str]) -> Scores:
+    return dict(json.loads(reply.body)["results"][0])
+
+
+def _torchserve(reply: Reply, labels: Sequence[str]) -> Scores:
+    found: dict[str, float] = json.loads(reply.body)
+    return found

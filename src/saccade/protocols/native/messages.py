@@ -155,8 +155,8 @@ def _from_json(record: Any) -> tuple[list[bytes], bool]:
     return [decode.from_base64(t) for t in texts], several
 
 
-def multipart(data: bytes, boundary: str) -> list[bytes]:
-    """The parts of a form whose fields are all named `image` (RFC 7578), in order. No nesting, no encodings.
+def multipart(data: bytes, boundary: str, field: str = "image") -> list[bytes]:
+    """The parts of a form whose fields all have one name (RFC 7578), in order. No nesting, no encodings.
 
     Raises ServerError: malformed_multipart, unknown_field, batch_too_large.
     """
@@ -172,7 +172,7 @@ def multipart(data: bytes, boundary: str) -> list[bytes]:
         end_of_head = data.find(b"\r\n\r\n", position, position + MAX_PART_HEAD)
         if end_of_head < 0:
             raise _broken(f"a part has no end of its head within {MAX_PART_HEAD} bytes")
-        _check_part(data[position + 2 : end_of_head])
+        _check_part(data[position + 2 : end_of_head], field)
         start = end_of_head + 4
         end = data.find(b"\r\n" + fence, start)
         if end < 0:
@@ -184,11 +184,11 @@ def multipart(data: bytes, boundary: str) -> list[bytes]:
     if data[position + 2 :] not in (b"", b"\r\n"):
         raise _broken("something follows the last boundary")
     if not found:
-        raise ServerError("the form has no field `image`", code="batch_too_large")
+        raise ServerError(f"the form has no field `{field}`", code="batch_too_large")
     return found
 
 
-def _check_part(head: bytes) -> None:
+def _check_part(head: bytes, field: str) -> None:
     headers: dict[str, str] = {}
     for line in head.decode("latin-1").split("\r\n"):
         name, colon, value = line.partition(":")
@@ -200,8 +200,8 @@ def _check_part(head: bytes) -> None:
         raise _broken("a part has no name")
     if headers.get("content-transfer-encoding", "binary").lower() not in ("binary", "8bit", "7bit"):
         raise _broken("a part is encoded")
-    if parameters["name"] != "image":
-        raise ServerError("the form has a field that is unknown here", hint="known: image", code="unknown_field")
+    if parameters["name"] != field:
+        raise ServerError("the form has a field that is unknown here", hint=f"known: {field}", code="unknown_field")
 
 
 def _broken(what: str) -> ServerError:

@@ -1,0 +1,109 @@
+"""TensorFlow Serving's REST API: convert, ask the engine, convert back."""
+
+import json
+from typing import Any
+
+from saccade.errors import InferenceError, SaccadeError, ServerError
+from saccade.inference.engine import Engine, Entry
+from saccade.protocols import views
+from saccade.protocols.native.http import MAX_BODY
+from saccade.protocols.protocol import Call, Protocol, Reply, Route, marks, said, status
+from saccade.protocols.tf_serving import messages
+
+JSON = ("content-type", "application/json")
+STATES = {"loading": "LOADING", "ready": "AVAILABLE", "failed": "END", "unloading": "UNLOADING"}
+BASES = ("/v1/models/{name}", "/v1/models/{name}/versions/{version}", "/v1/models/{name}/labels/{label}")
+KEPT = (401, 403, 404, 405, 408, 413, 414, 415, 429, 431, 500, 501, 503, 504, 507)
+"""Statuses that this dialect shares; of every other mistake it says 400."""
+
+
+class TensorFlowServing(Protocol):
+    """max_bytes: of an inference body. Aliases are served as labels."""
+
+    name = "tf_serving"
+    prefixes = ("/v1/models",)
+
+    def __init__(self, max_bytes: int = MAX_BODY) -> None:
+        self.max_bytes = max_bytes
+
+    def routes(self, engine: Engine) -> list[Route]:
+        api = _Api(engine)
+        found = []
+        for base in BASES:
+            found += [
+                Route("POST", f"{base}:predict", api.predict, self.max_bytes, any_case=True),
+                Route("POST", f"{base}:classify", api.classify, self.max_bytes, any_case=True),
+            ]
+        for base in BASES:
+            found += [
+                Route("GET", f"{base}/metadata", api.metadata, any_case=True),
+                Route("GET", base, api.status, any_case=True),
+            ]
+        return found
+
+    def refuse(self, error: SaccadeError, request_id: str) -> Reply:
+        number = status(error.code)
+        return Reply(number if number in KEPT else 400, _dumps({"error": said(error)}), [JSON])
+
+
+class _Api:
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def _find(self, call: Call) -> Entry:
+        name, label, version = (call.parameters.get(key) for key in ("name", "label", "version"))
+        if version is not None and (not version.isascii() or not version.isdigit() or len(version) > 9):
+            raise InferenceError("a version is a whole number from 1", code="not_found")
+        return self._engine.find(f"{name}@{label}" if label else str(name), int(version) if version else None)
+
+    async def predict(self, call: Call) -> Reply:
+        entry = self._find(call)
+        model = views.model_of(entry)
+        inputs, rows = messages.predict(await call.read(), model.input_specs)
+        given = views.Given(inputs, [spec.name for spec in model.output_specs])
+        answer, outputs = await views.ask(self._engine, entry, given, call.deadline_s, call.left, call.request_id)
+        return Reply(200, _dumps(messages.answer(outputs, rows)), [JSON, *marks(answer)])
+
+    async def classify(self, call: Call) -> Reply:
+        entry = self._find(call)
+        inputs = messages.examples(await call.read(), views.model_of(entry).input_specs)
+        answer, _ = await views.ask(self._engine, entry, views.Given(inputs, []), call.deadline_s, call.left)
+        results = []
+        for result in answer.results:
+            if isinstance(result, SaccadeError):
+                raise result
+            if result.class_ids is None or result.scores is None or result.boxes is not None:
+                raise ServerError("this model does not name classes of a picture", code="not_implemented")
+            pairs = zip(result.class_ids.tolist(), result.scores.tolist(), strict=True)
+            results.append([[answer.labels.names[k], score] for k, score in pairs])
+        return Reply(200, _dumps({"results": results}), [JSON, *marks(answer)])
+
+    async def metadata(self, call: Call) -> Reply:
+        entry = self._find(call)
+        model = views.model_of(entry)
+        told = messages.metadata(entry.name, entry.version, model.input_specs, model.output_specs)
+        return Reply(200, _dumps(told), [JSON])
+
+    async def status(self, call: Call) -> Reply:
+        name = call.parameters["name"]
+        if call.parameters.get("version") or call.parameters.get("label"):
+            entries = [self._find(call)]
+        else:
+            entries = sorted(self._engine.versions(name).values(), key=lambda e: -e.version)
+        if not entries:
+            raise InferenceError("Could not find any versions of the model", code="not_found")
+        return Reply(200, _dumps({"model_version_status": [_status(entry) for entry in entries]}), [JSON])
+
+
+def _status(entry: Entry) -> dict[str, Any]:
+    error = {"error_code": "UNKNOWN", "error_message": entry.error.code} if entry.error else {}
+    return {
+        "version": str(entry.version),
+        "state": STATES[entry.state],
+        "status": error or {"error_code": "OK", "error_message": ""},
+    }
+
+
+def _dumps(record: Any) -> bytes:
+    """JSON in which this dialect writes NaN and Infinity bare."""
+    return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode()
