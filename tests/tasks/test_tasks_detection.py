@@ -308,3 +308,14 @@ def test_what_a_run_watches_is_the_same_number() -> None:
     assert watched(kept, {**targets, "box_classes": np.full((2, 3), -1)}, 2)[0] == 0
     found = DETECTION.calibrate(kept, targets, LABELS)
     assert DETECTION.thresholds(found, LABELS) == {"ball": pytest.approx(0.9)}
+
+
+def test_the_truth_is_drawn_like_an_answer() -> None:
+    task = tasks.find("detection")
+    told = task.truth(sample("a", [[2, 3, 10, 12]], [1]), LABELS)
+    assert told is not None
+    assert told.boxes is not None
+    assert told.boxes.tolist() == [[2, 3, 10, 12]]
+    assert told is not None
+    drawn = task.draw(np.zeros((told.height, told.width, 3), np.uint8), told, LABELS)
+    assert drawn.any()

@@ -185,3 +185,10 @@ def test_packed_images_without_room_are_a_typed_error(tmp_path: Path) -> None:
         [sys.executable, "-c", program, str(tmp_path / "full")], capture_output=True, text=True, check=True
     )
     assert done.stdout == "File too large\n"
+
+
+def test_no_weights_are_judged_twice_when_a_budget_ends(tmp_path: Path) -> None:
+    _, said = fit(tmp_path / "run", network="cnn-small", filters="4", dense=4, budget="2s", epochs=100_000)
+    steps = [e.step for e in said if isinstance(e, Epoch)]
+    assert steps == sorted(set(steps))
+    assert all(e.loss > 0 for e in said if isinstance(e, Epoch))

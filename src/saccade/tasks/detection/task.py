@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from saccade.errors import InferenceError
-from saccade.images import draw
+from saccade.images import decode, draw
 from saccade.images.geometry import boxes_to_original
 from saccade.images.preprocess import Placement
 from saccade.tasks.detection.boxes import iou_matrix, survivors
@@ -96,6 +96,16 @@ class Detection(Task):
 
     def scorer(self, labels: Labels) -> Scorer:
         return BoxScorer(self, labels)
+
+    def truth(self, sample: Sample, labels: Labels) -> Prediction:
+        """The boxes of the sample, all of them sure."""
+        boxes, classes = truth(sample, labels)
+        if isinstance(sample.image, np.ndarray):
+            height, width = sample.image.shape[:2]
+        else:
+            header = decode.inspect(sample.image)
+            width, height = header.width, header.height
+        return Prediction(width, height, classes, np.ones(len(boxes), np.float32), boxes)
 
     def draw(self, image: Image, prediction: Prediction, labels: Labels) -> Image:
         """The picture with every answer's box, class and score."""

@@ -132,7 +132,8 @@ class TorchTrainer(Trainer):
             if not ended:
                 s.epoch, s.position = s.epoch + 1, 0
                 ended = s.step >= total
-            if ended or s.epoch % every == 0:
+            # A budget may end right after a validation: nothing was learned since, so nothing is judged again.
+            if s.loss_steps and (ended or s.epoch % every == 0):
                 s.elapsed = time.monotonic() - began
                 event = validate(run, s, val, speed)
                 yield event
