@@ -243,13 +243,14 @@ def predict(
     top_k: int = 5,
     threshold: float | None = None,
     mask: str = "png",
+    tile: bool = False,
     draw: Path | None = None,
     home: Path | None = None,
 ) -> list[dict[str, Any]]:
     """Asks a package about pictures; one record each, an unusable picture gets {"error": ...}.
 
-    threshold: instead of the package's own, by class. mask: "png", "rle", "polygons" or "none". draw: a folder that
-    receives every picture with its answer. Raises UsageError for a top_k below 1 or a threshold beyond 0..1.
+    threshold: instead of the package's own, by class. mask: "png", "rle", "polygons" or "none". tile: pictures
+    larger than the network are asked in overlapping tiles. draw: a folder that receives every picture with its answer. Raises UsageError for a top_k below 1 or a threshold beyond 0..1.
     """
     if top_k < 1:
         raise UsageError(f"top_k is at least 1, got {top_k}")
@@ -257,7 +258,7 @@ def predict(
         raise UsageError(f"threshold is 0 to 1, got {threshold:g}")
     records: list[dict[str, Any]] = []
     with load(package, home=home) as model:
-        for path, found in zip(images, model.results(list(images)), strict=True):
+        for path, found in zip(images, model.results(list(images), tile=tile), strict=True):
             try:
                 if isinstance(found, SaccadeError):
                     raise found

@@ -25,6 +25,7 @@ def predict_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--top-k", type=int, default=5)
     parser.add_argument("--threshold", type=float, help="for every class, instead of the package's own")
     parser.add_argument("--mask", choices=FORMS, default="png", help="form of a mask in --json (default: png)")
+    parser.add_argument("--tile", action="store_true", help="ask pictures larger than the network tile by tile")
     parser.add_argument("--draw", type=Path, metavar="DIR", help="write the pictures with their answers")
     parser.add_argument("--home", type=Path)
     parser.add_argument("--json", action="store_true")
@@ -51,6 +52,7 @@ def predict(options: argparse.Namespace) -> int:
             top_k=options.top_k,
             threshold=options.threshold,
             mask=options.mask if options.json else "none",
+            tile=options.tile,
             draw=options.draw,
             home=options.home,
         )
@@ -72,7 +74,14 @@ def _ask_server(options: argparse.Namespace, images: list[Path]) -> list[dict[st
         for image in images:
             try:
                 answer = dict(
-                    client.predict(options.model, image, top_k=options.top_k, threshold=options.threshold, mask=form)
+                    client.predict(
+                        options.model,
+                        image,
+                        top_k=options.top_k,
+                        threshold=options.threshold,
+                        mask=form,
+                        tile=options.tile,
+                    )
                 )
                 if options.draw:
                     verbs.draw_answer(answer, labels, image, options.draw)

@@ -67,6 +67,7 @@ class Client(_Settings):
         top_k: int | None = ...,
         threshold: float | None = ...,
         mask: MaskForm | None = ...,
+        tile: bool = ...,
     ) -> Answer: ...
     @overload
     def predict(
@@ -78,6 +79,7 @@ class Client(_Settings):
         top_k: int | None = ...,
         threshold: float | None = ...,
         mask: MaskForm | None = ...,
+        tile: bool = ...,
     ) -> list[Answer]: ...
     def predict(
         self,
@@ -88,13 +90,16 @@ class Client(_Settings):
         top_k: int | None = None,
         threshold: float | None = None,
         mask: MaskForm | None = None,
+        tile: bool = False,
     ) -> Any:
         """Asks `name` or `name@alias` about a picture: a file, bytes, or uint8 pixels; a list gives a list.
 
-        threshold: instead of the model's own, by class. mask: how a mask is written, "png" by default. In a list, a
-        picture that cannot be used gives {"error": ...} in its place. Raises SaccadeError with the server's code.
+        threshold: instead of the model's own, by class. mask: how a mask is written, "png" by default. tile: a
+        picture larger than the network is asked in overlapping tiles. In a list, a picture that cannot be used gives {"error": ...} in its place. Raises SaccadeError with the server's code.
         """
-        request = _asked(model, image, version, Options(top_k=top_k, threshold=threshold, mask=mask))
+        request = _asked(
+            model, image, version, Options(top_k=top_k, threshold=threshold, mask=mask, tile="true" if tile else None)
+        )
         return messages.answer(self._send(request), _count(image))
 
     def models(self) -> list[dict[str, Any]]:
@@ -166,6 +171,7 @@ class AsyncClient(_Settings):
         top_k: int | None = ...,
         threshold: float | None = ...,
         mask: MaskForm | None = ...,
+        tile: bool = ...,
     ) -> Answer: ...
     @overload
     async def predict(
@@ -177,6 +183,7 @@ class AsyncClient(_Settings):
         top_k: int | None = ...,
         threshold: float | None = ...,
         mask: MaskForm | None = ...,
+        tile: bool = ...,
     ) -> list[Answer]: ...
     async def predict(
         self,
@@ -187,9 +194,10 @@ class AsyncClient(_Settings):
         top_k: int | None = None,
         threshold: float | None = None,
         mask: MaskForm | None = None,
+        tile: bool = False,
     ) -> Any:
         """As Client.predict."""
-        wishes = Options(top_k=top_k, threshold=threshold, mask=mask)
+        wishes = Options(top_k=top_k, threshold=threshold, mask=mask, tile="true" if tile else None)
         request = await asyncio.to_thread(_asked, model, image, version, wishes)
         return messages.answer(await self._send(request), _count(image))
 

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from saccade.errors import DataError
+from saccade.evaluation import beside
 from saccade.evaluation.explain import FAINT, occlusion
 from saccade.images import decode, preprocess
 from saccade.images.encode import to_jpeg
@@ -19,6 +20,8 @@ from saccade.types import Array, Case, Image, Prediction, Sample, Scorecard
 
 SHOWN = 12
 SIDE_PX = 288
+PLACE_PX = 480
+"""The longer side of pictures that show where things are."""
 MAPS = "gradcam.npz"
 """The file in a run's samples that holds the gradient maps of its worst mistakes."""
 
@@ -51,9 +54,10 @@ def _mistake(model: Model, case: Case, sample: Sample, maps: Mapping[tuple[str, 
     pictures = [("picture", _jpeg(small))]
     truth = model.task.truth(sample, model.labels)
     if truth is not None:
-        for name, told in (("truth", truth), ("answer", model.predict(image))):
-            drawn = model.task.draw(small, scaled(told, small.shape[1], small.shape[0]), model.labels)
-            pictures.append((name, _jpeg(drawn)))
+        place = _small(image, PLACE_PX)
+        size = place.shape[1], place.shape[0]
+        true, said = scaled(truth, *size), scaled(model.shown(model.predict(image)), *size)
+        pictures += [(name, _jpeg(drawn)) for name, drawn in beside.pictures(place, true, said, model.labels)]
     words = ""
     if case.class_id is not None:
         found = occlusion(model, image, case.class_id)
@@ -65,9 +69,9 @@ def _mistake(model: Model, case: Case, sample: Sample, maps: Mapping[tuple[str, 
         heat = maps.get((case.key, case.class_id))
         if heat is not None:
             spec = model.manifest.preprocess
-            place = preprocess.load(sample.image, spec)[1]
+            landed = preprocess.load(sample.image, spec)[1]
             size = small.shape[1], small.shape[0]
-            pictures.append(("Grad-CAM", _jpeg(warm(small, on_picture(heat, place, (spec.width, spec.height), size)))))
+            pictures.append(("Grad-CAM", _jpeg(warm(small, on_picture(heat, landed, (spec.width, spec.height), size)))))
     return Mistake(case, tuple(pictures), words)
 
 
@@ -119,8 +123,8 @@ def on_picture(heat_HW: Array, place: Placement, given: tuple[int, int], size: t
     return np.asarray(cv2.warpAffine(whole, matrix, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP))
 
 
-def _small(image: Image) -> Image:
-    scale = SIDE_PX / max(image.shape[:2])
+def _small(image: Image, side_px: int = SIDE_PX) -> Image:
+    scale = side_px / max(image.shape[:2])
     size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
     kind = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(image, size, interpolation=kind), np.uint8)

@@ -196,7 +196,9 @@ def _gallery(mistakes: Sequence[Mistake]) -> str:
     if not mistakes:
         return ""
     return (
-        '<p class="dim lead">The mistakes that count most, worst first. Warm colours lie where the picture spoke for the '
+        '<p class="dim lead">The mistakes that count most, worst first. Where an answer has places, the truth stands '
+        "beside it: dashed boxes were missed, captions name wrong ones, wrong pixels are red. Warm colours lie where the "
+        "picture spoke for the "
         "wrong answer: occlusion covers parts and asks the sealed package again; Grad-CAM reads the gradients of the "
         "network before it was sealed. A look at these often finds wrong labels.</p>"
         f'<div class="grid cases">{"".join(_mistake(m) for m in mistakes)}</div>'

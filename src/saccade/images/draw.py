@@ -41,11 +41,13 @@ def boxes(
     class_ids: Array | None = None,
     *,
     dashed: bool = False,
+    captions: bool = True,
 ) -> Image:
     """The picture with boxes and their captions, the first box on top.
 
     boxes_N4: x_min y_min x_max y_max in px of the picture. names: of all classes, by id. scores: [N], 0..1, shown when
-    given. class_ids: int [N], default 0. dashed: interrupted lines, for boxes that are not there. Small pictures come
+    given. class_ids: int [N], default 0. dashed: interrupted lines, for boxes that are not there.
+    captions: False leaves the names away. Small pictures come
     back enlarged.
     """
     zoom = _zoom(image)
@@ -59,7 +61,7 @@ def boxes(
         left, top, right, bottom = corners[i].tolist()
         _frame(pen, (left, top, max(left, right), max(top, bottom)), colour(int(ids[i])), line, dashed)
     taken: list[tuple[float, float, float, float]] = []
-    for i in range(len(boxes_N4)):
+    for i in range(len(boxes_N4) if captions else 0):
         said = names[int(ids[i])] + ("" if scores is None else f" {float(scores[i]):.2f}")
         _tag(pen, canvas.size, corners[i], _drawable(said), font, colour(int(ids[i])), line, taken)
     return np.array(canvas, np.uint8)

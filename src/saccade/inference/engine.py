@@ -183,7 +183,9 @@ class Engine:
             deadline = began + min(request.deadline_s, self.max_deadline_s)
             caller = request.caller or future
             urgent = len(request.images) == 1 if request.urgent is None else request.urgent
-            items = [entry.model.submit(i, deadline, caller=caller, urgent=urgent) for i in request.images]
+            items = [
+                entry.model.submit(i, deadline, caller=caller, urgent=urgent, tile=request.tile) for i in request.images
+            ]
         except SaccadeError as error:
             self._observe(name if error.code != "not_found" else "", version, error, began)
             future.set_exception(error)

@@ -16,7 +16,7 @@ from saccade import tasks
 from saccade.errors import InferenceError, PackageError, SaccadeError
 from saccade.images import decode, preprocess
 from saccade.images.preprocess import Placement
-from saccade.inference import choice, record, runtimes, tuning
+from saccade.inference import choice, record, runtimes, tiles, tuning
 from saccade.inference.batcher import Batcher, Ran
 from saccade.inference.choice import Choice
 from saccade.inference.counts import Counts
@@ -27,7 +27,7 @@ from saccade.package import reader
 from saccade.package.reader import Package
 from saccade.process import cores
 from saccade.tasks.task import Task
-from saccade.types import Array, Labels, Prediction
+from saccade.types import Array, Image, Labels, Prediction
 
 log = logging.getLogger("saccade.inference")
 
@@ -183,16 +183,21 @@ class Model:
         return model
 
     @overload
-    def predict(self, images: Source | str) -> Prediction: ...  # type: ignore[overload-overlap]
+    def predict(self, images: Source | str, *, tile: bool = ...) -> Prediction: ...  # type: ignore[overload-overlap]
     @overload
-    def predict(self, images: Sequence[Source | str]) -> list[Prediction]: ...
-    def predict(self, images: Source | str | Sequence[Source | str]) -> Prediction | list[Prediction]:
+    def predict(self, images: Sequence[Source | str], *, tile: bool = ...) -> list[Prediction]: ...
+    def predict(
+        self, images: Source | str | Sequence[Source | str], *, tile: bool = False
+    ) -> Prediction | list[Prediction]:
         """One picture (path, bytes or uint8 [H, W, 3]) gives one Prediction, a list gives a list.
+
+        tile: a picture larger than the network is asked in overlapping tiles of the network's size, and the boxes or
+        masks are merged without a seam (inference/tiles.py); it costs a run for each tile.
 
         Raises the first picture's error; `results` gives errors in their places instead.
         """
         single = isinstance(images, str | Path | bytes | np.ndarray)
-        found = self.results([images] if single else images)  # type: ignore[list-item,arg-type]
+        found = self.results([images] if single else images, tile=tile)  # type: ignore[list-item,arg-type]
         predictions: list[Prediction] = []
         for result in found:
             if isinstance(result, SaccadeError):
@@ -200,9 +205,9 @@ class Model:
             predictions.append(result)
         return predictions[0] if single else predictions
 
-    def results(self, images: Sequence[Source | str]) -> list[Prediction | SaccadeError]:
+    def results(self, images: Sequence[Source | str], *, tile: bool = False) -> list[Prediction | SaccadeError]:
         """Predictions in the order given; a picture that cannot be used leaves its error in its place."""
-        return [outcome.result for outcome in self._each(images)]
+        return [outcome.result for outcome in self._each(images, tile)]
 
     def outputs(self, images: Sequence[Source | str]) -> dict[str, Array]:
         """The graph's own outputs [N, ...], undecoded. Raises the first picture's error."""
@@ -224,7 +229,7 @@ class Model:
         """Without what scores too little: below `threshold`, or by default below the package's threshold of the class."""
         return record.shown(found, self.labels, self.manifest.thresholds, threshold, top_k)
 
-    def _each(self, images: Sequence[Source | str]) -> list[Outcome]:
+    def _each(self, images: Sequence[Source | str], tile: bool = False) -> list[Outcome]:
         # A window keeps the runner fed while holding few decoded pictures in memory.
         window = 4 * (self.options.max_batch or MAX_BATCH)
         waiting: list[Future[Outcome]] = []
@@ -232,7 +237,7 @@ class Model:
             if i >= window:
                 waiting[i - window].result()
             source = Path(image) if isinstance(image, str) else image
-            waiting.append(self.submit(source, time.monotonic() + 3600.0))
+            waiting.append(self.submit(source, time.monotonic() + 3600.0, tile=tile))
         return [future.result() for future in waiting]
 
     def expected_wait_s(self) -> float:
@@ -241,10 +246,16 @@ class Model:
         return self._pending * each
 
     def submit(
-        self, source: Source, deadline: float, *, caller: Hashable = None, urgent: bool = True
+        self,
+        source: Source,
+        deadline: float,
+        *,
+        caller: Hashable = None,
+        urgent: bool = True,
+        tile: bool = False,
     ) -> "Future[Outcome]":
         """Decodes, batches and runs one picture. deadline: a moment of time.monotonic. Callers take turns; urgent
-        pictures go before the others.
+        pictures go before the others. tile: as in `predict`.
 
         The future never raises: an error is the Outcome's result. Cancelling it drops work that has not begun.
         """
@@ -259,7 +270,8 @@ class Model:
             self._prepare(source, deadline, future, began, caller, urgent)
             return future
         try:
-            self._intake.pool.submit(self._prepare, source, deadline, future, began, caller, urgent)
+            prepare = self._spread if tile else self._prepare
+            self._intake.pool.submit(prepare, source, deadline, future, began, caller, urgent)
         except RuntimeError:
             self._finish(future, Outcome(InferenceError("the engine is closing", code="draining"), {}))
         return future
@@ -296,6 +308,82 @@ class Model:
         # The caller's leaving must reach the queued row, so that it never runs.
         future.add_done_callback(lambda f: ran.cancel() if f.cancelled() else None)
         ran.add_done_callback(lambda f: self._answer(f, placement, timings, future))
+
+    def _spread(
+        self,
+        source: Source,
+        deadline: float,
+        future: "Future[Outcome]",
+        submitted: float,
+        caller: Hashable,
+        urgent: bool,
+    ) -> None:
+        """One picture as many: its windows go the whole way, each like a picture of its own."""
+        began = time.perf_counter()
+        timings = {"queue": (began - submitted) * 1e3}
+        spec = self.manifest.preprocess
+        try:
+            if future.cancelled():
+                raise InferenceError("the caller left", code="deadline_exceeded")
+            image = self._whole(source, deadline)
+            height, width = image.shape[:2]
+            places = tiles.windows(width, height, spec.width, spec.height)
+            timings["decode"] = (time.perf_counter() - began) * 1e3
+            parts = [self.submit(image[t:b, x:r], deadline, caller=caller, urgent=urgent) for x, t, r, b in places]
+        except SaccadeError as error:
+            self._finish(future, Outcome(error, timings))
+            return
+        except Exception as error:  # noqa: BLE001 - a pool thread swallows what it does not hand on
+            self._finish(future, Outcome(_internal(error), timings))
+            return
+        remaining = [len(parts)]
+
+        def done(_: "Future[Outcome]") -> None:
+            with self._lock:
+                remaining[0] -= 1
+                if remaining[0]:
+                    return
+            self._finish(future, self._joined(parts, places, (width, height), timings))
+
+        future.add_done_callback(lambda f: [p.cancel() for p in parts] if f.cancelled() else None)
+        for part in parts:
+            part.add_done_callback(done)
+
+    def _joined(
+        self,
+        parts: "list[Future[Outcome]]",
+        places: list[tiles.Window],
+        size: tuple[int, int],
+        timings: dict[str, float],
+    ) -> Outcome:
+        if any(part.cancelled() for part in parts):
+            return Outcome(InferenceError("the caller left", code="deadline_exceeded"), timings)
+        outcomes = [part.result() for part in parts]
+        for stage in ("queue", "infer", "post"):
+            timings[stage] = timings.get(stage, 0.0) + max(o.timings.get(stage, 0.0) for o in outcomes)
+        answers: list[Prediction] = []
+        for outcome in outcomes:
+            if isinstance(outcome.result, SaccadeError):
+                return Outcome(outcome.result, timings)
+            answers.append(outcome.result)
+        began = time.perf_counter()
+        try:
+            result: Prediction | SaccadeError = tiles.merge(answers, places, *size)
+        except SaccadeError as error:
+            result = error
+        except Exception as error:  # noqa: BLE001 - runs in the batcher's thread, which must live on
+            result = _internal(error)
+        timings["post"] += (time.perf_counter() - began) * 1e3
+        return Outcome(result, timings, None, max(o.batch for o in outcomes))
+
+    def _whole(self, source: Source, deadline: float) -> Image:
+        if isinstance(source, np.ndarray):
+            return decode.decode(source)
+        assert not isinstance(source, Mapping), "rows of tensors are never spread; this is a bug"
+        data = decode.read(source)
+        header = decode.inspect(data)
+        with self._intake.budget.hold(header.width * header.height, deadline):
+            return decode.pixels(data, header)
 
     def _decode(self, source: Source, deadline: float) -> tuple[Row, Placement]:
         spec = self.manifest.preprocess

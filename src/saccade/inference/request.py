@@ -20,6 +20,7 @@ class Request:
 
     caller: who asks, callers take turns; None makes every request its own. urgent: goes before requests that are not;
     None says that a single image is urgent and several are not.
+    tile: pictures larger than the network are asked in overlapping tiles.
     """
 
     model: str
@@ -28,6 +29,7 @@ class Request:
     deadline_s: float = 10.0
     caller: str | None = None
     urgent: bool | None = None
+    tile: bool = False
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ class _Api:
         png = messages.wants_picture(call.headers.get("accept", ""))
         if png and several:
             raise ServerError("several images are answered in JSON only", hint="send one", code="not_acceptable")
-        request = Request(model, tuple(pictures), version, call.deadline_s)
+        request = Request(model, tuple(pictures), version, call.deadline_s, tile=wish.tile)
         answer = await settled(self._engine.submit(request), call.left)
 
         def written() -> bytes:

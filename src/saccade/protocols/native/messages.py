@@ -212,9 +212,9 @@ def _broken(what: str) -> ServerError:
 
 
 class Wish:
-    """What the query asks of the answer. top_k 1..1000, threshold 0..1, mask png|rle|polygons|none."""
+    """What the query asks of the answer. top_k 1..1000, threshold 0..1, mask png|rle|polygons|none, tile true|false."""
 
-    names = ("top_k", "threshold", "mask")
+    names = ("top_k", "threshold", "mask", "tile")
 
     def __init__(self, query: list[tuple[str, str]]) -> None:
         given = single(query, self.names)
@@ -223,6 +223,10 @@ class Wish:
         self.mask = given.get("mask", "png")
         if self.mask not in FORMS:
             raise ServerError(f"mask is one of {', '.join(FORMS)}", code="invalid_value")
+        tile = given.get("tile", "false")
+        if tile not in ("true", "false"):
+            raise ServerError("tile is true or false", code="invalid_value")
+        self.tile = tile == "true"
 
 
 def _whole(text: str, name: str, low: int, high: int) -> int:

@@ -1,0 +1,100 @@
+"""Large pictures in tiles: covered, merged without a seam, refused where they make no sense."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from saccade.errors import ImageError, InferenceError
+from saccade.inference import tiles
+from saccade.inference.model import Model
+from saccade.testing import packages
+from saccade.types import Prediction
+
+
+@settings(max_examples=200, deadline=None)
+@given(*[st.integers(1, 400)] * 2, *[st.integers(40, 90)] * 2)
+def test_windows_cover_and_overlap(width, height, tile_width, tile_height):
+    places = tiles.windows(width, height, tile_width, tile_height)
+    seen = np.zeros((height, width), int)
+    for left, top, right, bottom in places:
+        assert (right - left, bottom - top) == (min(width, tile_width), min(height, tile_height))
+        seen[top:bottom, left:right] += 1
+    assert seen.min() >= 1
+    lefts = sorted({p[0] for p in places})
+    assert all(b - a <= 0.75 * tile_width + 1 for a, b in pairwise(lefts))
+
+
+def test_too_many_tiles_are_refused():
+    assert len(tiles.windows(32 + 24 * 15, 32 + 24 * 15, 32, 32)) == tiles.MOST
+    with pytest.raises(ImageError, match="ask without tiles"):
+        tiles.windows(32 + 24 * 16, 32 + 24 * 15, 32, 32)
+
+
+def test_a_mask_in_tiles_is_the_mask_pixel_by_pixel(tmp_path):
+    dice = np.random.default_rng(0)
+    picture = dice.integers(0, 256, (150, 211, 3), np.uint8)
+    truth = (picture[:, :, 0] > 127).astype(np.uint8) + 2 * (picture[:, :, 1] > 127).astype(np.uint8)
+    with Model.open(packages.masks(tmp_path / "p", side=64).path) as model:
+        np.testing.assert_array_equal(model.predict(picture, tile=True).mask, truth)
+        assert (model.predict(picture).mask != truth).any()
+        small = picture[:64, :64]
+        np.testing.assert_array_equal(model.predict(small, tile=True).mask, model.predict(small).mask)
+
+
+def test_each_pixel_of_a_mask_is_of_the_tile_that_sees_most_around_it():
+    places = tiles.windows(100, 40, 64, 40)
+    parts = [Prediction(64, 40, mask=np.full((40, 64), i, np.uint8)) for i in range(2)]
+    mask = tiles.merge(parts, places, 100, 40).mask
+    assert (mask[:, :50] == 0).all()
+    assert (mask[:, 50:] == 1).all()
+
+
+def sees(places, objects):
+    """What a perfect finder of boxes says in each window: every object it sees, cut at its edges."""
+    parts = []
+    for left, top, right, bottom in places:
+        rows = []
+        for k, (x0, y0, x1, y1) in objects:
+            box = max(x0, left) - left, max(y0, top) - top, min(x1, right) - left, min(y1, bottom) - top
+            if box[2] > box[0] and box[3] > box[1]:
+                share = (box[2] - box[0]) * (box[3] - box[1]) / ((x1 - x0) * (y1 - y0))
+                rows.append((k, share, *box))
+        rows.sort(key=lambda row: -row[1])
+        table = np.array(rows, np.float32).reshape(-1, 6)
+        size = right - left, bottom - top
+        parts.append(Prediction(*size, table[:, 0].astype(np.int64), table[:, 1], table[:, 2:]))
+    return parts
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 5), st.integers(0, 3), st.integers(8, 45), st.integers(8, 45)),
+        max_size=8,
+        unique_by=lambda t: t[:2],
+    )
+)
+def test_objects_on_seams_come_back_whole_and_once(cells):
+    objects = [
+        (i % 2, (x * 50 + 2, y * 50 + 2, x * 50 + 2 + w, y * 50 + 2 + h)) for i, (x, y, w, h) in enumerate(cells)
+    ]
+    places = tiles.windows(300, 200, 64, 64)
+    found = tiles.merge(sees(places, objects), places, 300, 200)
+    told = zip(found.class_ids.tolist(), found.boxes.tolist(), strict=True)
+    assert sorted((k, *box) for k, box in told) == sorted((k, *box) for k, box in objects)
+    assert (np.diff(found.scores) <= 0).all()
+
+
+def test_an_object_larger_than_a_tile_is_one():
+    places = tiles.windows(300, 200, 64, 64)
+    found = tiles.merge(sees(places, [(1, (20, 90, 260, 110))]), places, 300, 200)
+    assert found.boxes.tolist() == [[20, 90, 260, 110]]
+
+
+def test_answers_about_whole_pictures_refuse_tiles(tmp_path):
+    with Model.open(packages.colors(tmp_path / "p").path) as model, pytest.raises(InferenceError) as error:
+        model.predict(np.zeros((90, 90, 3), np.uint8), tile=True)
+    assert error.value.code == "invalid_value"
