@@ -1,6 +1,6 @@
 """Runs a sealed package over a split of a dataset: the very thing that will be served."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import numpy as np
 from saccade.data.dataset import Dataset
 from saccade.errors import DataError, SaccadeError
 from saccade.inference.model import Model
-from saccade.types import Array, Labels, Sample, Scorecard, Table, names_text
+from saccade.types import Annotation, Array, Labels, Sample, Scorecard, Table, names_text
 
 AT_ONCE = 256
 UNREADABLE = "Unreadable images"
@@ -80,20 +80,33 @@ def aligned(dataset: Dataset, split: str, labels: Labels) -> tuple[Sample, ...]:
     if theirs.names == labels.names:
         return samples
     place = np.array([labels.id(n) for n in theirs.names], np.int64)
-    return tuple(_moved(s, place) for s in samples)
+    return tuple(replace(s, annotation=_Moved(s.annotation, place)) for s in samples)
 
 
-def _moved(sample: Sample, place: Array) -> Sample:
-    """Ids of one ledger as ids of another; a mask's values beyond the ledger (ignored pixels) stay."""
-    annotation = dict(sample.annotation)
-    for name in ("classes", "box_classes"):
-        if name in annotation:
-            annotation[name] = place[np.asarray(annotation[name], np.int64)]
-    if "mask" in annotation:
-        table = np.arange(256, dtype=np.uint8)
-        table[: len(place)] = place
-        annotation["mask"] = table[annotation["mask"]]
-    return replace(sample, annotation=annotation)
+class _Moved(Mapping[str, Array]):
+    """An annotation whose class ids are those of another ledger; a field is read only when it is asked for.
+
+    place: int64 [C], the new id of every old one. A mask's values beyond the ledger (ignored pixels) stay.
+    """
+
+    def __init__(self, annotation: Annotation, place: Array) -> None:
+        self._annotation, self._place = annotation, place
+
+    def __getitem__(self, name: str) -> Array:
+        value = self._annotation[name]
+        if name in ("classes", "box_classes"):
+            return np.asarray(self._place[np.asarray(value, np.int64)])
+        if name == "mask":
+            table = np.arange(256, dtype=np.uint8)
+            table[: len(self._place)] = self._place
+            return np.asarray(table[value])
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._annotation)
+
+    def __len__(self) -> int:
+        return len(self._annotation)
 
 
 def _named(sample: Sample, error: SaccadeError) -> tuple[str, str, str]:
