@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from saccade.client.client import AsyncClient, Client
     from saccade.errors import SaccadeError
     from saccade.server.serve import serve
-    from saccade.verbs import alias, check, evaluate, load, models, pull, push, train
+    from saccade.verbs import alias, check, evaluate, import_model, load, models, pull, push, train
 
 __version__ = "0.1.0"
 
@@ -21,6 +21,7 @@ _HOMES = {
     "alias": "saccade.verbs",
     "check": "saccade.verbs",
     "evaluate": "saccade.verbs",
+    "import_model": "saccade.verbs",
     "load": "saccade.verbs",
     "models": "saccade.verbs",
     "pull": "saccade.verbs",
@@ -36,6 +37,7 @@ __all__ = [
     "alias",
     "check",
     "evaluate",
+    "import_model",
     "load",
     "models",
     "pull",

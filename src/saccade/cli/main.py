@@ -5,6 +5,7 @@ Exit codes: 0 fine; 1 failed or found wanting; 2 wrong usage.
 
 import argparse
 import difflib
+import keyword
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -17,6 +18,7 @@ COMMANDS = {
     "check": ("data", "say what is wrong with a dataset or a package"),
     "convert": ("convert", "write a dataset in another format, and say what it cannot hold"),
     "train": ("train", "train, evaluate and seal a model from labelled images"),
+    "import": ("imports", "seal an ONNX file from elsewhere as a package"),
     "evaluate": ("evaluate", "measure a sealed package on a dataset and write a report"),
     "compare": ("evaluate", "measure two packages on the same images and say whether they differ"),
     "optimize": ("optimize", "add faster graphs to a package, each certified on this host"),
@@ -77,7 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     getattr(module, f"{name}_options")(parser)
     try:
         options = parser.parse_args(given[1:])
-        code: int = getattr(module, name)(options)
+        # `import` cannot name a function, so its own is called import_.
+        code: int = getattr(module, f"{name}_" if keyword.iskeyword(name) else name)(options)
         return code
     except SystemExit as stop:
         return int(stop.code or 0)
@@ -88,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"saccade {name}: {error}", file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:
-        extra = {"torch": "torch", "onnx": "torch", "safetensors": "torch", "timm": "timm", "granian": "server"}.get(
+        extra = {"torch": "torch", "onnx": "import", "safetensors": "torch", "timm": "timm", "granian": "server"}.get(
             (error.name or "").split(".")[0]
         )
         if extra is None:

@@ -17,6 +17,7 @@ from saccade.errors import InferenceError, PackageError, SaccadeError
 from saccade.images import decode, preprocess
 from saccade.images.preprocess import Placement
 from saccade.inference import choice, record, runtimes, tiles, tuning
+from saccade.inference.adapter import Adapted
 from saccade.inference.batcher import Batcher, Ran
 from saccade.inference.choice import Choice
 from saccade.inference.counts import Counts
@@ -24,6 +25,7 @@ from saccade.inference.intake import Intake
 from saccade.inference.request import Row, Source
 from saccade.inference.runtime import OpenGraph
 from saccade.package import reader
+from saccade.package.manifest import Manifest
 from saccade.package.reader import Package
 from saccade.process import cores
 from saccade.tasks.task import Task
@@ -107,6 +109,7 @@ class Model:
         self.labels: Labels = package.manifest.labels
         self.task = tasks.find(package.manifest.task)
         self.options = options
+        self.pictures = package.manifest.adapter is None or bool(package.manifest.adapter.outputs)
         self._graph = graph
         self._intake = intake
         self._owns_intake = owns_intake
@@ -163,8 +166,10 @@ class Model:
             )  # fmt: skip
         options = measured.resolved()
         runtime = runtimes.find(package.manifest.graphs[way.variant].runtime)
-        graph = runtime.open(package.graph_path(way.variant), options.device, options.threads)
-        if [i.name for i in graph.inputs] != [INPUT] or graph.inputs[0].dtype != "uint8":
+        opened = runtime.open(package.graph_path(way.variant), options.device, options.threads)
+        graph = adapted(opened, package.manifest)
+        pictures = package.manifest.adapter is None or bool(package.manifest.adapter.outputs)
+        if pictures and ([i.name for i in graph.inputs] != [INPUT] or graph.inputs[0].dtype != "uint8"):
             graph.close()
             raise PackageError(
                 f"a sealed graph takes one uint8 input {INPUT!r}, this one takes {[i.name for i in graph.inputs]}",
@@ -390,6 +395,10 @@ class Model:
         if isinstance(source, Mapping):
             self._check_row(source)
             return source, Placement(spec.width, spec.height)
+        if not self.pictures:
+            raise InferenceError(
+                "this model takes tensors, no pictures", hint="ask it on a tensor protocol", code="invalid_value"
+            )
         if isinstance(source, np.ndarray):
             pixels, placement = preprocess.load(source, spec)
             return {INPUT: pixels}, placement
@@ -449,11 +458,17 @@ class Model:
 
     def _warm(self) -> None:
         spec = self.manifest.preprocess
-        blank = np.zeros((1, spec.height, spec.width, 3), np.uint8)
+        shapes = {INPUT: ((spec.height, spec.width, 3), "uint8")}
+        if not self.pictures:
+            if any(side is None for s in self._graph.inputs for side in s.shape[1:]):
+                return  # of what size its rows are, only a caller knows
+            shapes = {s.name: (s.shape[1:], s.dtype) for s in self._graph.inputs}  # type: ignore[misc]
         most = self.options.max_batch or MAX_BATCH
         for rows in sorted({1, min(4, most), most}):
             began = time.perf_counter()
-            outputs = self._graph.run({INPUT: np.repeat(blank, rows, 0)})
+            outputs = self._graph.run(
+                {name: np.zeros((rows, *shape), dtype) for name, (shape, dtype) in shapes.items()}
+            )
             self._batcher.row_s = (time.perf_counter() - began) / rows / (self.options.runners or 1)
             for name, value in outputs.items():
                 if value.shape[:1] != (rows,):
@@ -462,7 +477,8 @@ class Model:
     def _check_golden(self) -> None:
         certified = self.manifest.graphs[self.choice.variant].certified
         for i, golden in enumerate(self.package.golden()):
-            got = self.outputs([golden.image_bytes])
+            asked = {name: value[None] for name, value in golden.arrays.items()}
+            got = self._graph.run(asked) if asked else self.outputs([golden.image_bytes])
             for name in golden.expected:
                 if name not in got:
                     raise PackageError(f"the graph has no output {name!r}", code="golden_mismatch")
@@ -526,6 +542,14 @@ def agree_as(task: Task, expected: Mapping[str, Array], got: Mapping[str, Array]
             hint="this machine computes something else than the one that sealed the package; seal it again here",
             code="golden_mismatch",
         )
+
+
+def adapted(graph: OpenGraph, manifest: Manifest) -> OpenGraph:
+    """A graph with the sealed face: itself, or what the manifest's adapter makes of it."""
+    if manifest.adapter is None:
+        return graph
+    size = (manifest.preprocess.width, manifest.preprocess.height)
+    return Adapted(graph, manifest.adapter, INPUT, size, len(manifest.labels))
 
 
 def agree(expected: Array, got: Array, what: str) -> None:

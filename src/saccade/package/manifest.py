@@ -9,6 +9,7 @@ from typing import Any
 
 from saccade.errors import DataError, PackageError
 from saccade.images.preprocess import PreprocessSpec
+from saccade.package.adapter import Adapter
 from saccade.types import Labels, TensorSpec
 
 FORMAT_VERSION = 1
@@ -66,6 +67,7 @@ class Manifest:
     """name: model name. graphs: by variant, "default" first. metrics: a scorecard's headline numbers, as JSON.
 
     golden: names of the golden samples: golden/NAME.image and golden/NAME.OUTPUT.npy. files: every other file.
+    adapter: how a graph that was made elsewhere is spoken to; None for a graph with the sealed names.
     """
 
     name: str
@@ -79,10 +81,25 @@ class Manifest:
     metrics: tuple[Mapping[str, Any], ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, FileEntry] = field(default_factory=dict)
+    adapter: Adapter | None = None
+
+    @property
+    def golden_files(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """How the files of a golden sample end: what is asked, what is answered (in the order of the outputs).
+
+        A graph that answers tensors only has arrays for pictures, and names of its own that no file could bear.
+        """
+        graph = self.graphs["default"]
+        if self.adapter is None:
+            return ("image",), tuple(f"{output.name}.npy" for output in graph.outputs)
+        if self.adapter.outputs:
+            return ("image",), tuple(f"{name}.npy" for name in self.adapter.answers)
+        asked = tuple(f"in{i}.npy" for i in range(len(graph.inputs)))
+        return asked, tuple(f"out{i}.npy" for i in range(len(graph.outputs)))
 
     def to_bytes(self) -> bytes:
         """Canonical JSON: UTF-8, sorted keys, no spaces, no NaN. Its SHA-256 is the digest of the package."""
-        record = {
+        record: dict[str, Any] = {
             "format_version": FORMAT_VERSION,
             "name": self.name,
             "task": self.task,
@@ -105,7 +122,9 @@ class Manifest:
             "provenance": dict(self.provenance),
             "files": {path: {"sha256": f.sha256, "size": f.size} for path, f in self.files.items()},
         }
-        return json.dumps(record, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+        if self.adapter is not None:
+            record["adapter"] = self.adapter.to_json()
+        return _canonical(record)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Manifest":
@@ -139,6 +158,7 @@ class Manifest:
                 metrics=tuple(record.pop("metrics")),
                 provenance=record.pop("provenance"),
                 files={k: _file(f) for k, f in record.pop("files").items()},
+                adapter=Adapter.from_json(record.pop("adapter")) if "adapter" in record else None,
             )
         except (KeyError, TypeError, AttributeError, ValueError, DataError) as error:
             raise PackageError(f"manifest.json lacks or misstates a field: {error}") from error
@@ -163,8 +183,8 @@ class Manifest:
         if missing or "default" not in self.graphs:
             raise PackageError(f"graph file {missing[0] if missing else 'of variant default'} is not listed")
         for name in self.golden:
-            outputs = [f"{output.name}.npy" for output in self.graphs["default"].outputs]
-            lost = [f for end in ("image", *outputs) if (f := f"golden/{name}.{end}") not in self.files]
+            asked, answered = self.golden_files
+            lost = [f for end in (*asked, *answered) if (f := f"golden/{name}.{end}") not in self.files]
             if lost:
                 raise PackageError(f"golden file {lost[0]!r} is not listed")
         for side in (self.preprocess.width, self.preprocess.height):

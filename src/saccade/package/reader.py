@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +14,15 @@ from saccade.types import Array
 
 @dataclass(frozen=True)
 class Golden:
-    """A picture and what the graph answered when the package was sealed; expected[name] has no batch axis."""
+    """A picture and what the graph answered when the package was sealed; expected[name] has no batch axis.
+
+    A graph that answers tensors only has arrays instead of a picture, also without batch axis.
+    """
 
     name: str
     image_bytes: bytes
     expected: dict[str, Array]
+    arrays: dict[str, Array] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -37,20 +41,28 @@ class Package:
 
     def golden(self) -> list[Golden]:
         """The golden samples. Raises PackageError when an array is no plain array."""
+        asked, answered = self.manifest.golden_files
+        graph, adapter = self.manifest.graphs["default"], self.manifest.adapter
+        outputs = adapter.answers if adapter and adapter.outputs else [spec.name for spec in graph.outputs]
         found = []
         for name in self.manifest.golden:
-            expected = {}
-            for spec in self.manifest.graphs["default"].outputs:
-                file = self.path / "golden" / f"{name}.{spec.name}.npy"
-                try:
-                    expected[spec.name] = np.load(io.BytesIO(file.read_bytes()), allow_pickle=False)
-                except (OSError, ValueError, EOFError) as error:
-                    raise PackageError(f"golden output {file.name} cannot be read: {error}") from error
+            expected = {o: self._array(f"{name}.{end}") for o, end in zip(outputs, answered, strict=True)}
+            if asked != ("image",):
+                arrays = {s.name: self._array(f"{name}.{end}") for s, end in zip(graph.inputs, asked, strict=True)}
+                found.append(Golden(name, b"", expected, arrays))
+                continue
             image = self.path / "golden" / f"{name}.image"
             if not image.is_file():
                 raise PackageError(f"golden picture {image.name} is missing")
             found.append(Golden(name, image.read_bytes(), expected))
         return found
+
+    def _array(self, name: str) -> Array:
+        file = self.path / "golden" / name
+        try:
+            return np.asarray(np.load(io.BytesIO(file.read_bytes()), allow_pickle=False))
+        except (OSError, ValueError, EOFError) as error:
+            raise PackageError(f"golden array {file.name} cannot be read: {error}") from error
 
 
 def open_package(path: Path | str) -> Package:

@@ -47,9 +47,12 @@ class PackageWriter:
         """A golden sample: the encoded picture and the graph's outputs for it, without batch axis."""
         self.add(f"golden/{name}.image", image)
         for output, values in expected.items():
-            buffer = io.BytesIO()
-            np.save(buffer, values, allow_pickle=False)
-            self.add(f"golden/{name}.{output}.npy", buffer.getvalue())
+            self.add_array(f"golden/{name}.{output}.npy", values)
+
+    def add_array(self, name: str, values: Array) -> None:
+        buffer = io.BytesIO()
+        np.save(buffer, np.ascontiguousarray(values), allow_pickle=False)
+        self.add(name, buffer.getvalue())
 
     def seal(self, manifest: Manifest) -> Package:
         """Writes the manifest with every digest and moves the folder into place, replacing an older package there.

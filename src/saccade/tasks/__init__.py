@@ -12,6 +12,9 @@ from saccade.tasks.task import Task
 GROUP = "saccade.tasks"
 """Entry points of other distributions; each names a Task class."""
 
+TENSORS = "tensors"
+"""The task of a graph of which nobody said what it is asked."""
+
 
 def names() -> list[str]:
     """Tasks that can be asked for: folders here that hold a task.py, and entry points of other distributions."""

@@ -1,12 +1,62 @@
 """Tiny ONNX graphs whose right answers can be worked out by hand."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
+from saccade.types import Array
+
 CHANNELS = ("red", "green", "blue")
+
+
+def foreign(
+    file: Path,
+    nodes: Sequence[tuple[str, Sequence[str], Sequence[str], Mapping[str, Any]]],
+    inputs: Mapping[str, Sequence[int | str]],
+    outputs: Mapping[str, Sequence[int | str]],
+    weights: Mapping[str, Array],
+    *,
+    domain: str = "",
+    listed: bool = False,
+    beside: str = "",
+    whole: Sequence[str] = (),
+) -> Path:
+    """A graph as others make them. nodes: operator, inputs, outputs, attributes; float32 but the outputs in `whole`.
+
+    domain: of the operators. listed: the weights stand among the inputs too, as old exporters have it. beside: the file,
+    next to the graph's, that keeps the weights.
+    """
+    made = [helper.make_node(op, ins, outs, domain=domain, **attributes) for op, ins, outs, attributes in nodes]
+    held = [numpy_helper.from_array(value, name) for name, value in weights.items()]
+    into = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs.items()]
+    if listed:
+        into += [helper.make_tensor_value_info(w.name, w.data_type, w.dims) for w in held]
+    out = [
+        helper.make_tensor_value_info(name, TensorProto.INT64 if name in whole else TensorProto.FLOAT, shape)
+        for name, shape in outputs.items()
+    ]
+    sets = [helper.make_opsetid("", 17)] + ([helper.make_opsetid(domain, 1)] if domain else [])
+    model = helper.make_model(helper.make_graph(made, "foreign", into, out, held), opset_imports=sets, ir_version=8)
+    onnx.save(model, file, save_as_external_data=bool(beside), location=beside or None, size_threshold=0)
+    return file
+
+
+def means(
+    file: Path, shape: Sequence[int | str] = ("N", 3, 8, 12), *, end: str = "", gain: float = 1.0, **how: Any
+) -> Path:
+    """x [N, 3, H, W] -> y [N, 3], the mean of each channel times gain, through the operator `end` (Softmax, ...)."""
+    nodes: list[tuple[str, Sequence[str], Sequence[str], Mapping[str, Any]]] = [
+        ("ReduceMean", ["x"], ["mean"], {"axes": [2, 3], "keepdims": 0}),
+        ("Mul", ["mean", "gain"], ["raw" if end else "y"], {}),
+    ]
+    if end:
+        nodes.append((end, ["raw"], ["y"], {}))
+    weights = {"gain": np.array([gain] * 3, np.float32)}
+    return foreign(file, nodes, {"x": shape}, {"y": [shape[0], 3]}, weights, **how)
 
 
 def channel_means(file: Path, width: int = 32, height: int = 32, *, logarithm: bool = False) -> Path:

@@ -1,0 +1,82 @@
+"""Models of others, imported and asked: does each give the outputs that were written down for it elsewhere?
+
+python -m benchmarks.imports FOLDER [--seconds 2]
+
+FOLDER holds ONNX files and golden_onnx.json: for every file the sum, the largest magnitude and the first eight values of
+each output, for inputs whose element i is ((i * 37) mod 256) / 255. Each file is imported as tensors, opened, and asked
+that. One line a model: largest relative difference, and runs per second of the file as it is and through the package, one
+after the other in the same runtime with the same options. Exit code 1 when a model is refused or differs by more than 1e-3.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from benchmarks.machine import describe
+from saccade import verbs
+from saccade.inference import guest
+from saccade.inference.model import Model
+from saccade.types import Array
+
+ALLOWED = 1e-3
+
+
+def apart(output: Array, golden: dict[str, Any]) -> float:
+    """The largest difference to what was written down, in shares of the largest magnitude (of the sum: of all)."""
+    flat = output.astype(np.float64).ravel()
+    top = max(golden["absmax"], 1e-9)
+    gaps = [abs(np.abs(flat).max() - golden["absmax"]) / top]
+    gaps += [abs(a - b) / top for a, b in zip(flat[:8], golden["first8"], strict=False)]
+    gaps.append(abs(flat.sum() - golden["sum"]) / max(np.abs(flat).sum(), 1e-9))
+    return float(max(gaps))
+
+
+def rate(ask: Callable[[], object], seconds: float) -> float:
+    began, count = time.perf_counter(), 0
+    while time.perf_counter() - began < seconds:
+        ask()
+        count += 1
+    return count / (time.perf_counter() - began)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each rate")
+    options = parser.parse_args()
+    known = json.loads((options.folder / "golden_onnx.json").read_text("utf-8"))["models"]
+    print(describe())
+    failed = 0
+    for name, record in known.items():
+        file = options.folder / name
+        with tempfile.TemporaryDirectory() as space:
+            made = verbs.import_model(file, Path(space) / "package")
+            with Model.open(made.package) as model:
+                numbers = guest.numbers(model._graph)
+                assert numbers is not None, f"{name} leaves sides open: its golden shapes are not used here yet"
+                asked = {key: value[None] for key, value in numbers.items()}
+                answers = model._graph.run(asked)
+                worst = max(apart(answers[golden["name"]], golden) for golden in record["outputs"])
+                how = onnxruntime.SessionOptions()
+                how.log_severity_level = 3
+                how.intra_op_num_threads = model.options.threads or 0
+                how.add_session_config_entry("session.intra_op.allow_spinning", "0")
+                session = onnxruntime.InferenceSession(file, how)
+                plain = rate(lambda s=session, a=asked: s.run(None, a), options.seconds)  # type: ignore[misc]
+                ours = rate(lambda g=model._graph, a=asked: g.run(a), options.seconds)  # type: ignore[misc]
+        failed += worst > ALLOWED
+        print(f"{name:<58} {worst:8.1e}  runtime {plain:8.1f}/s  package {ours:8.1f}/s  {ours / plain:5.2f}")
+    print(f"{len(known)} models, {failed} differ by more than {ALLOWED:g}")
+    return int(bool(failed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
