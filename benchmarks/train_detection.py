@@ -1,0 +1,242 @@
+"""Boxes in a given time: our default recipe against a plain CenterNet loop.
+
+    python -m benchmarks.train_detection DATA --minutes 20 --seeds 0 1 2 [--clock cpu] [--threads N] [--alone]
+
+The plain loop follows arXiv:1904.07850: a small residual network with one upward path to stride 4, a heat map with focal
+loss, sizes and offsets with L1, AdamW 2e-3 with a cosine, mirror images both ways and brightness, an average of the
+weights, bfloat16 where the processor multiplies it. Both are measured on the test split by the same scorer (the COCO
+definition). On a machine shared with others, `--clock cpu` gives the plain loop the processor seconds that ours had.
+Prints AP, AP50, images a processor second and parameters; keeps the raw numbers in benchmarks/results.
+"""
+
+import argparse
+import itertools
+import math
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchmarks import machine
+from saccade import tasks
+from saccade.data import formats
+from saccade.data.dataset import Dataset
+from saccade.data.splits import split
+from saccade.images import preprocess
+from saccade.images.preprocess import PreprocessSpec
+from saccade.training.recipe import Recipe
+from saccade.training.run import Run
+from saccade.training.trainers import find
+from saccade.training.trainers.torch.batches import Pack, pack
+
+TASK = tasks.find("detection")
+STRIDE, ANSWERS = 4, 100
+
+
+def conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
+
+
+class Plain(nn.Module):
+    """Float images [N, 3, H, W] to heat [N, C, h, w], and sizes and offsets [N, 4, h, w] in cells."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        widths = (32, 64, 128, 192)
+        self.stem = nn.Sequential(conv(3, 24, 2), conv(24, widths[0], 2))
+        pairs = itertools.pairwise(widths)
+        self.down = nn.ModuleList(nn.Sequential(conv(a, b, 2), conv(b, b)) for a, b in pairs)
+        self.side = nn.ModuleList(nn.Conv2d(w, 64, 1) for w in widths)
+        self.join = conv(64, 64)
+        self.heat = nn.Sequential(conv(64, 64), nn.Conv2d(64, classes, 1))
+        self.place = nn.Sequential(conv(64, 64), nn.Conv2d(64, 4, 1))
+        last: Any = self.heat[1]
+        nn.init.constant_(last.bias, -2.19)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        maps = [self.stem(images)]
+        for stage in self.down:
+            maps.append(stage(maps[-1]))
+        top = self.side[-1](maps[-1])
+        for side, grid in zip(list(self.side)[-2::-1], maps[-2::-1], strict=True):
+            top = side(grid) + F.interpolate(top, size=grid.shape[2:])
+        top = self.join(top)
+        return self.heat(top), self.place(top)
+
+
+def aims(boxes_NK4: Tensor, classes_NK: Tensor, classes: int, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Heat [N, C, h, w], places [N, 4, h, w] (width, height, offset x, y in cells) and where they count [N, h, w]."""
+    n = len(boxes_NK4)
+    heat, place = torch.zeros(n, classes, height, width), torch.zeros(n, 4, height, width)
+    counts = torch.zeros(n, height, width, dtype=torch.bool)
+    ys, xs = torch.arange(height).view(-1, 1), torch.arange(width).view(1, -1)
+    for i, k in (classes_NK >= 0).nonzero().tolist():
+        x0, y0, x1, y1 = (boxes_NK4[i, k] / STRIDE).tolist()
+        x, y = (x0 + x1) / 2, (y0 + y1) / 2
+        column, row = min(width - 1, max(0, int(x))), min(height - 1, max(0, int(y)))
+        spread = [max(0.5, side * 0.54 / 6) for side in (x1 - x0, y1 - y0)]
+        blob = torch.exp(-((xs - column) ** 2) / (2 * spread[0] ** 2) - (ys - row) ** 2 / (2 * spread[1] ** 2))
+        c = int(classes_NK[i, k])
+        heat[i, c] = torch.maximum(heat[i, c], blob)
+        place[i, :, row, column] = torch.tensor([x1 - x0, y1 - y0, x - column, y - row])
+        counts[i, row, column] = True
+    return heat, place, counts
+
+
+def loss_of(heat: Tensor, place: Tensor, aim: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    wanted, places, counts = aim
+    p = heat.float().sigmoid().clamp(1e-4, 1 - 1e-4)
+    centre = wanted.eq(1)
+    near = torch.where(centre, (1 - p) ** 2 * p.log(), (1 - wanted) ** 4 * p**2 * (1 - p).log())
+    n = counts.sum().clamp(min=1)
+    gap = (place.float() - places).abs().permute(0, 2, 3, 1)[counts]
+    return -near.sum() / centre.sum().clamp(min=1) + (0.1 * gap[:, :2].sum() + gap[:, 2:].sum()) / n
+
+
+def boxes_from(heat: Tensor, place: Tensor) -> dict[str, np.ndarray]:
+    """Peaks of the heat as the outputs of a sealed graph."""
+    scores = heat.float().sigmoid()
+    scores = torch.where(F.max_pool2d(scores, 3, 1, 1) == scores, scores, 0)
+    n, _, height, width = scores.shape
+    best, at = scores.flatten(1).topk(ANSWERS)
+    cell = at % (height * width)
+    row, column = cell // width, cell % width
+    w, h, dx, dy = place.float().flatten(2).gather(2, cell[:, None].expand(n, 4, ANSWERS)).unbind(1)
+    x, y = column + dx, row + dy
+    found = torch.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], -1) * STRIDE
+    return {"boxes": found.numpy(), "scores": best.numpy(), "class_ids": (at // (height * width)).numpy()}
+
+
+def judged(dataset: Dataset, spec: PreprocessSpec, answer: Any) -> dict[str, float]:
+    """Numbers of the test split; answer: uint8 [N, H, W, 3] to the outputs of a sealed graph."""
+    scorer = TASK.scorer(dataset.labels)
+    samples = dataset.splits["test"]
+    seen = [preprocess.load(s.image, spec) for s in samples]
+    outputs = answer(np.stack([pixels for pixels, _ in seen]))
+    for sample, said in zip(samples, TASK.decode(outputs, [p for _, p in seen], dataset.labels), strict=True):
+        scorer.add(said, sample)
+    return {n.name: round(n.value, 4) for n in scorer.card("test").numbers}
+
+
+def ours(dataset: Dataset, recipe: Recipe) -> tuple[dict[str, Any], PreprocessSpec]:
+    trainer = find("torch")
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run.create(Path(folder) / "run", recipe, dataset)
+        wall, cpu, steps, parameters = time.monotonic(), time.process_time(), 0, 0
+        for event in trainer.fit(run, dataset):
+            steps = getattr(event, "step", steps) or steps
+            parameters = getattr(event, "parameters", parameters)
+        spent = {"cpu_s": time.process_time() - cpu, "wall_s": time.monotonic() - wall}
+        found = judged(dataset, run.preprocess, lambda pixels: trainer.outputs(run, pixels))
+        return {**found, "images": steps * int(run.recipe.batch), "parameters": parameters, **spent}, run.preprocess
+
+
+def plain(
+    dataset: Dataset, spec: PreprocessSpec, seed: int, recipe: Recipe, cpu_s: float, wall_s: float
+) -> dict[str, Any]:
+    """The loop one writes first. It ends after cpu_s processor seconds or wall_s seconds, whichever is given."""
+    train: Pack = pack(dataset.splits["train"], dataset.labels, TASK, spec, recipe)
+    torch.manual_seed(seed)
+    network = Plain(len(dataset.labels)).to(memory_format=torch.channels_last)
+    average = {k: v.clone() for k, v in network.state_dict().items()}
+    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0.05)
+    native = torch.cpu._is_avx512_bf16_supported()
+    n, seen, order, at = len(train), 0, torch.randperm(len(train)), 0
+    cpu, wall = time.process_time(), time.monotonic()
+
+    def progress() -> float:
+        return (time.process_time() - cpu) / cpu_s if cpu_s else (time.monotonic() - wall) / wall_s
+
+    while (done := progress()) < 1:
+        if at + 16 > n:
+            order, at = torch.randperm(n), 0
+        chosen, at = order[at : at + 16], at + 16
+        images = train.images[chosen].permute(0, 3, 1, 2).float() / 255
+        boxes = train.targets["boxes"][chosen].clone()
+        for side, axis in ((spec.width, 0), (spec.height, 1)):
+            if torch.rand(()) < 0.5:
+                images = images.flip(3 - axis)
+                boxes[..., [axis, axis + 2]] = side - boxes[..., [axis + 2, axis]]
+        images = images * (1 + (torch.rand(len(chosen), 1, 1, 1) - 0.5) * 0.5) - 0.5
+        aim = aims(boxes, train.targets["box_classes"][chosen], len(dataset.labels), spec.height // STRIDE,
+                   spec.width // STRIDE)  # fmt: skip
+        with torch.autocast("cpu", torch.bfloat16, enabled=native):
+            heat, place = network(images.contiguous(memory_format=torch.channels_last))
+        optimizer.zero_grad()
+        loss_of(heat, place, aim).backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        optimizer.param_groups[0]["lr"] = 2e-3 * min(1, done / 0.03) * 0.5 * (1 + math.cos(math.pi * done))
+        optimizer.step()
+        seen += len(chosen)
+        with torch.no_grad():
+            for name, value in network.state_dict().items():
+                average[name].lerp_(value, 0.01) if value.is_floating_point() else average[name].copy_(value)
+    spent = {"cpu_s": time.process_time() - cpu, "wall_s": time.monotonic() - wall}
+    network.load_state_dict(average)
+    network.eval()
+
+    def answer(pixels: np.ndarray) -> dict[str, np.ndarray]:
+        with torch.inference_mode():
+            pieces = torch.from_numpy(pixels).split(16)
+            found = [boxes_from(*network(p.permute(0, 3, 1, 2).float() / 255 - 0.5)) for p in pieces]
+        return {k: np.concatenate([f[k] for f in found]) for k in found[0]}
+
+    count = sum(p.numel() for p in network.parameters())
+    return {**judged(dataset, spec, answer), "images": seen, "parameters": count, **spent}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--minutes", type=float, default=20)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--set", action="append", default=[])
+    parser.add_argument("--alone", action="store_true", help="without the plain loop")
+    options = parser.parse_args()
+    dataset, _ = formats.read(options.data)
+    if not {"train", "val", "test"} <= set(dataset.splits):
+        dataset = split(dataset, 0)
+    knobs = dict(pair.split("=", 1) for pair in options.set)
+    if options.threads:
+        knobs["threads"] = str(options.threads)
+        torch.set_num_threads(options.threads)
+    print(machine.describe())
+    print(f"{options.data.name}: " + ", ".join(f"{k} {len(v)}" for k, v in dataset.splits.items()), flush=True)
+    results: dict[str, list[dict[str, Any]]] = {"saccade": [], "plain loop": []}
+    for seed in options.seeds:
+        recipe = Recipe.load(None, {"task": TASK.name, "budget": options.minutes * 60, "seed": seed, **knobs})
+        row, spec = ours(dataset, recipe)
+        results["saccade"].append(row)
+        tell("saccade", seed, row)
+        if not options.alone:
+            cpu_s = row["cpu_s"] if options.clock == "cpu" else 0.0
+            results["plain loop"].append(plain(dataset, spec, seed, recipe, cpu_s, options.minutes * 60))
+            tell("plain loop", seed, results["plain loop"][-1])
+    for who, rows in results.items():
+        for name in ("ap", "ap50") if rows else ():
+            scores = [r[name] for r in rows]
+            spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
+            print(f"{who:<11} {name:<5} {statistics.mean(scores):.4f}  spread {spread:.4f}  n {len(scores)}")
+    asked = {k: v for k, v in vars(options).items() if k != "data"}
+    machine.save("train_detection", {"data": options.data.name, **asked, "results": results})
+
+
+def tell(who: str, seed: int, row: dict[str, Any]) -> None:
+    print(
+        f"seed {seed}: {who:<10} AP {row['ap']:.4f}, AP50 {row['ap50']:.4f}; {row['parameters'] / 1e6:.2f} M parameters, "
+        f"{row['images']} images in {row['cpu_s']:.0f} processor seconds ({row['images'] / row['cpu_s']:.1f} a second), "
+        f"{row['wall_s']:.0f} s by the clock",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()
