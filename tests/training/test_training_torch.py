@@ -17,7 +17,7 @@ from saccade.training.events import Epoch, Event, Finished
 from saccade.training.recipe import Recipe
 from saccade.training.run import Run
 from saccade.training.trainers import find
-from saccade.training.trainers.torch import augment, optimizers, schedules
+from saccade.training.trainers.torch import augment, loop, optimizers, schedules
 from saccade.training.trainers.torch.session import torch_half
 from saccade.types import Labels, Sample
 
@@ -185,6 +185,13 @@ def test_packed_images_without_room_are_a_typed_error(tmp_path: Path) -> None:
         [sys.executable, "-c", program, str(tmp_path / "full")], capture_output=True, text=True, check=True
     )
     assert done.stdout == "File too large\n"
+
+
+def test_a_budget_too_short_to_learn_is_told() -> None:
+    assert not list(loop._too_short(recipe(), 1))
+    assert not list(loop._too_short(recipe(budget="60s"), loop.FEW))
+    (note,) = loop._too_short(recipe(budget="60s"), 3)
+    assert "60 s held 3 passes" in note.text()
 
 
 def test_no_weights_are_judged_twice_when_a_budget_ends(tmp_path: Path) -> None:

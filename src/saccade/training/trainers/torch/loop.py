@@ -44,6 +44,8 @@ from saccade.types import Array, Labels, TensorSpec
 
 PROBES = 16
 SAY_EVERY_S = 0.1
+FEW = 20
+"""Passes below which a run under a budget is told to be short."""
 
 
 class TorchTrainer(Trainer):
@@ -147,6 +149,7 @@ class TorchTrainer(Trainer):
         _save(run, s)
         calibration = calibrate(run, s, val)
         epochs = s.epoch + (s.position > 0)
+        yield from _too_short(recipe, epochs)
         yield Finished(s.step, epochs, time.monotonic() - began, s.watched, s.kept, reason, calibration)
 
     def export(self, run: Run, dataset: Dataset, to: Path) -> Graph:
@@ -182,6 +185,15 @@ class TorchTrainer(Trainer):
         images = as_float(torch.from_numpy(images_NHWC.copy()))
         place = half.explained(sealed.network.head) if hasattr(half, "explained") else None
         return gradcam(sealed.network, images, lambda raw, rows: half.evidence(half.named(raw), ids[rows]), place=place)
+
+
+def _too_short(recipe: Recipe, epochs: int) -> Iterator[Note]:
+    """A word to those whose budget ended before the network could learn."""
+    if recipe.budget and not recipe.smoke and epochs < FEW:
+        yield Note(
+            f"the budget of {recipe.budget:.0f} s held {epochs} passes over the training images, and a network that "
+            f"learns from scratch wants {FEW} or more: give it more time before you judge it"
+        )
 
 
 def _progress(s: Session, total: int) -> float:
