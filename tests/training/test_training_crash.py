@@ -79,6 +79,7 @@ def learn(folder, at, how):
     return files.count
 
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets its background commands ignore it
 import torch._dynamo  # an optimizer would import it, seconds long, in every child
 find("torch")
 for line in sys.stdin:
