@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ MAX_RANK = 8
 MAX_SIDE = 2**31
 MAX_ELEMENTS = 2**26
 MAX_TENSORS = 16
+KINDS: dict[str, set[type]] = {"b": {bool}, "i": {int}, "u": {int}, "f": {int, float}}
+"""Kind of a dtype to the types of JSON values it takes."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ def sides(given: Any, name: str) -> tuple[int, ...]:
             code="tensor_shape_mismatch",
         )
     shape = tuple(int(s) for s in given)
-    if math.prod(shape) > MAX_ELEMENTS:
+    if math.prod(max(side, 1) for side in shape) > MAX_ELEMENTS:  # an empty side must not hide a huge one
         raise ServerError(
             f"{name} has more than {MAX_ELEMENTS} elements",
             hint="send fewer rows",
@@ -65,24 +68,31 @@ def from_json(data: Any, dtype: str, shape: tuple[int, ...] | None, name: str) -
 
     Raises ServerError: tensor_shape_mismatch, tensor_too_large, invalid_value for values the dtype cannot hold.
     """
-    try:
-        array = np.asarray(data)
-    except (ValueError, OverflowError):
-        raise ServerError(f"the data of {name} are ragged", code="tensor_shape_mismatch") from None
-    kind = np.dtype(dtype).kind
-    if array.dtype.kind not in {"b": "b", "i": "iu", "u": "iu", "f": "iuf"}[kind] and array.size:
+    leaves, came = _leaves(data, name)
+    # Types come first: an array of texts would be as wide as its longest, for every element.
+    if not set(map(type, leaves)) <= KINDS[np.dtype(dtype).kind]:
         raise ServerError(f"the data of {name} are not all {dtype}", code="invalid_value")
-    if kind in "iu" and array.size:
-        info = np.iinfo(dtype)
-        if int(array.min()) < info.min or int(array.max()) > info.max:
-            raise ServerError(f"a value of {name} does not fit {dtype}", code="invalid_value")
-    wanted = sides(list(array.shape), name) if shape is None else shape
-    if array.shape != wanted and (array.ndim != 1 or array.size != math.prod(wanted)):
+    wanted = sides(list(came), name) if shape is None else shape
+    if came != wanted and (len(came) != 1 or len(leaves) != math.prod(wanted)):
         raise ServerError(
-            f"the data of {name} have shape {list(array.shape)}, expected {list(wanted)}", code="tensor_shape_mismatch"
+            f"the data of {name} have shape {list(came)}, expected {list(wanted)}", code="tensor_shape_mismatch"
         )
-    with np.errstate(over="ignore"):
-        return array.astype(dtype).reshape(wanted)
+    try:
+        with np.errstate(over="ignore"):
+            return np.array(leaves, dtype).reshape(wanted)
+    except OverflowError:
+        raise ServerError(f"a value of {name} does not fit {dtype}", code="invalid_value") from None
+
+
+def _leaves(data: Any, name: str) -> tuple[list[Any], tuple[int, ...]]:
+    """What nested lists hold, in row-major order, and their shape. Raises ServerError(tensor_shape_mismatch)."""
+    level, shape = [data], []
+    while list in (kinds := set(map(type, level))):
+        if len(kinds) > 1 or len(set(map(len, level))) > 1:
+            raise ServerError(f"the data of {name} are ragged", code="tensor_shape_mismatch")
+        shape.append(len(level[0]))
+        level = list(chain.from_iterable(level))
+    return level, tuple(shape)
 
 
 def strings(data: bytes | memoryview, count: int, name: str) -> list[bytes]:

@@ -58,7 +58,7 @@ async def ask(
     Raises SaccadeError: of the request, or of its first row that failed.
     """
     model = model_of(entry)
-    rows, pictures = _rows(model, given.inputs)
+    rows, pictures = _rows(model, given.inputs, engine.max_images)
     wanted = _wanted(model, given.outputs, pictures)
     answer = await settled(engine.submit(Request(entry.name, rows, entry.version, deadline_s)), left)
     for result in answer.results:
@@ -67,8 +67,8 @@ async def ask(
     return answer, [_output(answer, name, request_id) for name in wanted]
 
 
-def _rows(model: Model, inputs: Sequence[Tensor]) -> tuple[tuple[Source, ...], bool]:
-    """One source for each row, and whether they are encoded pictures."""
+def _rows(model: Model, inputs: Sequence[Tensor], most: int) -> tuple[tuple[Source, ...], bool]:
+    """One source for each of at most so many rows, and whether they are encoded pictures."""
     specs = {spec.name: spec for spec in model.input_specs}
     names = [tensor.name for tensor in inputs]
     if len(set(names)) < len(names):
@@ -87,6 +87,10 @@ def _rows(model: Model, inputs: Sequence[Tensor]) -> tuple[tuple[Source, ...], b
             )
         return tuple(first.value), True
     count = _check(inputs, specs)
+    if count > most:
+        raise ServerError(
+            f"{count} rows came, at most {most} fit in a request", hint="send fewer", code="batch_too_large"
+        )
     arrays = {tensor.name: tensor.value for tensor in inputs}
     return tuple({name: array[i] for name, array in arrays.items()} for i in range(count)), False  # type: ignore[misc]
 
@@ -102,6 +106,7 @@ def _check(inputs: Sequence[Tensor], specs: dict[str, TensorSpec]) -> int:
         expected[:1] = [-1]
         shape = tensor.shape
         fits = len(shape) == len(expected) and all(e in (-1, s) for e, s in zip(expected, shape, strict=True))
+        fits = fits and 0 not in shape[1:]
         if not fits or shape[0] != inputs[0].shape[0]:
             raise ServerError(
                 f"input {spec.name!r} has shape {list(shape)}, expected {expected}", code="tensor_shape_mismatch"

@@ -26,7 +26,9 @@ TOP_K = 5
 _chance: deque[bytes] = deque()
 os.register_at_fork(after_in_child=_chance.clear)
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_MARKS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
+# A text without an end takes the rest: were it no match, each of its quotes would be tried again to the end.
+_MARKS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _PARAMETER = re.compile(rf';\s*({_WORD})\s*=\s*(?:"((?:[^"\\\r\n]|\\.)*)"|({_WORD}))\s*')
 
@@ -48,7 +50,8 @@ def prediction_id() -> str:
 
 
 def strict_json(data: bytes, *, nonfinite: bool = False) -> Any:
-    """JSON of at most 32 levels and 10,000 keys, 64-bit integers, no duplicate keys, no NaN unless nonfinite.
+    """JSON of at most 32 levels and 10,000 keys, 64-bit integers, no duplicate keys, no half surrogate pairs, no NaN
+    unless nonfinite.
 
     Raises ServerError(malformed_json).
     """
@@ -71,15 +74,20 @@ def strict_json(data: bytes, *, nonfinite: bool = False) -> Any:
         return record
 
     try:
-        return json.loads(
+        record = json.loads(
             data.decode("utf-8"),
             object_pairs_hook=pairs,
             parse_constant=float if nonfinite else _constant,
             parse_int=_integer,
             parse_float=_real,
         )
+        if _SURROGATE.search(data):
+            json.dumps(record, ensure_ascii=False).encode()  # a half pair could not be written back
+        return record
     except UnicodeDecodeError:
         raise _malformed("it is not UTF-8") from None
+    except UnicodeEncodeError:
+        raise _malformed("a text has half a surrogate pair") from None
     except (ValueError, RecursionError) as error:
         where = f" at byte {error.pos}" if isinstance(error, json.JSONDecodeError) else ""
         raise _malformed(f"it does not parse{where}") from None
