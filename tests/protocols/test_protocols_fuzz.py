@@ -5,6 +5,7 @@ import base64
 import json
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from saccade import verbs
 from saccade.errors import SaccadeError, ServerError
 from saccade.inference.engine import Engine
 from saccade.protocols import tensors
@@ -22,6 +24,7 @@ from saccade.protocols.protocol import Call, Protocol, Reply
 from saccade.protocols.shims.torchserve import TorchServe
 from saccade.protocols.tf_serving.http import TensorFlowServing
 from saccade.testing import packages
+from saccade.testing.graphs import foreign
 
 INFER = "/v2/models/{name}/infer"
 ROWS = "/v1/models/{name}:predict"
@@ -239,3 +242,19 @@ def test_a_text_without_an_end_is_read_once(end: bytes) -> None:
     with pytest.raises(ServerError) as caught:
         strict_json(b'"' + b'\\"' * 2_000_000 + end)
     assert caught.value.code == "malformed_json"
+
+
+def test_rows_of_a_graph_with_free_sides_are_counted_first(tmp_path: Path) -> None:
+    file = foreign(tmp_path / "m.onnx", [("Relu", ["x"], ["y"], {})], {"x": ["N", "K"]}, {"y": ["N", "K"]}, {})
+    engine = Engine()
+    try:
+        engine.load(verbs.import_model(file, tmp_path / "p").package, "colors", 1)
+        for shape, status in (([64, 2], 200), ([65, 2], 400), ([10**6, 1], 400), ([2**25, 0], 400), ([0, 2], 400)):
+            size = 4 * shape[0] * shape[1]
+            given = {"name": "x", "shape": shape, "datatype": "FP32", "parameters": {"binary_data_size": size}}
+            head = json.dumps({"inputs": [given]}).encode()
+            assert send(engine, INFER, head + bytes(size), headers={LENGTH: str(len(head))}).status == status, shape
+        for body, status in ((bytes(16), 200), (b"", 400), (b"\0\0\0", 400)):
+            assert send(engine, INFER, body, headers={LENGTH: "0"}).status == status
+    finally:
+        engine.close()
