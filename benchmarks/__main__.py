@@ -13,13 +13,22 @@ import sys
 import tempfile
 import time
 
-PHOTOS = "examples/data/trash"
+PHOTOS, CELLS, FLOOR = (f"examples/data/{name}" for name in ("trash", "cells", "corridor"))
 SHORT: dict[str, tuple[str, list[str]]] = {
     "startup": ("import, help, first answer, weight of a serving install", ["-n", "3"]),
     "serving": ("requests per second: bare loop, our server, FastAPI", ["--seconds", "2", "--rounds", "1"]),
     "decode": ("decoding: time by size and scale", ["--n", "20"]),
     "train_throughput": ("training: ours, plain torch, Keras", ["--steps", "3", "--rounds", "1"]),
     "train_accuracy": ("accuracy in a given time, ours and a plain loop", [PHOTOS, "--minutes", "0.3", "--seeds", "0"]),
+    "train_detection": (
+        "boxes in a given time, ours and a plain CenterNet",
+        [CELLS, "--minutes", "0.3", "--seeds", "0"],
+    ),
+    "train_segmentation": (
+        "masks in a given time, ours and a plain U-Net",
+        [FLOOR, "--minutes", "0.3", "--seeds", "0"],
+    ),
+    "box_metrics": ("numbers of boxes: ours and pycocotools", ["--images", "300"]),
     "lessons": ("the newcomers' experiments, here the first", ["kernel", "--seeds", "1", "--epochs", "2"]),
     "interop": ("real clients of other houses: calls that pass, by protocol and model", []),
     "hostile": ("files as bodies to a real server, here sound ones", [PHOTOS]),
