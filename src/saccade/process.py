@@ -96,3 +96,12 @@ def _quota() -> int | None:
         return None if limit == "max" else max(1, int(limit) // int(period))
     except (OSError, ValueError):
         return None
+
+
+def report_nothing() -> None:
+    """Shuts out the package through which OpenVINO and NNCF count their users over the network, unless it is loaded.
+
+    Hazard: importing openvino writes a client id into the home and sends an event, without asking. Both libraries do
+    without that package when it cannot be imported. Call this before either is.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]

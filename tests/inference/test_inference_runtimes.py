@@ -2,7 +2,11 @@
 
 import io
 import json
+import os
+import subprocess
+import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import openvino
@@ -97,3 +101,11 @@ def test_unknown_and_missing_runtimes(monkeypatch):
     with pytest.raises(InferenceError, match=r"saccade\[openvino\]"):
         runtimes.find("openvino")
     assert runtimes.names() == []
+
+
+def test_no_library_reports_home_or_leaves_an_id(tmp_path: Path) -> None:
+    code = "from saccade.inference import runtimes; runtimes.find('openvino'); import nncf; nncf.Dataset([])"
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-500:]
+    assert not [p for p in tmp_path.rglob("*") if p.is_file()]

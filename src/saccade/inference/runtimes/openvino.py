@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino
 
 from saccade.errors import InferenceError, PackageError
 from saccade.inference.runtime import OpenGraph, Runtime
-from saccade.process import cores
+from saccade.process import cores, report_nothing
 from saccade.types import Array, TensorSpec
+
+report_nothing()
+import openvino  # noqa: E402
 
 PRECISION = ["saccade", "precision"]
 """Where a graph says at which precision it wants to be run (f32, bf16); without it, f32."""

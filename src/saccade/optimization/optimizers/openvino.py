@@ -9,10 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import openvino
-
 from saccade.optimization.optimizer import Candidate, Distance, Optimizer, Unfit
+from saccade.process import report_nothing
 from saccade.types import Array
+
+report_nothing()
+import openvino  # noqa: E402
 
 PRECISION = ["saccade", "precision"]
 """Where the runtime of the same name reads the precision it shall run at."""
