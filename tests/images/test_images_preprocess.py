@@ -129,3 +129,10 @@ def test_spec_round_trip_and_refusal() -> None:
     assert PreprocessSpec.from_json(spec.to_json()) == spec
     with pytest.raises(PackageError):
         PreprocessSpec.from_json({"width": 3, "height": 3, "magic": 1})
+
+
+def test_overlap_by_hand() -> None:
+    boxes = np.array([[0, 0, 10, 10], [5, 0, 15, 10], [20, 20, 20, 30], [9, 9, 3, 3]])
+    found = geometry.iou_matrix(boxes, boxes)
+    np.testing.assert_allclose(found[0], [1, 50 / 150, 0, 0])
+    assert not found[2:, 2:].any()

@@ -311,11 +311,9 @@ def test_what_a_run_watches_is_the_same_number() -> None:
 
 
 def test_the_truth_is_drawn_like_an_answer() -> None:
-    task = tasks.find("detection")
-    told = task.truth(sample("a", [[2, 3, 10, 12]], [1]), LABELS)
+    told = DETECTION.truth(sample("a", [[2, 3, 10, 12]], [1]), LABELS)
     assert told is not None
     assert told.boxes is not None
     assert told.boxes.tolist() == [[2, 3, 10, 12]]
-    assert told is not None
-    drawn = task.draw(np.zeros((told.height, told.width, 3), np.uint8), told, LABELS)
+    drawn = DETECTION.draw(np.zeros((told.height, told.width, 3), np.uint8), told, LABELS)
     assert drawn.any()

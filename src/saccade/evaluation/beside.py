@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 
 from saccade.images import draw
+from saccade.images.geometry import iou_matrix
 from saccade.types import Array, Image, Labels, Prediction
 
 OVERLAP = 0.5
@@ -44,16 +45,6 @@ def match(truth: Prediction, answer: Prediction) -> tuple[Array, Array]:
         if not found[best] and overlap[i, best] >= OVERLAP:
             right[i] = found[best] = True
     return right, found
-
-
-def iou_matrix(boxes_N4: Array, others_M4: Array) -> Array:
-    """Intersection over union of every pair, [N, M] in 0..1; a pair of empty boxes gives 0."""
-    low = np.maximum(boxes_N4[:, None, :2], others_M4[None, :, :2])
-    high = np.minimum(boxes_N4[:, None, 2:], others_M4[None, :, 2:])
-    shared = np.maximum(high - low, 0).prod(2)
-    areas, theirs = (np.maximum(b[:, 2:] - b[:, :2], 0).prod(1) for b in (boxes_N4, others_M4))
-    either = areas[:, None] + theirs[None] - shared
-    return np.asarray(shared / np.maximum(either, 1e-12))
 
 
 def wrong_pixels(image: Image, truth_HW: Array, answer_HW: Array) -> Image:

@@ -60,6 +60,16 @@ def mask_to_input(mask_HW: Array, placement: Placement, width: int, height: int,
     return np.asarray(cv2.warpAffine(mask_HW, matrix, (width, height), flags=flags, borderValue=outside))
 
 
+def iou_matrix(boxes_N4: Array, others_M4: Array) -> Array:
+    """Intersection over union of every pair, float64 [N, M]; a box that ends before it begins has no area."""
+    ours, theirs = np.asarray(boxes_N4, np.float64), np.asarray(others_M4, np.float64)
+    low, high = np.maximum(ours[:, None, :2], theirs[None, :, :2]), np.minimum(ours[:, None, 2:], theirs[None, :, 2:])
+    both = np.maximum(high - low, 0).prod(2)
+    areas, others = (np.maximum(b[:, 2:] - b[:, :2], 0).prod(1) for b in (ours, theirs))
+    either = areas[:, None] + others[None] - both
+    return np.asarray(np.divide(both, either, out=np.zeros_like(both), where=either > 0))
+
+
 def _axes(placement: Placement) -> tuple[Array, Array]:
     return (
         np.array([placement.scale_x, placement.scale_y], np.float64),

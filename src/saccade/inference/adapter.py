@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from saccade.errors import InferenceError
+from saccade.images.geometry import iou_matrix
 from saccade.inference.runtime import OpenGraph
 from saccade.package.adapter import Adapter, BoxRule
 from saccade.types import Array, TensorSpec
@@ -182,16 +183,8 @@ def survivors(boxes_K4: Array, scores_K: Array, ids_K: Array, rule: BoxRule) -> 
         best, rest = order[0], order[1:]
         kept.append(int(best))
         same = ids_K[rest] == ids_K[best]
-        order = rest[~same | (_overlap(boxes_K4[best], boxes_K4[rest]) <= rule.overlap)]
+        order = rest[~same | (iou_matrix(boxes_K4[[best]], boxes_K4[rest])[0] <= rule.overlap)]
     return np.array(kept, np.int64)
-
-
-def _overlap(box_4: Array, others_M4: Array) -> Array:
-    low, high = np.maximum(box_4[:2], others_M4[:, :2]), np.minimum(box_4[2:], others_M4[:, 2:])
-    shared = np.clip(high - low, 0, None).prod(1)
-    areas = np.clip(others_M4[:, 2:] - others_M4[:, :2], 0, None).prod(1)
-    union = areas + np.clip(box_4[2:] - box_4[:2], 0, None).prod() - shared
-    return np.asarray(np.divide(shared, union, out=np.zeros_like(shared), where=union > 0))
 
 
 def _tail(raw: Array, tail: str) -> Array:

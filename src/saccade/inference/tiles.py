@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from saccade.errors import ImageError, InferenceError
+from saccade.images.geometry import iou_matrix
 from saccade.types import Array, Prediction
 
 OVERLAP = 0.25
@@ -126,7 +127,7 @@ def _groups(boxes: Array, ids: Array, owner: Array, frames: Array) -> list[list[
             )
             if (shared[2:] <= shared[:2]).any() or not len(rows[a]) or not len(rows[b]):
                 continue
-            alike = _overlap(_within(boxes[rows[a]], shared), _within(boxes[rows[b]], shared))
+            alike = iou_matrix(_within(boxes[rows[a]], shared), _within(boxes[rows[b]], shared))
             alike[ids[rows[a]][:, None] != ids[rows[b]][None]] = 0
             pairs += [
                 (float(alike[i, j]), int(rows[a][i]), int(rows[b][j])) for i, j in np.argwhere(alike >= SAME).tolist()
@@ -141,13 +142,3 @@ def _groups(boxes: Array, ids: Array, owner: Array, frames: Array) -> list[list[
 
 def _within(boxes_N4: Array, shared: Array) -> Array:
     return np.concatenate([np.maximum(boxes_N4[:, :2], shared[:2]), np.minimum(boxes_N4[:, 2:], shared[2:])], 1)
-
-
-def _overlap(boxes_N4: Array, others_M4: Array) -> Array:
-    low = np.maximum(boxes_N4[:, None, :2], others_M4[None, :, :2])
-    high = np.minimum(boxes_N4[:, None, 2:], others_M4[None, :, 2:])
-    sides = np.maximum(high - low, 0)
-    # Of a box that does not reach into the shared part, one side is negative: its area counts as none.
-    areas, theirs = (np.maximum(b[:, 2:] - b[:, :2], 0).prod(1) for b in (boxes_N4, others_M4))
-    both = sides.prod(2)
-    return np.asarray(np.where(both > 0, both / np.maximum(areas[:, None] + theirs[None] - both, 1e-9), 0.0))
