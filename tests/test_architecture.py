@@ -303,7 +303,7 @@ def plant(root: Path, path: str, line: str) -> None:
         ("registry/registry.py", "from saccade import tasks", "never imports"),
         ("evaluation/evaluate.py", "import saccade.training.recipe", "never imports"),
         ("protocols/native/messages.py", "import socket", "no socket"),
-        ("verbs.py", "import saccade.protocols.protocol", "never imports"),
+        ("verbs/data.py", "import saccade.protocols.protocol", "never imports"),
         ("server/app.py", "from saccade import verbs", "never imports"),
         ("jobs/queue.py", "from saccade.data import lock", "imports only"),
         ("client/client.py", "from saccade.images import decode", "imports only"),
@@ -340,7 +340,7 @@ def test_a_heavy_neighbour_is_caught(copy: Path, path: str, line: str, module: s
     ("path", "line"),
     [
         ("images/resize.py", "import torch"),
-        ("verbs.py", "def late():\n    from onnxruntime import InferenceSession"),
+        ("verbs/data.py", "def late():\n    from onnxruntime import InferenceSession"),
         ("inference/runtimes/fast.py", "import openvino.runtime"),
         ("training/trainers/torch/loop.py", "import tensorflow"),
         ("server/app.py", "from importlib import import_module\nimport_module('torch.nn')"),
@@ -364,7 +364,7 @@ def test_a_framework_may_stay_at_home(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "line"),
     [
-        ("verbs.py", 'DEFAULT = "classification"'),
+        ("verbs/data.py", 'DEFAULT = "classification"'),
         ("protocols/native/messages.py", 'def kind(task):\n    return task == "detection"'),
         ("cli/train.py", 'CHOICES = ("auto", "Segmentation")'),
         ("evaluation/evaluate.py", "from saccade.tasks.classification import task"),

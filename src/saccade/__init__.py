@@ -10,7 +10,12 @@ if TYPE_CHECKING:
     from saccade.client.client import AsyncClient, Client
     from saccade.errors import SaccadeError
     from saccade.server.serve import serve
-    from saccade.verbs import alias, check, evaluate, import_model, load, models, pull, push, train
+    from saccade.verbs.ask import load
+    from saccade.verbs.data import check
+    from saccade.verbs.home import alias, models, pull, push
+    from saccade.verbs.imports import import_model
+    from saccade.verbs.judge import evaluate
+    from saccade.verbs.train import train
 
 __version__ = "0.1.0"
 
@@ -18,16 +23,16 @@ _HOMES = {
     "AsyncClient": "saccade.client.client",
     "Client": "saccade.client.client",
     "SaccadeError": "saccade.errors",
-    "alias": "saccade.verbs",
-    "check": "saccade.verbs",
-    "evaluate": "saccade.verbs",
-    "import_model": "saccade.verbs",
-    "load": "saccade.verbs",
-    "models": "saccade.verbs",
-    "pull": "saccade.verbs",
-    "push": "saccade.verbs",
+    "alias": "saccade.verbs.home",
+    "check": "saccade.verbs.data",
+    "evaluate": "saccade.verbs.judge",
+    "import_model": "saccade.verbs.imports",
+    "load": "saccade.verbs.ask",
+    "models": "saccade.verbs.home",
+    "pull": "saccade.verbs.home",
+    "push": "saccade.verbs.home",
     "serve": "saccade.server.serve",
-    "train": "saccade.verbs",
+    "train": "saccade.verbs.train",
 }
 
 __all__ = [

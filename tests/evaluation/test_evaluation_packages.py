@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import sklearn.metrics as reference
 
-from saccade import verbs
 from saccade.cli.main import main
 from saccade.data.dataset import Dataset
 from saccade.errors import DataError, PackageError
@@ -21,6 +20,7 @@ from saccade.evaluation.slices import slices
 from saccade.inference.model import Model
 from saccade.testing import packages
 from saccade.types import Labels, Sample
+from saccade.verbs import judge
 
 RGB = ("red", "green", "blue")
 SEED = 5
@@ -219,4 +219,4 @@ def test_the_commands(one: Path, wrong: Path, tmp_path: Path, capsys: pytest.Cap
     assert {s["trait"] for s in record["slices"]} <= {"size", "brightness", "sharpness"}
     assert record["n"] == 45
     assert report.read_text().startswith("<!doctype html>")
-    assert verbs.evaluate(one, data).n == 45
+    assert judge.evaluate(one, data).n == 45

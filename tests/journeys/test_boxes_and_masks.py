@@ -16,7 +16,7 @@ from PIL import Image as pillow
 import saccade
 from saccade.cli.main import main
 from saccade.errors import SaccadeError
-from saccade.verbs import Trained
+from saccade.verbs.seal import Trained
 
 SAMPLES = Path(__file__).resolve().parents[2] / "examples" / "data"
 SETS = {"cells": "JPEGImages/BloodImage_00016.jpg", "corridor": "test/frame_0004.jpg"}

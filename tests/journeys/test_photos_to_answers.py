@@ -15,7 +15,7 @@ import pytest
 import saccade
 from saccade.cli.main import main
 from saccade.errors import DataError, PackageError, SaccadeError, UsageError
-from saccade.verbs import Trained
+from saccade.verbs.seal import Trained
 
 SAMPLES = Path(__file__).resolve().parents[2] / "examples" / "data" / "trash"
 

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from saccade import process, verbs
+from saccade import process
 from saccade.cli.main import main
 from saccade.errors import PackageError, UsageError
 from saccade.inference import choice
 from saccade.inference.model import Model, Options
 from saccade.package.reader import open_package
 from saccade.testing.packages import colors, png
+from saccade.verbs.optimize import optimize
 
 COLORS = {"red": (190, 60, 50), "green": (50, 180, 70), "blue": (60, 50, 200)}
 
@@ -36,7 +37,7 @@ def made(tmp_path_factory):
     root = tmp_path_factory.mktemp("optimised")
     colors(root / "p", network=True, exclusive=True)
     heard = []
-    done = verbs.optimize(root / "p", photos(root / "data"), min_gain=0, seconds=0.05, listen=heard.append)
+    done = optimize(root / "p", photos(root / "data"), min_gain=0, seconds=0.05, listen=heard.append)
     return root, done, heard
 
 
@@ -143,13 +144,13 @@ def test_what_is_not_faster_or_not_as_good_is_told_and_left_out(tmp_path, capsys
 def test_variants_of_an_earlier_run_go(tmp_path):
     colors(tmp_path / "p", network=True, exclusive=True)
     data = photos(tmp_path / "data")
-    first = verbs.optimize(tmp_path / "p", data, min_gain=0, seconds=0.01, only=["onnxruntime"])
+    first = optimize(tmp_path / "p", data, min_gain=0, seconds=0.01, only=["onnxruntime"])
     assert (tmp_path / "p/variants/onnxruntime-int8").is_dir()
-    again = verbs.optimize(tmp_path / "p", data, min_gain=1000, seconds=0.01, only=["onnxruntime"])
+    again = optimize(tmp_path / "p", data, min_gain=1000, seconds=0.01, only=["onnxruntime"])
     assert again.serves == "default"
     assert not (tmp_path / "p/variants").exists()
     assert first.digest != again.digest
     with pytest.raises(UsageError, match="no optimizer 'magic'"):
-        verbs.optimize(tmp_path / "p", data, only=["magic"])
+        optimize(tmp_path / "p", data, only=["magic"])
     with pytest.raises(UsageError, match="never change"):
-        verbs.optimize("colors@stable", data)
+        optimize("colors@stable", data)

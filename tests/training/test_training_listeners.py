@@ -16,7 +16,7 @@ from saccade.training import listeners
 from saccade.training.events import Chosen, Epoch, Event, Finished, Step
 from saccade.training.listener import Listener
 from saccade.training.run import Run
-from saccade.verbs import Trained
+from saccade.verbs.seal import Trained
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from saccade import verbs
 from saccade.bench.figures import Figures
 from saccade.cli.progress import Progress
 from saccade.cli.text import duration_s, table
+from saccade.verbs import bench as verbs
 
 
 def bench_options(parser: argparse.ArgumentParser) -> None:

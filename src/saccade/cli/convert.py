@@ -5,8 +5,8 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from saccade import verbs
 from saccade.cli.data import source_options
+from saccade.verbs import data as verbs
 
 
 def convert_options(parser: argparse.ArgumentParser) -> None:

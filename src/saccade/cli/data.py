@@ -4,8 +4,9 @@ import argparse
 import json
 from pathlib import Path
 
-from saccade import verbs
 from saccade.cli.text import table
+from saccade.verbs import ask
+from saccade.verbs import data as verbs
 
 
 def source_options(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +29,7 @@ def check_options(parser: argparse.ArgumentParser) -> None:
 
 def check(options: argparse.Namespace) -> int:
     if (options.data / "manifest.json").is_file():
-        summary = verbs.verify(options.data)
+        summary = ask.verify(options.data)
         print(json.dumps(summary, indent=2) if options.json else "\n".join(f"{k:<10} {v}" for k, v in summary.items()))
         return 0
     health = verbs.check(options.data, format=options.format, images=options.images, full=options.full)

@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import saccade
-from saccade import verbs
 from saccade.cli.progress import Progress
 from saccade.cli.text import number, seconds
 from saccade.client.client import Client
 from saccade.errors import SaccadeError, ServerError, UsageError
+from saccade.verbs import ask
+from saccade.verbs.data import check
+from saccade.verbs.train import train
 
 SAMPLES = Path(saccade.__file__).resolve().parents[2] / "examples" / "data"
 ASKED = 4
@@ -92,21 +94,21 @@ def _sets(data: Path | None) -> list[Path]:
 def _learn(data: Path, run: Path, budget: str) -> None:
     """Checks, trains, evaluates and draws a few answers into RUN/answers."""
     _step(f"check     saccade check {data}")
-    health = verbs.check(data)
+    health = check(data)
     print(health.summary())
     _step(f"train     saccade train {data} --out {run} --budget {budget}")
-    trained = verbs.train(data, out=run, model=data.name, budget=budget, listen=Progress(sys.stdout).hear)
+    trained = train(data, out=run, model=data.name, budget=budget, listen=Progress(sys.stdout).hear)
     _step("evaluate, on photos the network has never seen")
     for value in trained.card.numbers[:6]:
         print(f"   {value.name:<22} {number(value)}")
     photos = _photos(data)
-    verbs.predict(trained.package, photos, draw=run / "answers")
+    ask.predict(trained.package, photos, draw=run / "answers")
     print(f"   answers drawn in {run / 'answers'}")
 
 
 def _photos(data: Path) -> list[Path]:
     """A few pictures of the test split, evenly spread."""
-    samples = [s.image for s in verbs.check(data).dataset.splits["test"] if isinstance(s.image, Path)]
+    samples = [s.image for s in check(data).dataset.splits["test"] if isinstance(s.image, Path)]
     return samples[:: max(1, len(samples) // ASKED)][:ASKED]
 
 

@@ -5,10 +5,10 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from saccade import verbs
 from saccade.cli.text import number, table
 from saccade.evaluation.compare import ClassDifference
 from saccade.types import Number
+from saccade.verbs import judge
 
 
 def evaluate_options(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +23,7 @@ def evaluate_options(parser: argparse.ArgumentParser) -> None:
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    result = verbs.evaluation(
+    result = judge.evaluation(
         options.package,
         options.data,
         split=options.split,
@@ -60,7 +60,7 @@ def compare_options(parser: argparse.ArgumentParser) -> None:
 
 
 def compare(options: argparse.Namespace) -> int:
-    found = verbs.compare(
+    found = judge.compare(
         options.first,
         options.second,
         options.data,

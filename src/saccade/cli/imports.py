@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from saccade import verbs
 from saccade.types import names_text
+from saccade.verbs.imports import import_model
 
 
 def import_options(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +19,7 @@ def import_options(parser: argparse.ArgumentParser) -> None:
 
 
 def import_(options: argparse.Namespace) -> int:
-    made = verbs.import_model(
+    made = import_model(
         options.model,
         options.out,
         task=options.task,

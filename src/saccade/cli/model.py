@@ -4,8 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
-from saccade import verbs
 from saccade.cli.text import table
+from saccade.verbs import home
 
 
 def _home(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +20,7 @@ def push_options(parser: argparse.ArgumentParser) -> None:
 
 
 def push(options: argparse.Namespace) -> int:
-    name, version = verbs.push(options.package, name=options.name, alias=options.alias, home=options.home)
+    name, version = home.push(options.package, name=options.name, alias=options.alias, home=options.home)
     print(f"{name} version {version}" + (f", {name}@{options.alias}" if options.alias else ""))
     return 0
 
@@ -32,7 +32,7 @@ def pull_options(parser: argparse.ArgumentParser) -> None:
 
 
 def pull(options: argparse.Namespace) -> int:
-    print(verbs.pull(options.model, options.out, home=options.home))
+    print(home.pull(options.model, options.out, home=options.home))
     return 0
 
 
@@ -43,7 +43,7 @@ def models_options(parser: argparse.ArgumentParser) -> None:
 
 
 def models(options: argparse.Namespace) -> int:
-    entries = verbs.models(options.name, home=options.home)
+    entries = home.models(options.name, home=options.home)
     if options.json:
         print(json.dumps(entries, indent=2, ensure_ascii=False))
         return 0
@@ -77,7 +77,7 @@ def alias_options(parser: argparse.ArgumentParser) -> None:
 
 
 def alias(options: argparse.Namespace) -> int:
-    verbs.alias(options.name, options.alias, options.version, home=options.home)
+    home.alias(options.name, options.alias, options.version, home=options.home)
     print(f"{options.name}@{options.alias} is version {options.version}")
     return 0
 
@@ -87,7 +87,7 @@ def fsck_options(parser: argparse.ArgumentParser) -> None:
 
 
 def fsck(options: argparse.Namespace) -> int:
-    faults = verbs.fsck(home=options.home)
+    faults = home.fsck(home=options.home)
     for fault in faults:
         print(fault)
     if not faults:

@@ -5,11 +5,11 @@ import json
 import sys
 from pathlib import Path
 
-from saccade import verbs
 from saccade.cli.progress import Progress
 from saccade.cli.text import table
 from saccade.optimization.judge import Drop
 from saccade.optimization.search import Tried
+from saccade.verbs import optimize as verbs
 
 
 def optimize_options(parser: argparse.ArgumentParser) -> None:

@@ -7,11 +7,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from saccade import verbs
 from saccade.cli import text
 from saccade.client.client import Client
 from saccade.client.messages import MaskForm
 from saccade.errors import SaccadeError, UsageError
+from saccade.verbs import ask
 
 FORMS = ("png", "rle", "polygons", "none")
 BOX = ("x_min", "y_min", "x_max", "y_max")
@@ -46,7 +46,7 @@ def predict(options: argparse.Namespace) -> int:
             raise UsageError(
                 "predict expects a package and at least one image", hint="saccade predict PACKAGE photo.jpg"
             )
-        answers = verbs.predict(
+        answers = ask.predict(
             package,
             images,
             top_k=options.top_k,
@@ -84,7 +84,7 @@ def _ask_server(options: argparse.Namespace, images: list[Path]) -> list[dict[st
                     )
                 )
                 if options.draw:
-                    verbs.draw_answer(answer, labels, image, options.draw)
+                    ask.draw_answer(answer, labels, image, options.draw)
                 answers.append(answer)
             except SaccadeError as error:
                 answers.append({"error": {"code": error.code, "detail": str(error)}})

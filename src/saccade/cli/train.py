@@ -5,12 +5,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from saccade import verbs
 from saccade.cli.data import source_options
 from saccade.cli.progress import Progress
 from saccade.cli.text import number
 from saccade.errors import UsageError
 from saccade.training.recipe import Recipe
+from saccade.verbs import train as verbs
 
 
 def train_options(parser: argparse.ArgumentParser) -> None:

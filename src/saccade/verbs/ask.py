@@ -1,0 +1,94 @@
+"""Verbs that ask a package: load, predict and verify."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from saccade import tasks
+from saccade.errors import SaccadeError, UsageError
+from saccade.images import decode, encode
+from saccade.inference import record
+from saccade.inference.model import Model
+from saccade.types import Image, Labels
+from saccade.verbs.home import package_folder
+
+
+def load(package: Path | str, *, home: Path | None = None) -> Model:
+    """Opens a package, or name[@alias] of the home, in this process: digests and golden outputs are checked first.
+
+    The model is a context manager; model.predict takes a path, bytes, or uint8 pixels [H, W, 3], or a list of them.
+    """
+    return Model.open(package_folder(package, home))
+
+
+def predict(
+    package: Path | str,
+    images: Sequence[Path],
+    *,
+    top_k: int = 5,
+    threshold: float | None = None,
+    mask: str = "png",
+    tile: bool = False,
+    draw: Path | None = None,
+    home: Path | None = None,
+) -> list[dict[str, Any]]:
+    """Asks a package about pictures; one record each, an unusable picture gets {"error": ...}.
+
+    threshold: instead of the package's own, by class. mask: "png", "rle", "polygons" or "none". tile: pictures
+    larger than the network are asked in overlapping tiles. draw: a folder that receives every picture with its answer. Raises UsageError for a top_k below 1 or a threshold beyond 0..1.
+    """
+    if top_k < 1:
+        raise UsageError(f"top_k is at least 1, got {top_k}")
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise UsageError(f"threshold is 0 to 1, got {threshold:g}")
+    records: list[dict[str, Any]] = []
+    with load(package, home=home) as model:
+        for path, found in zip(images, model.results(list(images), tile=tile), strict=True):
+            try:
+                if isinstance(found, SaccadeError):
+                    raise found
+                seen = model.shown(found, top_k=top_k, threshold=threshold)
+                told = record.record(seen, model.labels, mask)
+            except SaccadeError as error:
+                records.append({"error": {"code": error.code, "detail": str(error)}})
+                continue
+            records.append({"model": model.manifest.name, "task": model.task.name, **told})
+            if draw is not None:
+                _write_picture(model.task.draw(decode.decode(path), seen, model.labels), path, draw)
+    return records
+
+
+def verify(package: Path | str) -> dict[str, str]:
+    """Checks every digest and the golden outputs of a package. Raises PackageError on the first that does not hold."""
+    with load(package) as model:
+        return {
+            "package": str(package),
+            "task": model.task.name,
+            "classes": str(len(model.labels)),
+            "digest": model.digest,
+            "files": f"{len(model.manifest.files)} digests hold",
+            "golden": f"{len(model.manifest.golden)} outputs hold",
+        }
+
+
+def draw_answer(answer: Mapping[str, Any], labels: Mapping[str, Any], image: Path, folder: Path) -> Path:
+    """Writes a picture with what a server answered about it; returns the file.
+
+    answer, labels: as the server gives them; a mask as PNG. Raises UsageError when the task is not known here,
+    InferenceError(unexpected_answer), ImageError.
+    """
+    picture = tasks.find(str(answer.get("task"))).draw(
+        decode.decode(image), record.read(answer), Labels.from_json(labels)
+    )
+    return _write_picture(picture, image, folder)
+
+
+def _write_picture(picture: Image, source: Path, folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{source.stem}.png"
+    # Pictures of the same name from different folders stand side by side; nothing that was there is overwritten.
+    number = 2
+    while file.exists():
+        file, number = folder / f"{source.stem}-{number}.png", number + 1
+    file.write_bytes(encode.to_png(picture))
+    return file

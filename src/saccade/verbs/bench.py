@@ -1,0 +1,118 @@
+"""How fast a package is behind our server, and how it is best run here: bench and tune."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from saccade import process
+from saccade.bench.figures import Figures, cpu_s, figures, peak_mib
+from saccade.bench.load import Load, Target, closed, kind_of, poisson, read_image
+from saccade.bench.served import served
+from saccade.bench.tune import tune as measure_settings
+from saccade.errors import UsageError
+from saccade.inference import tuning
+from saccade.inference.tuning import Tuned
+from saccade.package import reader
+from saccade.registry.registry import home_folder
+from saccade.verbs.hear import Hear, silent
+from saccade.verbs.home import package_folder
+
+
+@dataclass(frozen=True)
+class Benched:
+    """what: which graph answered which picture. figures: of one caller, of many, then of random arrivals.
+
+    capacity_per_s: the highest random load tried whose p99 stayed below what was asked, None when not asked or none did.
+    """
+
+    host: str
+    what: str
+    figures: tuple[Figures, ...]
+    peak_mib: float | None = None
+    capacity_per_s: float | None = None
+    sentence: str = ""
+
+
+def bench(
+    target: Path | str,
+    *,
+    image: Path | None = None,
+    model: str | None = None,
+    key: str | None = None,
+    variant: str | None = None,
+    concurrency: int = 16,
+    seconds: float = 5.0,
+    p99_s: float | None = None,
+    home: Path | None = None,
+    listen: Hear = silent,
+) -> Benched:
+    """Loads a package behind our own server, or an http address. Raises UsageError, ServerError(unreachable)."""
+    if concurrency < 1 or seconds <= 0:
+        raise UsageError(f"concurrency is from 1 and seconds above 0, got {concurrency} and {seconds:g}")
+    if str(target).startswith(("http://", "https://")):
+        if image is None:
+            raise UsageError("an address needs --image FILE, the picture that is sent")
+        url = f"{str(target).rstrip('/')}/api/v1/models/{model}/predict" if model else str(target)
+        picture = read_image(image)
+        aim = Target.at(url, picture, kind_of(picture), key)
+        return _loaded(aim, None, f"{url} with {image}", concurrency, seconds, p99_s, listen)
+    folder = package_folder(target, home)
+    picture = read_image(image) if image else _golden(folder)
+    with served(folder, home_folder(home), variant) as server:
+        name = reader.open_package(folder).manifest.name
+        listen(f"serving  {folder}, graph {server.variant(name)}")
+        aim = Target.at(f"{server.url}/api/v1/models/{name}/predict", picture, kind_of(picture))
+        what = f"{name}, graph {server.variant(name)}, a picture of {len(picture):,} bytes"
+        return _loaded(aim, server.pid, what, concurrency, seconds, p99_s, listen)
+
+
+def _loaded(
+    aim: Target, pid: int | None, what: str, concurrency: int, seconds: float, p99_s: float | None, listen: Hear
+) -> Benched:
+    def measured(run: Callable[[], Load]) -> Figures:
+        before = cpu_s(pid) if pid else None
+        done = run()
+        after = cpu_s(pid) if pid else None
+        found = figures(done, after - before if after is not None and before is not None else None)
+        listen(f"load     {found.load}: {found.per_s:.1f} images/s, {found.errors} errors")
+        return found
+
+    closed(aim, concurrency, min(1.0, seconds))
+    found = [measured(partial(closed, aim, n, seconds)) for n in (1, concurrency)]
+    peak = max(f.per_s for f in found)
+    best, shares = None, (0.7,) if p99_s is None else (0.95, 0.85, 0.75, 0.6, 0.45, 0.3)
+    for share in shares if peak else ():
+        found.append(measured(partial(poisson, aim, share * peak, seconds)))
+        p99 = found[-1].p99_ms
+        if p99_s is not None and p99 is not None and p99 <= 1e3 * p99_s and not found[-1].errors:
+            best = found[-1].per_s
+            break
+    sentence = ""
+    if p99_s is not None:
+        limit = f"{1e3 * p99_s:g} ms"
+        sentence = f"this machine: {best:.0f} images/s at p99 <= {limit}" if best else f"no load kept p99 below {limit}"
+    return Benched(process.host(), what, tuple(found), peak_mib(pid) if pid else None, best, sentence)
+
+
+def tune(
+    package: Path | str,
+    *,
+    image: Path | None = None,
+    variant: str | None = None,
+    home: Path | None = None,
+    listen: Hear = silent,
+) -> tuple[Tuned, Path]:
+    """Measures how to run a package here, and keeps it in the home for its servers: what was found, and the file."""
+    if str(package).startswith(("http://", "https://")):
+        raise UsageError("only a package can be tuned", hint="run it on the host that serves")
+    folder = package_folder(package, home)
+    found = measure_settings(folder, read_image(image) if image else _golden(folder), variant, listen=listen)
+    return found, tuning.write(home_folder(home) / "tuning", found)
+
+
+def _golden(folder: Path) -> bytes:
+    golden = reader.open_package(folder).golden()
+    if not golden:
+        raise UsageError("the package has no golden picture to send", hint="give --image FILE")
+    return golden[0].image_bytes

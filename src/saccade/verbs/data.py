@@ -1,0 +1,98 @@
+"""Verbs on labelled pictures: check and convert."""
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from saccade import tasks
+from saccade.data import annotation, formats
+from saccade.data import check as doctor
+from saccade.data import convert as conversion
+from saccade.data.check import Finding
+from saccade.data.convert import Conversion
+from saccade.data.dataset import Dataset
+from saccade.data.format import Evidence
+from saccade.errors import DataError, StorageError, UsageError
+from saccade.images import encode
+
+
+@dataclass(frozen=True)
+class Health:
+    """What `check` saw: the dataset, why it was read this way, and what is wrong with it."""
+
+    dataset: Dataset
+    evidence: Evidence
+    findings: tuple[Finding, ...]
+
+    def summary(self) -> str:
+        """Format, classes, splits and what was left out, as printed before every training."""
+        labels, splits = self.dataset.labels, self.dataset.splits
+        lines = [
+            f"format   {self.evidence.format:<16} {', '.join(self.evidence.facts)}",
+            f"task     {' or '.join(tasks.fitting(self.dataset.fields)) or 'none fits'}",
+            f"images   {len(self.dataset):<16,} {len(self.dataset.ignored)} ignored",
+            f"classes  {len(labels):<16} {', '.join(labels.names[:12])}{' ...' if len(labels) > 12 else ''}",
+            "splits   " + ", ".join(f"{name} {len(samples):,}" for name, samples in splits.items()),
+        ]
+        if counted := self.amounts():
+            total = sum(counted.values())
+            most = sorted(counted, key=lambda n: -counted[n])[:12]
+            if "mask" in self.dataset.fields:
+                shown = ", ".join(f"{n} {100 * counted[n] / max(1, total):.1f} %" for n in most)
+                lines.insert(4, f"pixels   {total:<16,} {shown}")
+            else:
+                lines.insert(4, f"boxes    {total:<16,} {', '.join(f'{n} {counted[n]:,}' for n in most)}")
+        return "\n".join([*lines, *(f"note     {note}" for note in self.dataset.notes)])
+
+    def amounts(self) -> dict[str, int]:
+        """Boxes or pixels of each class; empty for labels of whole images. Masks that cannot be read count nothing."""
+        if not self.dataset.fields & {"boxes", "mask"}:
+            return {}
+        total = np.zeros(len(self.dataset.labels), np.int64)
+        for sample in self.dataset:
+            with contextlib.suppress(DataError, OSError):
+                total += annotation.amounts(sample.annotation, len(total))
+        return dict(zip(self.dataset.labels.names, total.tolist(), strict=True))
+
+    def draw(self, file: Path) -> None:
+        """Writes a contact sheet of nine annotated pictures as PNG. Raises StorageError when the file is there."""
+        if file.exists():
+            raise StorageError(
+                f"{file} is already there, and nothing is overwritten", hint="name a new file", code="already_exists"
+            )
+        file.write_bytes(encode.to_png(doctor.sheet(self.dataset)))
+
+    def fix(self, out: Path | None) -> None:
+        """Writes a corrected copy into the new folder `out`. Raises UsageError without one."""
+        if out is None:
+            raise UsageError("--fix needs --out NEW_FOLDER", hint="the data itself is never changed")
+        doctor.fix(self.dataset, self.findings, out)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "format": self.evidence.format,
+            "evidence": list(self.evidence.facts),
+            "images": len(self.dataset),
+            "classes": list(self.dataset.labels.names),
+            "amounts": self.amounts(),
+            "splits": {name: len(samples) for name, samples in self.dataset.splits.items()},
+            "ignored": [{"path": i.path, "reason": i.reason} for i in self.dataset.ignored],
+            "findings": [f.to_json() for f in self.findings],
+        }
+
+
+def check(data: Path | str, *, format: str | None = None, images: Path | None = None, full: bool = False) -> Health:
+    """Reads a dataset and says what is wrong with it; never changes it. Raises DataError when it cannot be read."""
+    dataset, evidence = formats.read(Path(data), format=format, images=images)
+    return Health(dataset, evidence, tuple(doctor.check(dataset, full=full)))
+
+
+def convert(
+    data: Path | str, out: Path | str, *, to: str, format: str | None = None, images: Path | None = None
+) -> Conversion:
+    """Writes a dataset in another format into the new folder `out`, and says what that format cannot hold."""
+    dataset, _ = formats.read(Path(data), format=format, images=images)
+    return conversion.convert(dataset, to, Path(out))

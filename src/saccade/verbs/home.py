@@ -1,0 +1,46 @@
+"""Verbs of the home: push, pull, models, alias and fsck."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from saccade.errors import UsageError
+from saccade.package import reader
+from saccade.registry.registry import Registry, home_folder
+
+
+def push(
+    package: Path | str, *, name: str | None = None, alias: str | None = None, home: Path | None = None
+) -> tuple[str, int]:
+    """Puts a package into the home as the next version of `name`; the same package again keeps its version."""
+    chosen = name or reader.open_package(package).manifest.name
+    return chosen, Registry(home_folder(home)).push(Path(package), chosen, alias)
+
+
+def pull(model: str, out: Path | str, *, home: Path | None = None) -> Path:
+    """Copies a version, name or name@alias, into the new folder `out`."""
+    return Registry(home_folder(home)).pull(model, Path(out))
+
+
+def models(name: str | None = None, *, home: Path | None = None) -> list[dict[str, Any]]:
+    """Name, task, versions and aliases of every model in the home, or of one."""
+    return [entry.to_json() for entry in Registry(home_folder(home)).models(name)]
+
+
+def alias(name: str, alias: str, version: int, *, home: Path | None = None) -> None:
+    """Points a movable name at a version. Raises RegistryError when there is no such version."""
+    Registry(home_folder(home)).set_alias(name, alias, version)
+
+
+def fsck(*, home: Path | None = None) -> list[str]:
+    """What does not hold in the home, in sentences; empty when all does."""
+    return Registry(home_folder(home)).fsck()
+
+
+def package_folder(given: Path | str, home: Path | None) -> Path:
+    """A package folder, or what name[@alias] means in the home."""
+    if Path(given).is_dir():
+        return Path(given)
+    if isinstance(given, Path) or os.sep in given:
+        raise UsageError(f"no package at {given}", hint="give the folder that holds manifest.json")
+    return Registry(home_folder(home)).resolve(given)[2]

@@ -1,0 +1,168 @@
+"""Somebody else's graph becomes a package: import_model."""
+
+import hashlib
+import platform
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import saccade
+from saccade import tasks
+from saccade.errors import PackageError, SaccadeError, UsageError
+from saccade.images import encode, preprocess
+from saccade.inference import guest, runtimes
+from saccade.inference.model import Model, adapted
+from saccade.inference.runtime import OpenGraph
+from saccade.package.manifest import NAME, GraphEntry, Manifest
+from saccade.package.writer import PackageWriter
+from saccade.types import Labels, Sample, TensorSpec
+from saccade.verbs.golden import GOLDENS, golden_image, name_of
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A package made of somebody else's graph. notes: what was found out about it, in sentences."""
+
+    package: Path
+    digest: str
+    task: str
+    labels: Labels
+    golden: int
+    notes: tuple[str, ...]
+
+
+def import_model(
+    model: Path | str,
+    out: Path | str,
+    *,
+    task: str | None = None,
+    labels: Path | None = None,
+    preprocess: Path | str | None = None,
+    tail: str | None = None,
+    images: Path | None = None,
+    name: str | None = None,
+) -> Imported:
+    """Seals an ONNX file as a package: the graph as it is, and an adapter that says how to speak to it.
+
+    preprocess: imagenet, unit, symmetric, or a TOML or JSON file (inference/guest.py, KEYS). tail: softmax, sigmoid or
+    none. images: a folder whose pictures become golden samples, else a pattern does. Without task and labels the package
+    answers tensors only. What the file does not say is asked for by name, never guessed.
+    Raises UsageError for what is lacking, PackageError for a graph that cannot be taken.
+    """
+    from saccade.inference import onnx  # a library of its own extra, which every other verb does without
+
+    file, chosen = Path(model), task or tasks.TENSORS
+    asked = tasks.find(chosen)
+    if (task is None) != (labels is None):
+        lacking = "--task, what is asked of a picture," if task is None else "--labels, the names of the classes,"
+        raise UsageError(f"{lacking} is written nowhere in the graph", hint="say it, or leave both for tensors only")
+    if name is not None and not NAME.fullmatch(name):
+        raise UsageError(f"a model name is {NAME.pattern}, got {name!r}")
+    if Path(out).exists() and not (Path(out) / "manifest.json").is_file():
+        raise UsageError(f"{out} is in the way and is no package", hint="name a new folder with --out")
+    facts = onnx.read(file)
+    with tempfile.TemporaryDirectory(prefix="saccade-import-") as space:
+        graph_file = Path(space) / "model.onnx"
+        graph_file.write_bytes(facts.data)
+        try:
+            graph = runtimes.find("onnxruntime").open(graph_file)
+        except PackageError as error:
+            if not facts.strange:
+                raise
+            raise PackageError(
+                f"{file} needs operators that are not here: {', '.join(facts.strange[:5])}",
+                hint="export it with the standard operators",
+                code="onnx_invalid",
+            ) from error
+        try:
+            found = _guest(graph, facts.last, asked.outputs, labels, guest.description(preprocess), tail)
+            manifest = Manifest(
+                name=name or name_of(file),
+                task=asked.name,
+                labels=found.labels,
+                preprocess=found.preprocess,
+                graphs={"default": GraphEntry("model.onnx", "onnxruntime", graph.inputs, graph.outputs)},
+                provenance={
+                    "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                    "saccade": saccade.__version__,
+                    "imported": file.name,
+                    "imported_sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+                    "notes": [*facts.notes, *found.notes],
+                },
+                adapter=found.adapter,
+            )
+            writer = PackageWriter(Path(out))
+            try:
+                writer.add("model.onnx", facts.data)
+                golden = _guest_goldens(writer, adapted(graph, manifest), manifest, images)
+                writer.add_json("certificate.json", _imported(manifest, len(golden)))
+                sealed = writer.seal(replace(manifest, golden=golden))
+            except SaccadeError:
+                writer.drop()
+                raise
+        finally:
+            graph.close()
+    with Model.open(sealed.path) as opened:
+        return Imported(
+            sealed.path, sealed.digest, opened.task.name, opened.labels, len(golden), (*facts.notes, *found.notes)
+        )
+
+
+def _guest(
+    graph: OpenGraph,
+    last: Mapping[str, str],
+    outputs: Callable[[Labels], tuple[TensorSpec, ...]],
+    labels: Path | None,
+    wish: dict[str, Any],
+    tail: str | None,
+) -> guest.Guest:
+    if labels is not None:
+        ledger = guest.labels(labels)
+        wanted = tuple(spec.name for spec in outputs(ledger))
+        return guest.understand(graph, last, wanted, ledger, wish if tail is None else {**wish, "tail": tail})
+    if wish or tail:
+        raise UsageError("a model without a task answers tensors: nothing is done to pictures", hint="say --task")
+    return guest.tensors_only(graph)
+
+
+def _guest_goldens(writer: PackageWriter, graph: OpenGraph, manifest: Manifest, images: Path | None) -> tuple[str, ...]:
+    """Golden samples with what this machine answers now: pictures of a folder, a pattern, or numbers for tensors."""
+    asked, answered = manifest.golden_files
+    if manifest.adapter is None or not manifest.adapter.outputs:
+        numbers = guest.numbers(graph)
+        if numbers is None:
+            return ()
+        answers = graph.run({name: value[None] for name, value in numbers.items()})
+        for end, value in zip((*asked, *answered), [*numbers.values(), *(v[0] for v in answers.values())], strict=True):
+            writer.add_array(f"golden/00.{end}", value)
+        return ("00",)
+    if images is None:
+        encoded = [encode.to_png(p) for p in guest.patterns(manifest.preprocess.width, manifest.preprocess.height)]
+    else:
+        files = sorted(p for p in images.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp"))
+        if not files:
+            raise UsageError(f"{images} holds no pictures", hint="a folder of JPEG, PNG or WebP files")
+        encoded = [golden_image(Sample(p.name, p)) for p in files[:: max(1, len(files) // GOLDENS)][:GOLDENS]]
+    names = tuple(f"{i:02d}" for i in range(len(encoded)))
+    for one, picture in zip(names, encoded, strict=True):
+        pixels = preprocess.load(picture, manifest.preprocess)[0]
+        answers = graph.run({"image": pixels[None]})
+        writer.add_golden(one, picture, {output: value[0] for output, value in answers.items()})
+    return names
+
+
+def _imported(manifest: Manifest, golden: int) -> dict[str, Any]:
+    """The certificate of a graph without a trainer: it states that nothing was compared."""
+    return {
+        "origin": "imported",
+        "graph": "model.onnx",
+        "runtime": "onnxruntime",
+        "file": manifest.provenance["imported"],
+        "file_sha256": manifest.provenance["imported_sha256"],
+        "statement": "No trainer was here to compare with. The golden samples hold what this host answered at import.",
+        "golden": golden,
+        "host": f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}",
+    }

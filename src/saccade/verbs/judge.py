@@ -1,0 +1,99 @@
+"""Verbs that measure packages on a dataset: evaluate and compare."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from saccade.data import formats
+from saccade.data.dataset import Dataset
+from saccade.data.splits import split as make_splits
+from saccade.errors import UsageError
+from saccade.evaluation import gallery, history, slices
+from saccade.evaluation.compare import Comparison, compare_packages
+from saccade.evaluation.evaluate import aligned, evaluate_model
+from saccade.evaluation.report import Report
+from saccade.evaluation.slices import Slice
+from saccade.inference.model import Model
+from saccade.package import reader
+from saccade.types import Scorecard
+from saccade.verbs.home import package_folder
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How good a package is on a split, and on which thirds of it; report: the page, when one was asked for."""
+
+    card: Scorecard
+    slices: tuple[Slice, ...] = ()
+    report: Path | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {**self.card.to_json(), "slices": [asdict(s) for s in self.slices]}
+
+
+def evaluate(package: Path | str, data: Path | str, *, split: str = "test", home: Path | None = None) -> Scorecard:
+    """Measures a sealed package on a split of a dataset, with the code that will serve it."""
+    return evaluation(package, data, split=split, home=home).card
+
+
+def evaluation(
+    package: Path | str,
+    data: Path | str,
+    *,
+    split: str = "test",
+    report: Path | None = None,
+    format: str | None = None,
+    images: Path | None = None,
+    home: Path | None = None,
+) -> Evaluation:
+    """Measures a package on a split, and writes the report page when a file is named."""
+    folder = package_folder(package, home)
+    dataset, _ = formats.read(Path(data), format=format, images=images)
+    with Model.open(folder) as model:
+        if split not in dataset.splits:
+            dataset = make_splits(dataset, seed=int(model.manifest.provenance.get("seed", 0)))
+        card = evaluate_model(model, dataset, split)
+        found = slices.slices(card, dataset.splits[split])
+        if report is not None:
+            report.parent.mkdir(parents=True, exist_ok=True)
+            report.write_bytes(report_page(model, card, dataset, found, folder.parent))
+    return Evaluation(card, found, report)
+
+
+def compare(
+    first: Path | str,
+    second: Path | str,
+    data: Path | str,
+    *,
+    split: str = "test",
+    format: str | None = None,
+    images: Path | None = None,
+    home: Path | None = None,
+) -> Comparison:
+    """Two packages on the same images, with a statement whether the difference could be luck.
+
+    Raises UsageError when the data brings no such split and the two were trained on different ones, as the images that
+    test one would have taught the other.
+    """
+    folders = package_folder(first, home), package_folder(second, home)
+    dataset, _ = formats.read(Path(data), format=format, images=images)
+    if split not in dataset.splits:
+        seeds = {int(reader.open_package(f).manifest.provenance.get("seed", 0)) for f in folders}
+        if len(seeds) > 1:
+            raise UsageError(
+                f"the data has no split {split!r}, and the packages were trained on splits of different seeds",
+                hint="compare on data with its own test folder, which neither has seen",
+            )
+        dataset = make_splits(dataset, seed=seeds.pop())
+    return compare_packages(*folders, dataset, split)
+
+
+def report_page(model: Model, card: Scorecard, dataset: Dataset, found: Sequence[Slice], folder: Path) -> bytes:
+    """The report. folder: the run, if the package still lies in one: its curves and gradient maps are shown too."""
+    in_run = (folder / "recipe.toml").is_file()
+    maps = gallery.read_maps(folder / "samples" / gallery.MAPS) if in_run else {}
+    mistakes = gallery.gallery(model, card, aligned(dataset, card.split, model.labels), maps)
+    curves = history.curves(folder / "metrics.csv") if in_run else ()
+    facts = {"package": model.manifest.name, **model.manifest.provenance}
+    return Report(model.manifest.name, card, tuple(found), curves, mistakes, facts).html().encode()

@@ -1,0 +1,110 @@
+"""Faster graphs of a package, each measured before it is kept: optimize."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from saccade import process, tasks
+from saccade.data import formats
+from saccade.data.splits import split as make_splits
+from saccade.errors import UsageError
+from saccade.evaluation.evaluate import aligned
+from saccade.evaluation.heldout import Heldout
+from saccade.images import preprocess
+from saccade.inference.model import Model
+from saccade.optimization import optimizers
+from saccade.optimization.judge import Budget
+from saccade.optimization.race import SECONDS
+from saccade.optimization.search import Found, Tried, search
+from saccade.package import reader
+from saccade.package.writer import reseal
+from saccade.verbs.hear import Hear, silent
+
+CALIBRATED = 128
+"""Training pictures that a graph is quantised on."""
+
+
+@dataclass(frozen=True)
+class Optimized:
+    """The package as it is now: its digest, what was tried, and the variant that a server here would take."""
+
+    package: Path
+    digest: str
+    tried: tuple[Tried, ...]
+    serves: str
+    reason: str
+
+    def to_json(self) -> dict[str, Any]:
+        tried = [{**asdict(t), "kept": t.kept} for t in self.tried]
+        return {
+            "package": str(self.package),
+            "digest": self.digest,
+            "serves": self.serves,
+            "reason": self.reason,
+            "host": process.host(),
+            "tried": tried,
+        }
+
+
+def optimize(
+    package: Path | str,
+    data: Path | str,
+    *,
+    max_drop: float = 0.5,
+    max_class_drop: float = 2.0,
+    min_gain: float = 1.03,
+    only: Sequence[str] = (),
+    format: str | None = None,
+    images: Path | None = None,
+    seconds: float = SECONDS,
+    listen: Hear = silent,
+) -> Optimized:
+    """Adds to a package folder every faster graph whose answers are as good on this host; seals it again in one step.
+
+    Quantised on pictures of the train split, judged on the val split; the test split is never looked at. max_drop,
+    max_class_drop: points. min_gain: how many times as fast a variant must be. only: optimizers by name, none means all.
+    seconds: of each race. Variants of an earlier run are made anew or go.
+    Raises UsageError, DataError when data and package do not fit, PackageError.
+    """
+    folder = Path(package)
+    if not folder.is_dir():
+        raise UsageError(
+            f"no package folder at {folder}", hint="versions in a home never change: pull one, optimise it, push it"
+        )
+    found_optimizers, unfit = optimizers.find(only)
+    sealed = reader.open_package(folder)
+    dataset, _ = formats.read(Path(data), format=format, images=images)
+    if {"train", "val"} - set(dataset.splits):
+        dataset = make_splits(dataset, seed=int(sealed.manifest.provenance.get("seed", 0)))
+    manifest = sealed.manifest
+    if manifest.adapter is not None:
+        raise UsageError(
+            f"{folder} was imported: only graphs of our own are optimised", hint="optimise it before the import"
+        )
+    task = tasks.find(manifest.task)
+    teaching, held_back = aligned(dataset, "train", manifest.labels), aligned(dataset, "val", manifest.labels)
+    chosen = teaching[:: max(1, len(teaching) // CALIBRATED)][:CALIBRATED]
+    pixels = np.stack([preprocess.load(s.image, manifest.preprocess)[0] for s in chosen])
+    listen(f"pictures {len(chosen)} of the train split to calibrate on, {len(held_back)} of the val split to judge by")
+    with tempfile.TemporaryDirectory(prefix="saccade-heldout-") as space:
+        heldout = Heldout(held_back, manifest.preprocess, task, manifest.labels, "val", Path(space))
+        budget = Budget(max_drop, max_class_drop, min_gain)
+        found = search(
+            sealed, task, pixels, heldout.score, found_optimizers, budget, unfit=unfit, seconds=seconds, listen=listen
+        )
+    return _resealed(sealed, found)
+
+
+def _resealed(sealed: reader.Package, found: Found) -> Optimized:
+    """Seals the package with its variants; what a server here takes is asked of the very code that will choose."""
+    default = {"default": sealed.manifest.graphs["default"]}
+    before = sealed.manifest.graphs
+    if found.graphs or len(before) > 1:
+        sealed = reseal(sealed, graphs={**default, **found.graphs}, extra=found.files)
+    with Model.open(sealed.path) as model:
+        choice = model.choice
+    return Optimized(sealed.path, sealed.digest, found.tried, choice.variant, choice.reason)

@@ -1,0 +1,128 @@
+"""From labelled pictures to a sealed package: train."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from saccade import tasks
+from saccade.data import check as doctor
+from saccade.data import lock
+from saccade.data.dataset import Dataset
+from saccade.data.splits import split as make_splits
+from saccade.errors import DataError, UsageError
+from saccade.images import encode
+from saccade.training import listeners, trainers
+from saccade.training.listener import Listener
+from saccade.training.recipe import Recipe
+from saccade.training.run import Run
+from saccade.training.trainer import Trainer
+from saccade.verbs.data import check
+from saccade.verbs.golden import name_of
+from saccade.verbs.hear import Hear, silent
+from saccade.verbs.seal import Trained, seal
+
+
+def train(
+    data: Path | str,
+    *,
+    task: str = "auto",
+    out: Path | str | None = None,
+    model: str | None = None,
+    engine: str | None = None,
+    recipe: Path | None = None,
+    resume: Path | str | None = None,
+    format: str | None = None,
+    images: Path | None = None,
+    log: Sequence[str] = (),
+    listen: Hear = silent,
+    **knobs: Any,
+) -> Trained:
+    """From labelled images to a sealed, evaluated package.
+
+    knobs: any field of the recipe (budget="10m", epochs=30, size=160, ...). listen hears every event of the run; log
+    names libraries that hear them too ("tensorboard", "mlflow"). resume continues the run folder it names with that
+    folder's recipe. Raises DataError when the doctor finds an ERROR or the data are not those the run began with,
+    UsageError when more than one task fits or a resumed run is asked to change, TrainingError when the loss is lost.
+    """
+    kinds = [listeners.find(name) for name in log]
+    wishes = {k: v for k, v in (("task", task), ("engine", engine)) if v not in (None, "auto")} | knobs
+    plan = Recipe.load(recipe, wishes)
+    folder = Path(out) if out else _free_run(model or Path(data).stem)
+    if resume is None and folder.resolve().is_relative_to(Path(data).resolve()):
+        raise UsageError(
+            f"the run folder {folder} would lie inside the data, which are never written to",
+            hint="name a folder elsewhere with --out",
+        )
+    health = check(data, format=format, images=images)
+    listen(health.summary())
+    errors = [f for f in health.findings if f.severity == "ERROR"]
+    if errors:
+        raise DataError(
+            "the data cannot be learnt from: " + "; ".join(f.told() for f in errors[:3]),
+            hint=f"saccade check {data} shows all",
+        )
+    for finding in health.findings:
+        if finding.severity == "WARN":
+            listen(f"warning  {finding.sentence}")
+    if resume is not None:
+        if out is not None or recipe is not None:
+            raise UsageError("a resumed run keeps its own folder and recipe", hint="leave out and recipe away")
+        run = _continued(Path(resume), wishes)
+        trainer = trainers.find(run.recipe.engine)
+        dataset = make_splits(health.dataset, seed=run.recipe.seed)
+        lock.verify(dataset, run.folder / "dataset.lock.json")
+    else:
+        plan = plan.replace_from({"task": _task(plan.task, health.dataset)})
+        trainer = trainers.find(plan.engine)
+        dataset = make_splits(health.dataset, seed=plan.seed)
+        run = Run.create(folder, plan, dataset)
+        run.write(run.samples / "annotations.png", encode.to_png(doctor.sheet(dataset)))
+    _fit(run, dataset, trainer, kinds, listen)
+    return seal(run, dataset, trainer, model or name_of(data), listen)
+
+
+def _task(wish: str, dataset: Dataset) -> str:
+    fits = tasks.fitting(dataset.fields)
+    if wish != "auto":
+        if wish not in fits:
+            tasks.find(wish)
+            raise DataError(f"the data lacks {', '.join(tasks.find(wish).needs)}, which {wish} learns from")
+        return wish
+    if len(fits) != 1:
+        raise UsageError(f"{len(fits)} tasks fit this data: {', '.join(fits) or 'none'}", hint="choose with --task")
+    return fits[0]
+
+
+def _continued(folder: Path, wishes: Mapping[str, Any]) -> Run:
+    """The run to continue. Raises UsageError when a wish is not what its recipe says."""
+    run = Run.open(folder)
+    wished = run.recipe.replace_from({k: v for k, v in wishes.items() if v != "auto"})
+    for key in run.recipe.different(wished):
+        raise UsageError(
+            f"this run began with {key} = {getattr(run.recipe, key)}, and {getattr(wished, key)} was asked for",
+            hint=f"leave {key} away to continue it, or start a new run",
+        )
+    return run
+
+
+def _fit(run: Run, dataset: Dataset, trainer: Trainer, kinds: Sequence[type[Listener]], listen: Hear) -> None:
+    """Learns while everybody listens; whoever stops it is told how to go on."""
+    audience = listeners.Audience(run, kinds, listen)
+    finished = False
+    try:
+        for event in trainer.fit(run, dataset):
+            listen(event)
+            audience.hear(event)
+        finished = True
+    except KeyboardInterrupt:
+        listen(f"stopped  continue with --resume {run.folder}")
+        raise
+    finally:
+        audience.close(finished)
+
+
+def _free_run(name: str) -> Path:
+    n = 1
+    while (folder := Path("runs") / f"{name}-{n}").exists():
+        n += 1
+    return folder
