@@ -22,6 +22,7 @@ COMMANDS = {
     "evaluate": ("evaluate", "measure a sealed package on a dataset and write a report"),
     "compare": ("evaluate", "measure two packages on the same images and say whether they differ"),
     "optimize": ("optimize", "add faster graphs to a package, each certified on this host"),
+    "export": ("export", "write a package in the form that another server loads"),
     "predict": ("predict", "ask a package or a server about images"),
     "push": ("model", "put a package into the home registry as a new version"),
     "pull": ("model", "copy a version out of the home registry"),
