@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+import saccade
 from benchmarks.machine import describe
-from saccade import verbs
 from saccade.inference import guest
 from saccade.inference.model import Model
 from saccade.types import Array
@@ -58,7 +58,7 @@ def main() -> int:
     for name, record in known.items():
         file = options.folder / name
         with tempfile.TemporaryDirectory() as space:
-            made = verbs.import_model(file, Path(space) / "package")
+            made = saccade.import_model(file, Path(space) / "package")
             with Model.open(made.package) as model:
                 numbers = guest.numbers(model._graph)
                 assert numbers is not None, f"{name} leaves sides open: its golden shapes are not used here yet"

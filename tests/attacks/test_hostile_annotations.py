@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from saccade import verbs
+import saccade
 from saccade.cli.main import main
 from saccade.errors import SaccadeError
 from saccade.testing.formats import picture
@@ -112,7 +112,7 @@ def test_check_tells_and_train_refuses(name: str, tmp_path: Path, capsys: pytest
     assert sentence in told.out + told.err
     assert "Traceback" not in told.out + told.err
     with pytest.raises(SaccadeError):
-        verbs.train(root, out=tmp_path / "run")
+        saccade.train(root, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
     assert {p: p.read_bytes() for p in root.rglob("*")} == before
 
@@ -123,7 +123,7 @@ def test_links_in_a_circle_and_out_of_the_data(tmp_path: Path) -> None:
     coco(root)
     (root / "round").symlink_to(root)
     (root / "nowhere.png").symlink_to(tmp_path / "gone.png")
-    health = verbs.check(root)
+    health = saccade.check(root)
     assert len(health.dataset) == 4
     found = {f.id: f for f in health.findings}
     assert found["link_loop"].count == 1

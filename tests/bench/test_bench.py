@@ -17,7 +17,8 @@ from saccade.bench.load import Load, Target, closed, poisson
 from saccade.cli.main import main
 from saccade.errors import ServerError, UsageError
 from saccade.inference import tuning
-from saccade.inference.model import Model, Options
+from saccade.inference.model import Model
+from saccade.inference.options import Options
 from saccade.inference.tuning import Tuned
 from saccade.testing.packages import colors, png
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from saccade import verbs
+import saccade
 from saccade.cli.main import main
 from saccade.data.check import check, sheet
 from saccade.data.check.boxes import iou
@@ -119,11 +119,11 @@ def test_the_sheet_shows_what_is_annotated(tmp_path: Path) -> None:
     with Image.open(file) as shown:
         assert shown.size[0] == 3 * 360
     with pytest.raises(StorageError, match="already there"):
-        verbs.check(tmp_path / "d").draw(file)
+        saccade.check(tmp_path / "d").draw(file)
 
 
 def test_amounts_are_told(tmp_path: Path) -> None:
     keepers()["coco"].write(boxed([(1, 2, 30, 40), (5, 5, 50, 50)], ids=[0, 1]), tmp_path / "d")
-    health = verbs.check(tmp_path / "d")
+    health = saccade.check(tmp_path / "d")
     assert health.amounts() == {"cat": 1, "dog": 1}
     assert "boxes    2                cat 1, dog 1" in health.summary()

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from saccade import verbs
 from saccade.cli.main import main
 from saccade.data.convert import convert
 from saccade.data.dataset import Dataset
@@ -16,6 +15,7 @@ from saccade.data.formats import keepers
 from saccade.errors import DataError, StorageError, UsageError
 from saccade.testing import formats as suite
 from saccade.types import Labels, Sample
+from saccade.verbs import data
 
 BOXED = ["coco", "csv", "voc", "yolo"]
 slow = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -95,11 +95,11 @@ def test_what_a_format_cannot_hold_is_said(tmp_path: Path) -> None:
 def test_the_verb_refuses_what_cannot_be(tmp_path: Path) -> None:
     keepers()["voc"].write(boxed(), tmp_path / "voc")
     with pytest.raises(DataError, match="masks holds mask"):
-        verbs.convert(tmp_path / "voc", tmp_path / "m", to="masks")
+        data.convert(tmp_path / "voc", tmp_path / "m", to="masks")
     with pytest.raises(UsageError, match="no format"):
-        verbs.convert(tmp_path / "voc", tmp_path / "m", to="coca")
+        data.convert(tmp_path / "voc", tmp_path / "m", to="coca")
     with pytest.raises(StorageError, match="already there"):
-        verbs.convert(tmp_path / "voc", tmp_path / "voc", to="coco")
+        data.convert(tmp_path / "voc", tmp_path / "voc", to="coco")
 
 
 def test_the_command_tells_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

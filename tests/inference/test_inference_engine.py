@@ -9,7 +9,8 @@ import pytest
 
 from saccade.errors import ImageError, InferenceError, PackageError
 from saccade.inference.engine import Engine
-from saccade.inference.model import Model, Options
+from saccade.inference.model import Model
+from saccade.inference.options import Options
 from saccade.inference.request import Request
 from saccade.testing.packages import colors, png
 
@@ -199,15 +200,15 @@ def test_abandoned_requests_do_not_run(tmp_path):
     began = time.monotonic()
     assert sum(f.cancel() for f in futures[1:]) > 20
     futures[0].result(10)
-    while model._pending and time.monotonic() - began < 10:
+    while model._stages.pending and time.monotonic() - began < 10:
         time.sleep(0.01)
-    assert model._pending == 0
+    assert model._stages.pending == 0
     engine.close()
 
 
 def test_cores_are_shared_among_the_runners(monkeypatch):
     for count, device, runners, threads in ((1, "cpu", 1, 1), (2, "cpu", 2, 1), (16, "cpu", 2, 8), (16, "cuda", 1, 16)):
-        monkeypatch.setattr("saccade.inference.model.cores", lambda count=count: count)
+        monkeypatch.setattr("saccade.inference.options.cores", lambda count=count: count)
         found = Options(device=device).resolved()
         assert (found.runners, found.threads) == (runners, threads)
     assert Options(runners=4, threads=3).resolved() == Options(runners=4, threads=3, max_batch=16)

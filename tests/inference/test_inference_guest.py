@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from saccade import tasks, verbs
+import saccade
+from saccade import tasks
 from saccade.cli.main import main
 from saccade.errors import InferenceError, PackageError, UsageError
 from saccade.images.preprocess import PreprocessSpec
@@ -27,6 +28,7 @@ from saccade.package.reader import open_package
 from saccade.testing.graphs import foreign, means
 from saccade.testing.packages import png
 from saccade.types import Array, Labels, TensorSpec
+from saccade.verbs import ask
 
 CLASSES, MASKS = tasks.names()[0], "segmentation"
 RGB = Labels(("red", "green", "blue"))
@@ -69,7 +71,7 @@ def boxes_wish(**boxes: Any) -> dict[str, Any]:
 def test_a_classifier_answers_as_at_home(tmp_path: Path, batch: int | str, end: str) -> None:
     file = means(tmp_path / "m.onnx", (batch, 3, 8, 12), end=end, gain=3.0)
     names = written(tmp_path, l_txt="red\ngreen\nblue\n")["l_txt"]
-    made = verbs.import_model(
+    made = saccade.import_model(
         file,
         tmp_path / "p",
         task=CLASSES,
@@ -111,12 +113,12 @@ def test_a_package_of_an_import_opens_anywhere_and_tells_what_it_is(tmp_path: Pa
     assert again.graphs["default"].inputs[0].name == "x", "the graph keeps its signature"
     assert main(["check", str(tmp_path / "p")]) == 0
     (tmp_path / "one.png").write_bytes(png(250, 5, 5))
-    assert verbs.predict(tmp_path / "p", [tmp_path / "one.png"])[0]["predictions"][0]["label"] == "red"
+    assert ask.predict(tmp_path / "p", [tmp_path / "one.png"])[0]["predictions"][0]["label"] == "red"
 
 
 def test_a_golden_answer_that_no_longer_holds_closes_the_door(tmp_path: Path) -> None:
     names = written(tmp_path, l_txt="red\ngreen\nblue\n")["l_txt"]
-    made = verbs.import_model(means(tmp_path / "m.onnx", end="Softmax", gain=9), tmp_path / "p", task=CLASSES,
+    made = saccade.import_model(means(tmp_path / "m.onnx", end="Softmax", gain=9), tmp_path / "p", task=CLASSES,
                               labels=names, preprocess="unit")  # fmt: skip
     manifest = open_package(made.package).manifest
     assert manifest.adapter is not None
@@ -137,7 +139,7 @@ def test_a_mask_at_the_pictures_own_size(tmp_path: Path, whole: bool) -> None:
     shape: list[int | str] = ["N", 6, 8] if whole else ["N", 3, 6, 8]
     file = foreign(tmp_path / "s.onnx", nodes, {"x": ["N", 3, 6, 8]}, {"y": shape}, {}, whole=["y"] if whole else [])
     names = written(tmp_path, l_txt="red\ngreen\nblue\n")["l_txt"]
-    made = verbs.import_model(file, tmp_path / "p", task=MASKS, labels=names, preprocess="unit")
+    made = saccade.import_model(file, tmp_path / "p", task=MASKS, labels=names, preprocess="unit")
     picture = np.zeros((12, 16, 3), np.uint8)
     picture[:6, :, 1] = 200
     picture[6:, :, 2] = 200
@@ -150,7 +152,7 @@ def test_a_mask_at_the_pictures_own_size(tmp_path: Path, whole: bool) -> None:
 
 def test_tensors_only_without_task_and_labels(tmp_path: Path) -> None:
     file = means(tmp_path / "m.onnx", (1, 3, 4, 4))
-    made = verbs.import_model(file, tmp_path / "p")
+    made = saccade.import_model(file, tmp_path / "p")
     assert (made.task, made.golden, len(made.labels)) == (tasks.TENSORS, 1, 0)
     with Model.open(made.package) as model:
         assert not model.pictures
@@ -160,7 +162,7 @@ def test_tensors_only_without_task_and_labels(tmp_path: Path) -> None:
         np.testing.assert_allclose(model._graph.run({"x": rows})["y"], rows.mean((2, 3)), rtol=1e-5)
     with pytest.raises(UsageError, match="answers tensors only"):
         tasks.find(tasks.TENSORS).scorer(made.labels)
-    open_sides = verbs.import_model(means(tmp_path / "o.onnx", ("N", 3, "H", "W")), tmp_path / "q")
+    open_sides = saccade.import_model(means(tmp_path / "o.onnx", ("N", 3, "H", "W")), tmp_path / "q")
     assert open_sides.golden == 0
 
 
@@ -199,7 +201,7 @@ def test_operators_that_are_not_here_are_named(tmp_path: Path) -> None:
         tmp_path / "m.onnx", [("Warp", ["x"], ["y"], {})], {"x": ["N", 3]}, {"y": ["N", 3]}, {}, domain="acme"
     )
     with pytest.raises(PackageError, match=r"needs operators that are not here: acme\.Warp"):
-        verbs.import_model(file, tmp_path / "p")
+        saccade.import_model(file, tmp_path / "p")
     assert not (tmp_path / "p").exists()
 
 
@@ -207,7 +209,7 @@ def test_operators_that_are_not_here_are_named(tmp_path: Path) -> None:
 def test_files_that_are_no_graph_are_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "m.onnx").write_bytes(data)
     with pytest.raises(PackageError) as caught:
-        verbs.import_model(tmp_path / "m.onnx", tmp_path / "p")
+        saccade.import_model(tmp_path / "m.onnx", tmp_path / "p")
     assert caught.value.code == "onnx_invalid"
     assert [f.name for f in tmp_path.iterdir()] == ["m.onnx"]
 
@@ -223,7 +225,7 @@ def test_a_graph_that_says_any_batch_and_means_one_is_run_row_by_row(tmp_path: P
         tmp_path / "m.onnx", nodes, {"x": ["N", 3, 4, 4]}, {"y": ["N", 3]}, {"to": np.array([1, 3], np.int64)}
     )
     names = written(tmp_path, l_txt="red\ngreen\nblue\n")["l_txt"]
-    made = verbs.import_model(file, tmp_path / "p", task=CLASSES, labels=names, preprocess="unit")
+    made = saccade.import_model(file, tmp_path / "p", task=CLASSES, labels=names, preprocess="unit")
     assert any("rows are run one by one" in note for note in made.notes)
     with Model.open(made.package) as model:
         assert model.outputs([png(9, 200, 9)] * 5)["scores"].argmax(1).tolist() == [1] * 5
@@ -257,7 +259,7 @@ def test_what_cannot_be_known_is_asked_for_by_name(
     if given_["labels"] is not None:
         given_["labels"] = names[given_["labels"]]
     with pytest.raises(UsageError, match=sentence.replace("'", ".")):
-        verbs.import_model(means(tmp_path / "m.onnx", shape), tmp_path / "p", **given_)
+        saccade.import_model(means(tmp_path / "m.onnx", shape), tmp_path / "p", **given_)
     assert not (tmp_path / "p").exists()
 
 
@@ -279,7 +281,7 @@ def test_what_cannot_be_known_is_asked_for_by_name(
 def test_a_description_that_does_not_fit_is_refused(tmp_path: Path, text: str, sentence: str) -> None:
     files = written(tmp_path, how_toml=text, l_txt="red\ngreen\nblue\n")
     with pytest.raises(UsageError, match=sentence.replace("'", ".")):
-        verbs.import_model(means(tmp_path / "m.onnx"), tmp_path / "p", task=CLASSES, labels=files["l_txt"],
+        saccade.import_model(means(tmp_path / "m.onnx"), tmp_path / "p", task=CLASSES, labels=files["l_txt"],
                            preprocess=files["how_toml"], tail="none")  # fmt: skip
 
 

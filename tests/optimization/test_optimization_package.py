@@ -11,7 +11,8 @@ from saccade import process
 from saccade.cli.main import main
 from saccade.errors import PackageError, UsageError
 from saccade.inference import choice
-from saccade.inference.model import Model, Options
+from saccade.inference.model import Model
+from saccade.inference.options import Options
 from saccade.package.reader import open_package
 from saccade.testing.packages import colors, png
 from saccade.verbs.optimize import optimize

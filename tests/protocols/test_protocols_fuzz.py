@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from saccade import verbs
+import saccade
 from saccade.errors import SaccadeError, ServerError
 from saccade.inference.engine import Engine
 from saccade.protocols import tensors
@@ -248,7 +248,7 @@ def test_rows_of_a_graph_with_free_sides_are_counted_first(tmp_path: Path) -> No
     file = foreign(tmp_path / "m.onnx", [("Relu", ["x"], ["y"], {})], {"x": ["N", "K"]}, {"y": ["N", "K"]}, {})
     engine = Engine()
     try:
-        engine.load(verbs.import_model(file, tmp_path / "p").package, "colors", 1)
+        engine.load(saccade.import_model(file, tmp_path / "p").package, "colors", 1)
         for shape, status in (([64, 2], 200), ([65, 2], 400), ([10**6, 1], 400), ([2**25, 0], 400), ([0, 2], 400)):
             size = 4 * shape[0] * shape[1]
             given = {"name": "x", "shape": shape, "datatype": "FP32", "parameters": {"binary_data_size": size}}

@@ -6,7 +6,8 @@ from statistics import median
 from time import perf_counter
 
 from saccade import process
-from saccade.inference.model import Model, Options
+from saccade.inference.model import Model
+from saccade.inference.options import Options
 from saccade.inference.tuning import Tuned
 
 ROUNDS = 5

@@ -10,8 +10,10 @@ from pathlib import Path
 
 from saccade.errors import InferenceError, SaccadeError
 from saccade.inference.intake import Intake
-from saccade.inference.model import Model, Options, Outcome
+from saccade.inference.model import Model
+from saccade.inference.options import Options
 from saccade.inference.request import Answer, Request
+from saccade.inference.stages import Outcome
 from saccade.process import cores
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,127}")

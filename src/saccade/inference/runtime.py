@@ -6,6 +6,9 @@ from pathlib import Path
 
 from saccade.types import Array, TensorSpec
 
+INPUT = "image"
+"""The one input of a sealed graph: uint8 [N, H, W, 3]."""
+
 
 class OpenGraph(ABC):
     """A graph in memory. run is safe to call from several threads; inputs and outputs have a free batch axis."""

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 
 from saccade.errors import SaccadeError, ServerError, UsageError
 from saccade.inference.engine import Engine
-from saccade.inference.model import Options
+from saccade.inference.options import Options
 from saccade.protocols.native.http import Native
 from saccade.protocols.native.messages import prediction_id
 from saccade.protocols.open_inference.http import OpenInference

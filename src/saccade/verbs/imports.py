@@ -14,7 +14,8 @@ from saccade import tasks
 from saccade.errors import PackageError, SaccadeError, UsageError
 from saccade.images import encode, preprocess
 from saccade.inference import guest, runtimes
-from saccade.inference.model import Model, adapted
+from saccade.inference.model import Model
+from saccade.inference.opening import adapted
 from saccade.inference.runtime import OpenGraph
 from saccade.package.manifest import NAME, GraphEntry, Manifest
 from saccade.package.writer import PackageWriter

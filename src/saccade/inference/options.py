@@ -1,0 +1,51 @@
+"""How a package is opened: which graph, on what, how many at once."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from saccade.inference import tuning
+from saccade.process import cores
+
+MAX_BATCH = 16
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a package is opened.
+
+    variant: the graph that answers; None takes the fastest that was certified on this host, else `default`. runners:
+    batches that run at the same time; None is two on a CPU with several cores, so that one is computed while the other
+    is stacked and answered, else one. threads: of each run (None: the cores, shared among the runners). max_batch (None:
+    16), max_queue: rows. max_wait_s: refuse when the expected wait of a single picture is longer; of several,
+    twenty times that. None never refuses (a script that waits for itself). objective_s: how long a row may take from
+    queue to answer; batches are kept small enough for it. tuning: the folder of `saccade bench --tune`; what it found
+    for this graph on this host stands in for runners, threads and max_batch that are None.
+    """
+
+    variant: str | None = None
+    device: str = "cpu"
+    threads: int | None = None
+    runners: int | None = None
+    max_batch: int | None = None
+    max_queue: int = 1024
+    max_wait_s: float | None = None
+    objective_s: float | None = None
+    tuning: Path | None = None
+
+    def resolved(self) -> "Options":
+        """With numbers for what was left to this machine."""
+        runners = self.runners or min(2, cores() if self.device == "cpu" else 1)
+        threads = self.threads or max(1, cores() // runners)
+        return replace(self, runners=runners, threads=threads, max_batch=self.max_batch or MAX_BATCH)
+
+    def tuned(self, digest: str, variant: str) -> "Options":
+        """With what was measured here for this graph, where nothing was asked for."""
+        found = tuning.read(self.tuning, digest, variant) if self.tuning else None
+        if found is None or self.device != "cpu":
+            return self
+        return replace(
+            self,
+            runners=self.runners or found.runners,
+            threads=self.threads or found.threads,
+            max_batch=self.max_batch or found.max_batch,
+        )

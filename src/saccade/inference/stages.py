@@ -1,0 +1,285 @@
+"""The way of a picture through a model: decode, queue, infer, post."""
+
+import threading
+import time
+from collections.abc import Hashable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+import numpy as np
+
+from saccade.errors import InferenceError, SaccadeError
+from saccade.images import decode, preprocess
+from saccade.images.preprocess import Placement
+from saccade.inference import tiles
+from saccade.inference.batcher import Batcher, Ran
+from saccade.inference.intake import Intake
+from saccade.inference.request import Row, Source
+from saccade.inference.runtime import INPUT
+from saccade.package.manifest import Manifest
+from saccade.tasks.task import Task
+from saccade.types import Array, Image, Prediction, TensorSpec
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one picture; timings in ms by stage (decode, queue, infer, post)."""
+
+    result: Prediction | SaccadeError
+    timings: dict[str, float]
+    outputs: dict[str, Array] | None = None
+    batch: int = 0
+
+
+class Stages:
+    """Takes pictures in as long as it is open; each ends as one Outcome.
+
+    inputs: of the graph. pictures: False for a graph that takes tensors only.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        task: Task,
+        inputs: Sequence[TensorSpec],
+        pictures: bool,
+        intake: Intake,
+        batcher: Batcher,
+    ) -> None:
+        self._manifest = manifest
+        self._task = task
+        self._inputs = inputs
+        self._pictures = pictures
+        self._intake = intake
+        self._batcher = batcher
+        self._lock = threading.Lock()
+        self._decode_s = 0.0
+        self._closed = False
+        self.pending = 0
+        """Pictures that have come and are not answered."""
+
+    def expected_wait_s(self) -> float:
+        """How long a picture that came now would wait, by what the pictures before it cost."""
+        each = max(self._batcher.row_s, self._decode_s / self._intake.threads)
+        return self.pending * each
+
+    def submit(
+        self,
+        source: Source,
+        deadline: float,
+        *,
+        caller: Hashable = None,
+        urgent: bool = True,
+        tile: bool = False,
+    ) -> "Future[Outcome]":
+        """Decodes, batches and runs one picture. deadline: a moment of time.monotonic. Callers take turns; urgent
+        pictures go before the others. tile: as in `predict`.
+
+        The future never raises: an error is the Outcome's result. Cancelling it drops work that has not begun.
+        """
+        future: Future[Outcome] = Future()
+        with self._lock:
+            if self._closed:
+                raise InferenceError("the model is being unloaded", hint="ask again", code="not_ready")
+            self.pending += 1
+        began = time.perf_counter()
+        if isinstance(source, Mapping):
+            # Nothing to decode: a hop to the pool would cost more than the work.
+            self._prepare(source, deadline, future, began, caller, urgent)
+            return future
+        try:
+            prepare = self._spread if tile else self._prepare
+            self._intake.pool.submit(prepare, source, deadline, future, began, caller, urgent)
+        except RuntimeError:
+            self._finish(future, Outcome(InferenceError("the engine is closing", code="draining"), {}))
+        return future
+
+    def _prepare(
+        self,
+        source: Source,
+        deadline: float,
+        future: "Future[Outcome]",
+        submitted: float,
+        caller: Hashable,
+        urgent: bool,
+    ) -> None:
+        timings: dict[str, float] = {}
+        try:
+            if future.cancelled():
+                raise InferenceError("the caller left", code="deadline_exceeded")
+            if time.monotonic() >= deadline:
+                raise InferenceError("the deadline passed before decoding", code="deadline_exceeded")
+            began = time.perf_counter()
+            timings["queue"] = (began - submitted) * 1e3
+            row, placement = self._decode(source, deadline)
+            took = time.perf_counter() - began
+            timings["decode"] = took * 1e3
+            if not isinstance(source, Mapping):
+                self._decode_s += 0.2 * (took - self._decode_s) if self._decode_s else took
+            ran = self._batcher.submit(row, deadline, caller=caller, urgent=urgent)
+        except SaccadeError as error:
+            self._finish(future, Outcome(error, timings))
+            return
+        except Exception as error:  # noqa: BLE001 - a pool thread swallows what it does not hand on
+            self._finish(future, Outcome(_internal(error), timings))
+            return
+        # The caller's leaving must reach the queued row, so that it never runs.
+        future.add_done_callback(lambda f: ran.cancel() if f.cancelled() else None)
+        ran.add_done_callback(lambda f: self._answer(f, placement, timings, future))
+
+    def _spread(
+        self,
+        source: Source,
+        deadline: float,
+        future: "Future[Outcome]",
+        submitted: float,
+        caller: Hashable,
+        urgent: bool,
+    ) -> None:
+        """One picture as many: its windows go the whole way, each like a picture of its own."""
+        began = time.perf_counter()
+        timings = {"queue": (began - submitted) * 1e3}
+        spec = self._manifest.preprocess
+        try:
+            if future.cancelled():
+                raise InferenceError("the caller left", code="deadline_exceeded")
+            image = self._whole(source, deadline)
+            height, width = image.shape[:2]
+            places = tiles.windows(width, height, spec.width, spec.height)
+            timings["decode"] = (time.perf_counter() - began) * 1e3
+            parts = [self.submit(image[t:b, x:r], deadline, caller=caller, urgent=urgent) for x, t, r, b in places]
+        except SaccadeError as error:
+            self._finish(future, Outcome(error, timings))
+            return
+        except Exception as error:  # noqa: BLE001 - a pool thread swallows what it does not hand on
+            self._finish(future, Outcome(_internal(error), timings))
+            return
+        remaining = [len(parts)]
+
+        def done(_: "Future[Outcome]") -> None:
+            with self._lock:
+                remaining[0] -= 1
+                if remaining[0]:
+                    return
+            self._finish(future, self._joined(parts, places, (width, height), timings))
+
+        future.add_done_callback(lambda f: [p.cancel() for p in parts] if f.cancelled() else None)
+        for part in parts:
+            part.add_done_callback(done)
+
+    def _joined(
+        self,
+        parts: "list[Future[Outcome]]",
+        places: list[tiles.Window],
+        size: tuple[int, int],
+        timings: dict[str, float],
+    ) -> Outcome:
+        if any(part.cancelled() for part in parts):
+            return Outcome(InferenceError("the caller left", code="deadline_exceeded"), timings)
+        outcomes = [part.result() for part in parts]
+        for stage in ("queue", "infer", "post"):
+            timings[stage] = timings.get(stage, 0.0) + max(o.timings.get(stage, 0.0) for o in outcomes)
+        answers: list[Prediction] = []
+        for outcome in outcomes:
+            if isinstance(outcome.result, SaccadeError):
+                return Outcome(outcome.result, timings)
+            answers.append(outcome.result)
+        began = time.perf_counter()
+        try:
+            result: Prediction | SaccadeError = tiles.merge(answers, places, *size)
+        except SaccadeError as error:
+            result = error
+        except Exception as error:  # noqa: BLE001 - runs in the batcher's thread, which must live on
+            result = _internal(error)
+        timings["post"] += (time.perf_counter() - began) * 1e3
+        return Outcome(result, timings, None, max(o.batch for o in outcomes))
+
+    def _whole(self, source: Source, deadline: float) -> Image:
+        if isinstance(source, np.ndarray):
+            return decode.decode(source)
+        assert not isinstance(source, Mapping), "rows of tensors are never spread; this is a bug"
+        data = decode.read(source)
+        header = decode.inspect(data)
+        with self._intake.budget.hold(header.width * header.height, deadline):
+            return decode.pixels(data, header)
+
+    def _decode(self, source: Source, deadline: float) -> tuple[Row, Placement]:
+        spec = self._manifest.preprocess
+        if isinstance(source, Mapping):
+            self._check_row(source)
+            return source, Placement(spec.width, spec.height)
+        if not self._pictures:
+            raise InferenceError(
+                "this model takes tensors, no pictures", hint="ask it on a tensor protocol", code="invalid_value"
+            )
+        if isinstance(source, np.ndarray):
+            pixels, placement = preprocess.load(source, spec)
+            return {INPUT: pixels}, placement
+        data = decode.read(source)
+        header = decode.inspect(data)
+        with self._intake.budget.hold(header.width * header.height, deadline):
+            pixels, placement = preprocess.load(data, spec)
+        return {INPUT: pixels}, placement
+
+    def _check_row(self, row: Row) -> None:
+        """Raises InferenceError(tensor_shape_mismatch) unless a row has exactly the graph's inputs."""
+        for spec in self._inputs:
+            given = row.get(spec.name)
+            expected = [-1 if side is None else side for side in spec.shape[1:]]
+            if given is None:
+                raise InferenceError(f"the input {spec.name!r} is missing", code="tensor_shape_mismatch")
+            fits = given.ndim == len(expected) and all(e in (-1, g) for e, g in zip(expected, given.shape, strict=True))
+            if not fits or given.dtype != spec.dtype:
+                raise InferenceError(
+                    f"a row of input {spec.name!r} is {given.dtype} {list(given.shape)}, expected {spec.dtype} {expected}",
+                    code="tensor_shape_mismatch",
+                )
+        if len(row) != len(self._inputs):
+            raise InferenceError(f"{len(row)} inputs came, expected {len(self._inputs)}", code="tensor_shape_mismatch")
+
+    def _answer(
+        self, ran: "Future[Ran]", placement: Placement, timings: dict[str, float], future: "Future[Outcome]"
+    ) -> None:
+        if ran.cancelled():
+            self._finish(future, Outcome(InferenceError("the caller left", code="deadline_exceeded"), timings))
+            return
+        error = ran.exception()
+        if error is not None:
+            typed = error if isinstance(error, SaccadeError) else _internal(error)
+            self._finish(future, Outcome(typed, timings))
+            return
+        row = ran.result()
+        timings["queue"] += row.queue_s * 1e3
+        timings["infer"] = row.infer_s * 1e3
+        began = time.perf_counter()
+        result: Prediction | SaccadeError
+        try:
+            batched = {name: value[None] for name, value in row.outputs.items()}
+            result = self._task.decode(batched, [placement], self._manifest.labels)[0]
+        except Exception as failure:  # noqa: BLE001 - runs in the batcher's thread, which must live on
+            result = failure if isinstance(failure, SaccadeError) else _internal(failure)
+        timings["post"] = (time.perf_counter() - began) * 1e3
+        self._finish(future, Outcome(result, timings, row.outputs, row.batch))
+
+    def _finish(self, future: "Future[Outcome]", outcome: Outcome) -> None:
+        with self._lock:
+            self.pending -= 1
+        if future.set_running_or_notify_cancel():
+            future.set_result(outcome)
+
+    def close(self, timeout_s: float) -> bool:
+        """Takes nothing more in and waits for what was accepted; False when it was closed before."""
+        with self._lock:
+            if self._closed:
+                return False
+            self._closed = True
+        end = time.monotonic() + timeout_s
+        while self.pending and time.monotonic() < end:
+            time.sleep(0.005)
+        return True
+
+
+def _internal(cause: BaseException) -> InferenceError:
+    error = InferenceError("the engine failed on this picture", code="internal")
+    error.__cause__ = cause
+    return error
