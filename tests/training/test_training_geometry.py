@@ -12,11 +12,12 @@ from saccade import tasks
 from saccade.errors import UsageError
 from saccade.images.preprocess import PreprocessSpec, placement, preprocess
 from saccade.tasks.task import Task
+from saccade.training.outset import refuse_mixing
+from saccade.training.packed import targets_of
 from saccade.training.recipe import Recipe
 from saccade.training.trainers.torch.augment import BORDER, Augment
-from saccade.training.trainers.torch.batches import Pack, targets_of
+from saccade.training.trainers.torch.batches import Pack
 from saccade.training.trainers.torch.networks import backbone
-from saccade.training.trainers.torch.session import _refuse_mixing
 from saccade.types import Array, Labels, Sample
 
 STILL = {
@@ -100,7 +101,7 @@ def test_a_box_that_leaves_the_picture_is_no_longer_asked_for() -> None:
 def test_blending_is_refused_where_there_are_places() -> None:
     data = Pack(torch.zeros(1, 8, 8, 3, dtype=torch.uint8), {"mask": torch.zeros(1, 8, 8)})
     with pytest.raises(UsageError, match="mixup"):
-        _refuse_mixing(Recipe.load(None, {**STILL, "mixup": 0.2}), data)
+        refuse_mixing(Recipe.load(None, {**STILL, "mixup": 0.2}), data.targets)
 
 
 @pytest.mark.parametrize(("name", "size"), [("residual-64", 64), ("residual-64", 32), ("residual-224", 128)])

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from saccade import tasks
 from saccade.data.dataset import Dataset
+from saccade.training import schedules
 from saccade.training.recipe import Recipe
 from saccade.training.run import Run
 from saccade.training.trainers import find
-from saccade.training.trainers.torch import checkpoints, optimizers, schedules
+from saccade.training.trainers.torch import checkpoints, optimizers
 from saccade.training.trainers.torch.augment import Augment
 from saccade.training.trainers.torch.batches import Pack
 from saccade.training.trainers.torch.ema import Average

@@ -13,11 +13,12 @@ import torch
 
 from saccade.data.dataset import Dataset
 from saccade.errors import StorageError, TrainingError
+from saccade.training import loop, schedules
 from saccade.training.events import Epoch, Event, Finished
 from saccade.training.recipe import Recipe
 from saccade.training.run import Run
 from saccade.training.trainers import find
-from saccade.training.trainers.torch import augment, loop, optimizers, schedules
+from saccade.training.trainers.torch import augment, optimizers
 from saccade.training.trainers.torch.session import torch_half
 from saccade.types import Labels, Sample
 
@@ -177,8 +178,8 @@ def test_packed_images_without_room_are_a_typed_error(tmp_path: Path) -> None:
         fit(tmp_path / "one", network="cnn-small", filters="8", dense=8, cache=str(file / "cache"))
     program = (
         "import resource, sys; from pathlib import Path; resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))\n"
-        "from saccade.training.trainers.torch.batches import _reserve\n"
-        "try: _reserve(Path(sys.argv[1]), 10_000)\n"
+        "from saccade.training.packed import reserve\n"
+        "try: reserve(Path(sys.argv[1]), 10_000)\n"
         "except OSError as error: print(error.strerror)"
     )
     done = subprocess.run(

@@ -12,6 +12,9 @@ from saccade.training.events import Event
 from saccade.training.run import Run
 from saccade.types import Array, TensorSpec
 
+PROBES = 16
+"""Pictures whose answers an exported graph is compared by."""
+
 
 @dataclass(frozen=True)
 class Graph:

@@ -1,63 +1,38 @@
-"""Checkpoints: one safetensors file each, tensors plus a JSON record in its header, replaced in one step. No pickle."""
+"""Checkpoints in PyTorch: tensors to arrays and back, and an optimizer's state as flat tensors."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
-from saccade.errors import TrainingError
-from saccade.training.run import Run
+from saccade.training import checkpoints
+from saccade.training.checkpoints import best, last
+from saccade.types import Array
 
-FORMAT = 1
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    tensors: Mapping[str, Tensor]
-    record: Mapping[str, Any]
-
-    def part(self, name: str) -> dict[str, Tensor]:
-        """The tensors of one part ("network", "average"), by their own names."""
-        return {k[len(name) + 1 :]: v for k, v in self.tensors.items() if k.startswith(name + ".")}
+__all__ = ["best", "fill_optimizer", "last", "optimizer_part", "read", "to_arrays", "to_tensors"]
 
 
-def last(run: Run) -> Path:
-    return run.checkpoints / "last.safetensors"
+class Checkpoint(checkpoints.Checkpoint):
+    """The same, whose parts are tensors."""
 
-
-def best(run: Run) -> Path:
-    return run.checkpoints / "best.safetensors"
-
-
-def write(run: Run, file: Path, parts: Mapping[str, Mapping[str, Tensor]], record: Mapping[str, Any]) -> None:
-    """Raises StorageError; the old checkpoint then still stands."""
-    tensors = {f"{part}.{k}": v.detach().cpu().contiguous() for part, named in parts.items() for k, v in named.items()}
-    header = {"saccade": json.dumps({"format": FORMAT, **record})}
-    run.write(file, save({k: v.clone() for k, v in tensors.items()}, header))
+    def part(self, name: str) -> dict[str, Tensor]:  # type: ignore[override]
+        return to_tensors(super().part(name))
 
 
 def read(file: Path) -> Checkpoint:
-    """Raises TrainingError when the file is missing, damaged or of a newer format."""
-    try:
-        with safe_open(file, "pt") as opened:
-            record = json.loads(opened.metadata()["saccade"])
-            tensors = {k: opened.get_tensor(k) for k in opened.keys()}  # noqa: SIM118 - not a mapping
-    except FileNotFoundError:
-        raise TrainingError(f"checkpoint {file.name} is missing", hint="fit the run first") from None
-    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
-        raise TrainingError(f"checkpoint {file.name} cannot be read: {error}", hint="start the run again") from error
-    if record["format"] != FORMAT:
-        raise TrainingError(
-            f"checkpoint {file.name} has format {record['format']}, expected {FORMAT}",
-            hint="use the version that wrote it",
-        )
-    return Checkpoint(tensors, record)
+    """Raises TrainingError."""
+    found = checkpoints.read(file)
+    return Checkpoint(found.arrays, found.record)
+
+
+def to_arrays(named: Mapping[str, Tensor]) -> dict[str, Array]:
+    """Copies: what the network does next does not touch them."""
+    return {k: v.detach().cpu().contiguous().clone().numpy() for k, v in named.items()}
+
+
+def to_tensors(named: Mapping[str, Array]) -> dict[str, Tensor]:
+    return {k: torch.from_numpy(v) for k, v in named.items()}
 
 
 def optimizer_part(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

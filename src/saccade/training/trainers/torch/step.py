@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from saccade.training.events import RateFound
+from saccade.training.packed import mixed
 from saccade.training.trainers.torch import optimizers
 from saccade.training.trainers.torch.augment import Augment
-from saccade.training.trainers.torch.batches import Pack, mixed, order
+from saccade.training.trainers.torch.batches import Pack, order
 from saccade.training.trainers.torch.session import Session, arithmetic
 
 

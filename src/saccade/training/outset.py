@@ -1,0 +1,117 @@
+"""What every run begins with, whatever the engine: which task, which samples, and every "auto" knob filled in."""
+
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from saccade import tasks
+from saccade.data.dataset import Dataset
+from saccade.errors import DataError, UsageError
+from saccade.images.preprocess import PreprocessSpec
+from saccade.process import cores
+from saccade.tasks.task import Task
+from saccade.training.choices import SMOKE_IMAGES, Facts, choose
+from saccade.training.events import Chosen
+from saccade.training.packed import GEOMETRY, sizes, targets_of
+from saccade.training.recipe import Recipe
+from saccade.training.run import Run
+from saccade.types import Array, Labels, Sample
+
+LOOKED_AT = 1000
+"""Samples whose targets decide what "auto" means; the weights of classes are counted over all."""
+
+
+def half_of(task: Task, engine: str) -> Any:
+    """The learning half beside a task: what stands in its `torch.py` or `keras.py`, as tasks/task.py lists it.
+
+    Raises UsageError when the task has none for that engine.
+    """
+    name = f"{type(task).__module__.rpartition('.')[0]}.{engine}"
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise UsageError(f"{task.name} cannot be learned with {engine}", hint="choose another --engine") from None
+
+
+def task_name(recipe: Recipe, dataset: Dataset) -> str:
+    if recipe.task != "auto":
+        return recipe.task
+    fitting = tasks.fitting(dataset.fields)
+    if len(fitting) != 1:
+        raise UsageError(
+            f"{len(fitting)} tasks fit this dataset: {', '.join(fitting) or 'none'}", hint="name one with --task"
+        )
+    return fitting[0]
+
+
+def samples_of(dataset: Dataset, recipe: Recipe) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+    train, val = dataset.splits.get("train", ()), dataset.splits.get("val", ())
+    if not train or not val:
+        have = ", ".join(f"{k} {len(v)}" for k, v in dataset.splits.items())
+        raise DataError(
+            f"training needs a train and a val split, got {have or 'no images'}", hint="split the dataset first"
+        )
+    if recipe.smoke:
+        train, val = (part[:: max(1, len(part) // SMOKE_IMAGES)][:SMOKE_IMAGES] for part in (train, val))
+    return train, val
+
+
+def choose_knobs(
+    run: Run, labels: Labels, task: Task, half: Any, samples: tuple[Sample, ...], device: str, bfloat16: bool
+) -> Iterator[Chosen]:
+    """Fills in "auto" once; a resumed run finds its recipe complete. bfloat16: whether the device multiplies it natively."""
+    some = samples[:: max(1, len(samples) // LOOKED_AT)]
+    targets = targets_of(some, labels, task, PreprocessSpec(64, 64))
+    weights = half.class_weights(targets, labels)
+    counts = tuple(int(c) for c in np.round(1e6 / np.maximum(weights, 1e-9)))
+    widths, heights = sizes(samples)
+    facts = Facts(
+        train=len(samples),
+        classes=labels.names,
+        counts=counts,
+        exclusive=labels.exclusive,
+        widths=widths,
+        heights=heights,
+        cores=cores(),
+        device=device,
+        bfloat16=bfloat16,
+        loss=half.losses(labels)[0],
+        geometry=not GEOMETRY.isdisjoint(targets),
+        **_facts_of_boxes(targets),
+    )
+    _refuse_foreign_loss(run.recipe, half.losses(labels), task)
+    choices = choose(run.recipe, facts, lambda recipe: half.prefer(facts, recipe))
+    if choices.chosen:
+        run.keep_recipe(choices.recipe, choices.reasons)
+    yield from choices.chosen
+
+
+def _facts_of_boxes(targets: Mapping[str, Array]) -> dict[str, Any]:
+    """What boxes over an input of 64 x 64 px say of sizes, and of up and down; nothing where there are none."""
+    if "boxes" not in targets:
+        return {}
+    boxes = np.asarray(targets["boxes"], np.float64)[np.asarray(targets["box_classes"]) >= 0] / 64
+    if not len(boxes):
+        return {}
+    sides = boxes[:, 2:] - boxes[:, :2]
+    height = boxes[:, [1, 3]].mean(1)
+    shape = float(np.median(np.log(sides[:, 1] / sides[:, 0])))
+    lying = abs(float(height.mean()) - 0.5) < 0.04 and abs(float(np.mean(height < 0.5)) - 0.5) < 0.08
+    wide = float(height.std()) > 0.2
+    return {"smallest": float(np.quantile(sides.min(1), 0.1)), "no_up": lying and wide and abs(shape) < 0.35}
+
+
+def _refuse_foreign_loss(recipe: Recipe, known: tuple[str, ...], task: Task) -> None:
+    if recipe.loss != "auto" and recipe.loss not in known:
+        raise UsageError(f"{task.name} has no loss {recipe.loss!r}", hint=f"choose one of {', '.join(known)}")
+
+
+def refuse_mixing(recipe: Recipe, targets: Mapping[str, Any]) -> None:
+    """Blended pictures need blended answers, which places and masks do not have."""
+    mixing = [k for k in ("mixup", "cutmix") if float(getattr(recipe, k)) > 0]
+    if mixing and not GEOMETRY.isdisjoint(targets):
+        raise UsageError(f"{mixing[0]} blends class labels and cannot blend boxes or masks", hint=f"set {mixing[0]}=0")
