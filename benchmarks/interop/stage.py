@@ -1,6 +1,7 @@
 """What the clients meet: packages, a running server, and a case of pictures and rows with the answers that must come."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -19,7 +20,10 @@ from saccade.testing.packages import colors, png
 
 @dataclass(frozen=True)
 class Server:
+    """Addresses, host:port."""
+
     http: str
+    grpc: str
 
 
 def packages(folder: Path) -> dict[str, Path]:
@@ -45,12 +49,16 @@ def case(package: Path, file: Path) -> Path:
 @contextmanager
 def served(package: Path, home: Path) -> Iterator[Server]:
     """A server of its own process, until the block ends. Raises RuntimeError when it is not ready in 30 s."""
-    port = free()
-    command = [sys.executable, "-m", "saccade", "serve", str(package), "--port", str(port), "--home", str(home)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    port, grpc_port = free(), free()
+    command = [sys.executable, "-m", "saccade", "serve", str(package), "--home", str(home)]
+    process = subprocess.Popen(
+        [*command, "--port", str(port), "--grpc-port", str(grpc_port)],
+        stderr=subprocess.PIPE,
+        env={**os.environ, "SACCADE_DRAIN_S": "0.1"},
+    )
     try:
         _wait(process, port)
-        yield Server(f"127.0.0.1:{port}")
+        yield Server(f"127.0.0.1:{port}", f"127.0.0.1:{grpc_port}")
     finally:
         process.terminate()
         process.communicate(timeout=40)
@@ -76,6 +84,8 @@ def _wait(process: "subprocess.Popen[bytes]", port: int) -> None:
 
 def told(python: Path, script: Path, server: Server, model: str, case: Path) -> list[dict[str, object]]:
     """Every call a client made: protocol, call, ok, said. Raises CalledProcessError when it could not go through."""
-    command = [str(python), str(script), "--http", server.http, "--model", model, "--case", str(case)]
-    done = subprocess.run(command, capture_output=True, check=True, timeout=300)
+    command = [str(python), str(script), "--http", server.http, "--grpc", server.grpc]
+    done = subprocess.run(
+        [*command, "--model", model, "--case", str(case)], capture_output=True, check=True, timeout=300
+    )
     return [json.loads(line) for line in done.stdout.splitlines()]

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from saccade.inference.engine import Engine
 from saccade.server.app import App, build
+from saccade.server.grpc import Grpc
 from saccade.server.keys import Keys
 from saccade.server.settings import Settings
 from saccade.testing.packages import colors
@@ -45,7 +47,7 @@ def keys(home: Path, clock: list[float]) -> Keys:
 def app(home: Path, keys: Keys) -> Iterator[App]:
     engine = Engine()
     engine.load(colors(home / "package").path, "colors", 1)
-    yield build(Settings(home=home), engine, keys=keys)
+    yield build(Settings(home=home, grpc_reflection=True, finish_s=0.1), engine, keys=keys)
     engine.close(0)
 
 
@@ -88,9 +90,11 @@ def asked(app: App, method: str, pattern: str, authorization: str) -> tuple[int,
 
 
 def test_every_address_is_in_the_table_and_none_is_invented(app: App) -> None:
+    methods = Grpc(app).methods
     real = {("HTTP", route.method, route.pattern, route.needs) for route in app.routes}
-    assert len(real) == len(app.routes)
-    page = {row for row in told() if row[0] == "HTTP"}
+    real |= {("gRPC", "POST", method.path, method.needs) for method in methods}
+    assert len(real) == len(app.routes) + len(methods)
+    page = told()
     assert real - page == set(), "docs/07-protocols.md lacks rows: add them"
     assert page - real == set(), "docs/07-protocols.md has rows that the code does not have: remove them"
 
@@ -108,6 +112,36 @@ def test_every_address_asks_every_caller_for_what_the_table_says(app: App, roles
                 assert status == refused, (method, pattern, role, status)
                 assert json.loads(body)
                 assert ("www-authenticate" in headers) is (status == 401)
+
+
+def test_every_grpc_call_asks_every_caller_for_what_the_table_says(app: App, roles: dict[str, str]) -> None:
+    """Over a socket: what a listener does on its own account, it does there."""
+
+    async def asked(channel: Any, path: str, authorization: str) -> str:
+        """The error's code, empty for an answer. Once is asked: what streams for ever is left."""
+        metadata = (("authorization", authorization),) if authorization else ()
+        found = channel.stream_stream(path)(iter([b""]), metadata=metadata, timeout=20)
+        try:
+            await found.read()
+            found.cancel()
+            return ""
+        except grpc.RpcError as error:
+            return str(dict(error.trailing_metadata()).get("x-error-code"))
+
+    async def everything() -> None:
+        listener = Grpc(app)
+        port = await listener.start()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            for kind, _, path, needs in sorted(told()):
+                for role, authorization in roles.items() if kind == "gRPC" else ():
+                    code = await asked(channel, path, authorization)
+                    expected = role in ALLOWED[needs]
+                    assert (code in ("unauthenticated", "forbidden")) is not expected, (path, role, code)
+                    if not expected:
+                        assert code == ("forbidden" if role == "use" else "unauthenticated"), (path, role)
+        await listener.stop()
+
+    asyncio.run(everything())
 
 
 def test_refusals_speak_the_dialect_of_their_address(app: App, roles: dict[str, str]) -> None:

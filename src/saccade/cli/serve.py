@@ -12,6 +12,7 @@ def serve_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--home", type=Path, help="default: $SACCADE_HOME, else ~/.saccade")
     parser.add_argument("--host", help="default 127.0.0.1")
     parser.add_argument("--port", type=int, help="default 8000")
+    parser.add_argument("--grpc-port", type=int, help="also speak gRPC, on this port; default 0: do not")
     parser.add_argument("--variant", help="which graph of the packages; default the fastest certified on this host")
     parser.add_argument("--p99", metavar="TIME", type=duration_s, help="latency to stay below, like 80ms or 0.2s")
     parser.add_argument("--insecure", action="store_true", default=None, help="beyond loopback without keys")
@@ -28,6 +29,7 @@ def serve(options: argparse.Namespace) -> int:
         home=options.home,
         host=options.host,
         port=options.port,
+        grpc_port=options.grpc_port,
         variant=options.variant,
         p99_s=options.p99,
         insecure=options.insecure,

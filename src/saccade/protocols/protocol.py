@@ -15,11 +15,13 @@ from typing import Any
 from saccade.errors import InferenceError, SaccadeError, ServerError
 from saccade.inference.engine import Engine
 from saccade.inference.request import Answer
+from saccade.protocols.method import Method
 
 STATUSES: dict[str, int] = {
     "malformed_http": 400,
     "malformed_json": 400,
     "malformed_multipart": 400,
+    "malformed_protobuf": 400,
     "bad_host": 400,
     "unknown_field": 400,
     "invalid_value": 400,
@@ -60,6 +62,7 @@ TITLES: dict[str, str] = {
     "malformed_http": "The request breaks the rules of HTTP",
     "malformed_json": "The body is not the JSON that is allowed here",
     "malformed_multipart": "The body is not the multipart form that is allowed here",
+    "malformed_protobuf": "The message is not the protobuf that is expected here",
     "bad_host": "The Host header is not one of this server's names",
     "unknown_field": "A field or parameter is unknown or appears twice",
     "invalid_value": "A parameter has a value outside its range",
@@ -233,6 +236,10 @@ class Protocol(ABC):
 
     @abstractmethod
     def routes(self, engine: Engine) -> list[Route]: ...
+
+    def methods(self, engine: Engine) -> list[Method]:
+        """What is spoken over gRPC; most dialects say nothing there."""
+        return []
 
     def refuse(self, error: SaccadeError, request_id: str) -> Reply:
         """An error as this dialect says it: problem+json unless it says otherwise."""

@@ -63,6 +63,21 @@ def from_bytes(data: bytes | memoryview, dtype: str, shape: tuple[int, ...], nam
     return array
 
 
+def from_field(values: Sequence[Any], dtype: str | None, shape: tuple[int, ...], name: str) -> Array | list[bytes]:
+    """A repeated field of protobuf; dtype None is byte strings.
+
+    Raises ServerError: tensor_shape_mismatch, invalid_value for values the dtype cannot hold.
+    """
+    if len(values) != math.prod(shape):
+        raise ServerError(f"{name} has {len(values)} values, expected {math.prod(shape)}", code="tensor_shape_mismatch")
+    if dtype is None:
+        return list(values)
+    try:
+        return np.fromiter(values, dtype, len(values)).reshape(shape)
+    except OverflowError:
+        raise ServerError(f"a value of {name} does not fit {dtype}", code="invalid_value") from None
+
+
 def from_json(data: Any, dtype: str, shape: tuple[int, ...] | None, name: str) -> Array:
     """Numbers or booleans, nested like the shape or flat; shape None takes theirs.
 

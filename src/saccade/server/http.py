@@ -2,8 +2,9 @@
 
 import asyncio
 import signal
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from granian.constants import HTTPModes, Interfaces, SSLProtocols
 from granian.http import HTTP1Settings, HTTP2Settings
@@ -39,8 +40,17 @@ def _server(app: App, settings: Settings) -> Any:
     return server
 
 
-async def listen(app: App, settings: Settings) -> None:
+class Beside(Protocol):
+    """A listener that starts before HTTP does and stops with it."""
+
+    async def start(self) -> int: ...
+    async def stop(self) -> None: ...
+
+
+async def listen(app: App, settings: Settings, beside: Sequence[Beside] = ()) -> None:
     """Serves until SIGTERM or SIGINT. SIGTERM: not ready, serve on, stop accepting, finish; SIGINT skips serving on."""
+    for other in beside:
+        await other.start()
     loop = asyncio.get_running_loop()
     stop, hurry = asyncio.Event(), asyncio.Event()
 
@@ -63,7 +73,7 @@ async def listen(app: App, settings: Settings) -> None:
             except TimeoutError:
                 pass
             server.stop()
-        await serving
+        await asyncio.gather(serving, *(other.stop() for other in beside))
     finally:
         stopping.cancel()
         loop.remove_signal_handler(signal.SIGTERM)

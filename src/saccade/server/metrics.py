@@ -55,7 +55,7 @@ class Histogram:
 
 
 class Metrics:
-    """observe goes to the engine, answered to the app; both may be called from any thread. asked: requests so far."""
+    """observe goes to the engine, answered and called to the listeners; from any thread. asked: requests so far."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -65,6 +65,7 @@ class Metrics:
         self.stages = Histogram()
         self.whole = Histogram()
         self.http = Counter()
+        self.grpc = Counter()
         self.refused = Counter()
 
     def observe(self, name: str, version: str, what: Answer | SaccadeError, seconds: float) -> None:
@@ -88,6 +89,13 @@ class Metrics:
             if code:
                 self.refused.add(code=code)
 
+    def called(self, method: str, status: str, code: str = "") -> None:
+        """A gRPC call that ended: its path, the name of its status, and the error's code."""
+        with self._lock:
+            self.grpc.add(method=method, status=status)
+            if code:
+                self.refused.add(code=code)
+
     def text(self, engine: Engine) -> str:
         with self._lock:
             families: list[tuple[str, str, Counter | Histogram]] = [
@@ -96,6 +104,7 @@ class Metrics:
                 ("saccade_stage_seconds", "Time in each stage, slowest image of a request.", self.stages),
                 ("saccade_request_seconds", "Time from submission to answer.", self.whole),
                 ("saccade_http_requests_total", "HTTP requests by route and status.", self.http),
+                ("saccade_grpc_requests_total", "gRPC calls by method and status.", self.grpc),
                 ("saccade_errors_total", "Errors by code.", self.refused),
             ]
             out: list[str] = []

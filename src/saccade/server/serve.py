@@ -13,7 +13,7 @@ from saccade import process
 from saccade.errors import ServerError, UsageError
 from saccade.package import reader
 from saccade.server import logs
-from saccade.server.app import build, make_engine
+from saccade.server.app import App, build, make_engine
 from saccade.server.control import Control
 from saccade.server.keys import Keys
 from saccade.server.quiet import Quiet
@@ -82,7 +82,8 @@ def run(settings: Settings, source: Source, keys: Keys | None = None) -> int:
     from saccade.server.http import listen
 
     logs.begin(settings.log_format)
-    _check_free(settings)
+    for number in (settings.port, settings.grpc_port):
+        _check_free(settings.host, number)
     engine, state = make_engine(settings), State()
     follower = Follower(engine, source, settings.poll_s, settings.finish_s)
     app = build(settings, engine, keys=keys, state=state, control=Control(state, follower))
@@ -91,7 +92,7 @@ def run(settings: Settings, source: Source, keys: Keys | None = None) -> int:
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        listening = asyncio.ensure_future(listen(app, settings))
+        listening = asyncio.ensure_future(listen(app, settings, beside(app)))
 
         def load() -> None:
             try:
@@ -107,6 +108,8 @@ def run(settings: Settings, source: Source, keys: Keys | None = None) -> int:
             quiet.start()
             scheme = "https" if settings.tls_cert else "http"
             log.info("ready at %s://%s:%d, API pages at /docs", scheme, settings.host, settings.port)
+            if settings.grpc_port:
+                log.info("gRPC at %s:%d", settings.host, settings.grpc_port)
 
         threading.Thread(target=load, name="loader", daemon=True).start()
         try:
@@ -125,16 +128,29 @@ def run(settings: Settings, source: Source, keys: Keys | None = None) -> int:
     return 0
 
 
-def _check_free(settings: Settings) -> None:
-    """Raises ServerError when the port is taken: the server below would share it silently."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+def beside(app: App) -> list[Any]:
+    """The listeners beside HTTP that the settings ask for. Raises UsageError without the extra."""
+    if not app.settings.grpc_port:
+        return []
+    try:
+        from saccade.server.grpc import Grpc
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"gRPC needs {error.name}, which is not installed", hint="pip install 'saccade[grpc]'"
+        ) from error
+    return [Grpc(app)]
+
+
+def _check_free(host: str, port: int) -> None:
+    """Raises ServerError when the port is taken: the servers below would share it silently, or say it obscurely."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((settings.host, settings.port))
+            probe.bind((host, port))
         except OSError as error:
             raise ServerError(
-                f"port {settings.port} on {settings.host} cannot be had: {error.strerror}",
-                hint="stop the other server or give --port",
+                f"port {port} on {host} cannot be had: {error.strerror}",
+                hint="stop the other server or give --port or --grpc-port",
                 code="port_taken",
             ) from error

@@ -15,6 +15,7 @@ from saccade.errors import UsageError
 class Settings:
     """Sizes in bytes, times in seconds (LIMITS A1 to A10, C5, C6, I2).
 
+    grpc_port: 0 for no gRPC listener. grpc_reflection: tell callers with a key which services and messages there are.
     hosts: names the Host header may hold besides loopback ones; empty beyond loopback allows any. insecure: listen
     beyond loopback without keys. drain_s: how long to serve on after SIGTERM before the listener closes; finish_s: how
     long accepted requests may take then. max_wait_s: refuse a picture that would wait longer. p99_s: the latency that batches are kept
@@ -25,6 +26,8 @@ class Settings:
 
     host: str = "127.0.0.1"
     port: int = 8000
+    grpc_port: int = 0
+    grpc_reflection: bool = False
     protocols: tuple[str, ...] = ("open_inference", "tf_serving", "torchserve")
     oip_style: str = "kserve"
     home: Path = Path.home() / ".saccade"
@@ -58,8 +61,11 @@ class Settings:
     log_format: str = "text"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.port <= 65535:
-            raise UsageError(f"port is 0 to 65535, got {self.port}")
+        for name, number in (("port", self.port), ("grpc_port", self.grpc_port)):
+            if not 0 <= number <= 65535:
+                raise UsageError(f"{name} is 0 to 65535, got {number}")
+        if self.grpc_port and self.grpc_port == self.port:
+            raise UsageError(f"port and grpc_port are both {self.port}", hint="give each its own")
         if self.oip_style not in ("kserve", "triton"):
             raise UsageError(f"oip_style is kserve or triton, got {self.oip_style!r}")
         if self.log_format not in ("text", "json"):

@@ -6,6 +6,7 @@ from typing import Any
 from saccade.errors import SaccadeError, ServerError
 from saccade.inference.engine import Engine, Entry
 from saccade.protocols import views
+from saccade.protocols.method import Method
 from saccade.protocols.native.http import MAX_BODY
 from saccade.protocols.native.messages import dumps, strict_json
 from saccade.protocols.open_inference import messages, state
@@ -57,6 +58,11 @@ class OpenInference(Protocol):
                 )
             found.append(Route("POST", f"/v2/{kind}sharedmemory/unregister", api.no_memory, MAX_CONTROL))
         return found
+
+    def methods(self, engine: Engine) -> list[Method]:
+        from saccade.protocols.open_inference import grpc  # protobuf comes with an extra
+
+        return grpc.offered(engine, self.control)
 
     def refuse(self, error: SaccadeError, request_id: str) -> Reply:
         number = status(error.code)
@@ -117,11 +123,7 @@ class _Api:
 
     async def load(self, call: Call) -> Reply:
         record = await _object(call)
-        if record.get("parameters"):
-            raise messages.wrong(
-                "a model is loaded as it was sealed: config and file parameters are not implemented",
-                code="not_implemented",
-            )
+        state.as_sealed(record.get("parameters"))
         await asyncio.to_thread(self._control.load, call.parameters["name"])
         return Reply(200)
 

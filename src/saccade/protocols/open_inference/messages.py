@@ -106,12 +106,12 @@ def infer(data: bytes, length: int | None) -> Infer:
         found.append(tensor)
     if len(rest):
         raise wrong(f"{len(rest)} bytes follow the last binary tensor")
-    parameters = _parameters(record)
+    own = parameters(record.get("parameters", {}))
     own_id = record.get("id")
     if own_id is not None and not isinstance(own_id, str):
         raise wrong("id is a text")
-    binary = _flag(parameters, "binary_data_output", False)
-    return Infer(found, _outputs(record.get("outputs"), binary), binary, own_id, timeout_s(parameters.get("timeout")))
+    binary = _flag(own, "binary_data_output", False)
+    return Infer(found, _outputs(record.get("outputs"), binary), binary, own_id, timeout_s(own.get("timeout")))
 
 
 def timeout_s(microseconds: Any) -> float | None:
@@ -123,8 +123,8 @@ def timeout_s(microseconds: Any) -> float | None:
     return microseconds / 1e6
 
 
-def _parameters(record: dict[str, Any]) -> dict[str, Any]:
-    found = record.get("parameters", {})
+def parameters(found: Any) -> dict[str, Any]:
+    """Those of a request, an input or an output, by name. Raises ServerError."""
     if not isinstance(found, dict):
         raise wrong("parameters is an object")
     if any(name.startswith("shared_memory") for name in found):
@@ -144,10 +144,8 @@ def _input(entry: Any, rest: memoryview) -> tuple[Tensor, memoryview]:
         raise wrong("an input is an object with a name")
     name = "an input"
     shape = tensors.sides(entry.get("shape"), name)
-    datatype = entry.get("datatype")
-    if not isinstance(datatype, str) or (datatype != "BYTES" and datatype not in DTYPES):
-        raise wrong("an input has an unknown datatype", hint=f"BYTES, {', '.join(DTYPES)}")
-    size = _parameters(entry).get("binary_data_size")
+    datatype = known(entry.get("datatype"))
+    size = parameters(entry.get("parameters", {})).get("binary_data_size")
     if size is None:
         if "data" not in entry:
             raise wrong("an input has neither data nor binary_data_size")
@@ -157,6 +155,13 @@ def _input(entry: Any, rest: memoryview) -> tuple[Tensor, memoryview]:
     if type(size) is not int or not 0 <= size <= len(rest):
         raise wrong(f"binary_data_size is a whole number up to the {len(rest)} bytes that are left of the body")
     return Tensor(entry["name"], raw(rest[:size], datatype, shape), shape), rest[size:]
+
+
+def known(datatype: Any) -> str:
+    """A datatype that can be read. Raises ServerError(invalid_value)."""
+    if not isinstance(datatype, str) or (datatype != "BYTES" and datatype not in DTYPES):
+        raise wrong("an input has an unknown datatype", hint=f"BYTES, {', '.join(DTYPES)}")
+    return datatype
 
 
 def raw(data: bytes | memoryview, datatype: str, shape: tuple[int, ...]) -> Array | list[bytes]:
@@ -192,9 +197,9 @@ def _outputs(given: Any, binary: bool) -> list[Wanted] | None:
     for entry in given:
         if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
             raise wrong("an output is an object with a name")
-        parameters = _parameters(entry)
-        classes = parameters.get(CLASSES, 0)
-        found.append(Wanted(entry["name"], _flag(parameters, "binary_data", binary), count_of_classes(classes)))
+        own = parameters(entry.get("parameters", {}))
+        classes = count_of_classes(own.get(CLASSES, 0))
+        found.append(Wanted(entry["name"], _flag(own, "binary_data", binary), classes))
     return found
 
 

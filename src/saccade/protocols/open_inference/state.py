@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from importlib.metadata import version as installed
 from typing import Any
 
-from saccade.errors import InferenceError
+from saccade.errors import InferenceError, ServerError
 from saccade.inference.counts import Duration
 from saccade.inference.engine import Engine, Entry
 from saccade.protocols.open_inference.messages import DATATYPES, EXTENSIONS
@@ -25,6 +25,21 @@ def number(text: str | None) -> int | None:
     if not text.isascii() or not text.isdigit() or len(text) > 9:
         raise InferenceError("a version is a whole number from 1", code="not_found")
     return int(text)
+
+
+def as_sealed(parameters: Any) -> None:
+    """What a load may ask for: nothing. Raises ServerError(not_implemented)."""
+    if parameters:
+        raise ServerError(
+            "a model is loaded as it was sealed: config and file parameters are not implemented",
+            code="not_implemented",
+        )
+
+
+def one_repository(name: str) -> None:
+    """Raises ServerError(not_implemented) for a repository by name: there is one, without a name."""
+    if name:
+        raise ServerError("there is one repository here, without a name", hint="name none", code="not_implemented")
 
 
 def metadata(engine: Engine, entry: Entry) -> dict[str, Any]:

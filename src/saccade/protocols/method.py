@@ -1,0 +1,42 @@
+"""What a dialect says over gRPC: plain calls on messages, so that they are asked without a socket too. Knows no grpc."""
+
+import math
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(eq=False)
+class Invocation:
+    """One call. deadline_s: of one answer; ends: the monotonic second at which the caller stops listening.
+
+    told: what goes with the answer, names in lower case. closing: True once streams should end.
+    """
+
+    request_id: str
+    deadline_s: float = 10.0
+    ends: float = math.inf
+    told: list[tuple[str, str]] = field(default_factory=list)
+    closing: Callable[[], bool] = bool
+
+    def left_s(self) -> float:
+        return min(self.deadline_s, self.ends - time.monotonic())
+
+
+Once = Callable[[Invocation, Any], Awaitable[Any]]
+Stream = Callable[[Invocation, AsyncIterator[Any]], AsyncIterator[Any]]
+
+
+@dataclass(frozen=True)
+class Method:
+    """path: `/package.Service/Method`. request, reply: classes of messages. handler: takes a message and gives one, or,
+    where it streams, takes many and gives many; raises SaccadeError. needs: see protocol.SCOPES.
+    """
+
+    path: str
+    request: Any
+    reply: Any
+    handler: Once | Stream
+    streams: bool = False
+    needs: str = "use"

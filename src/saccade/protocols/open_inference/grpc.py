@@ -1,0 +1,157 @@
+"""The Open Inference Protocol v2 over gRPC: convert, ask the engine, convert back."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+from saccade.errors import InferenceError, SaccadeError, ServerError
+from saccade.inference.engine import Engine
+from saccade.protocols import views
+from saccade.protocols.method import Invocation, Method, Once, Stream
+from saccade.protocols.open_inference import messages, protobuf, state
+from saccade.protocols.protocol import Control, marks, said
+from saccade.wire import schema
+
+SERVICE = "inference.GRPCInferenceService"
+NEEDS = {
+    "ServerLive": "open",
+    "ServerReady": "open",
+    "RepositoryModelLoad": "control",
+    "RepositoryModelUnload": "control",
+}
+AHEAD = 32
+"""Requests of one stream that are at work at once; answers keep their order."""
+
+
+def offered(engine: Engine, control: Control) -> list[Method]:
+    api = _Api(engine, control)
+    handlers: dict[str, Once | Stream] = {
+        "ServerLive": api.live,
+        "ServerReady": api.ready,
+        "ServerMetadata": api.server,
+        "ModelReady": api.model_ready,
+        "ModelMetadata": api.metadata,
+        "ModelConfig": api.config,
+        "ModelStatistics": api.statistics,
+        "ModelInfer": api.infer,
+        "ModelStreamInfer": api.stream,
+        "RepositoryIndex": api.index,
+        "RepositoryModelLoad": api.load,
+        "RepositoryModelUnload": api.unload,
+    }
+    return [
+        Method(rpc.path, rpc.request, rpc.reply, handlers.get(name, _refuse), rpc.streams, NEEDS.get(name, "use"))
+        for name, rpc in schema.service(SERVICE).items()
+    ]
+
+
+async def _refuse(call: Invocation, request: Any) -> Any:
+    raise ServerError(
+        "shared memory, tracing and logging are not implemented", hint="send the tensor itself", code="not_implemented"
+    )
+
+
+def _reply(name: str, **fields: Any) -> Any:
+    return schema.message(f"inference.{name}Response")(**fields)
+
+
+def _told(name: str, record: dict[str, Any]) -> Any:
+    return schema.fill(schema.message(f"inference.{name}Response"), record)
+
+
+class _Api:
+    def __init__(self, engine: Engine, control: Control) -> None:
+        self._engine = engine
+        self._control = control
+
+    async def live(self, call: Invocation, request: Any) -> Any:
+        return _reply("ServerLive", live=True)
+
+    async def ready(self, call: Invocation, request: Any) -> Any:
+        try:
+            self._control.ready()
+        except SaccadeError:
+            return _reply("ServerReady", ready=False)
+        return _reply("ServerReady", ready=True)
+
+    async def server(self, call: Invocation, request: Any) -> Any:
+        return _told("ServerMetadata", state.server())
+
+    async def model_ready(self, call: Invocation, request: Any) -> Any:
+        try:
+            self._engine.find(request.name, state.number(request.version))
+        except InferenceError:
+            return _reply("ModelReady", ready=False)
+        return _reply("ModelReady", ready=True)
+
+    async def metadata(self, call: Invocation, request: Any) -> Any:
+        entry = self._engine.find(request.name, state.number(request.version))
+        return _told("ModelMetadata", state.metadata(self._engine, entry))
+
+    async def config(self, call: Invocation, request: Any) -> Any:
+        entry = self._engine.find(request.name, state.number(request.version))
+        return _told("ModelConfig", {"config": state.config(entry, self._engine.max_images)})
+
+    async def statistics(self, call: Invocation, request: Any) -> Any:
+        entries = state.counted(self._engine, request.name or None, state.number(request.version))
+        return _told("ModelStatistics", state.statistics(entries))
+
+    async def index(self, call: Invocation, request: Any) -> Any:
+        state.one_repository(request.repository_name)
+        return _told("RepositoryIndex", {"models": state.index(self._engine, self._control.names(), request.ready)})
+
+    async def load(self, call: Invocation, request: Any) -> Any:
+        state.one_repository(request.repository_name)
+        state.as_sealed(request.parameters)
+        await asyncio.to_thread(self._control.load, request.model_name)
+        return _reply("RepositoryModelLoad")
+
+    async def unload(self, call: Invocation, request: Any) -> Any:
+        state.one_repository(request.repository_name)
+        await asyncio.to_thread(self._control.unload, request.model_name)
+        return _reply("RepositoryModelUnload")
+
+    async def infer(self, call: Invocation, request: Any) -> Any:
+        entry = self._engine.find(request.model_name, state.number(request.model_version))
+        asked = protobuf.infer(request)
+        names = [wish.name for wish in asked.outputs] if asked.outputs is not None else None
+        deadline_s = min(call.left_s(), asked.timeout_s or call.deadline_s)
+        given = views.Given(asked.inputs, names)
+        answer, outputs = await views.ask(self._engine, entry, given, deadline_s, request_id=call.request_id)
+        call.told += marks(answer)
+        wanted = asked.outputs or [messages.Wanted(output.name) for output in outputs]
+        found = messages.results(outputs, wanted, answer.labels)
+        return protobuf.response(answer.model, answer.version, request.id, found, asked.binary)
+
+    async def stream(self, call: Invocation, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        """Answers in the order of the requests, of which several are at work; a refusal is an answer too."""
+        waiting: asyncio.Queue[asyncio.Future[Any] | None] = asyncio.Queue(AHEAD)
+
+        async def listen() -> None:
+            try:
+                async for request in requests:
+                    await waiting.put(asyncio.ensure_future(self._streamed(call, request)))
+            except Exception as error:  # noqa: BLE001 - raised below, behind the answers that are due
+                broken: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+                broken.set_exception(error)
+                await waiting.put(broken)
+            await waiting.put(None)
+
+        listening = asyncio.ensure_future(listen())
+        try:
+            while (answer := await waiting.get()) is not None:
+                yield await answer
+        finally:
+            listening.cancel()
+            while not waiting.empty():
+                if (left := waiting.get_nowait()) is not None:
+                    left.cancel()
+
+    async def _streamed(self, call: Invocation, request: Any) -> Any:
+        try:
+            # What is told of each answer would grow with the stream, beyond what metadata may hold.
+            own = replace(call, told=[])
+            return _reply("ModelStreamInfer", infer_response=await self.infer(own, request))
+        except SaccadeError as error:
+            return _reply("ModelStreamInfer", error_message=said(error))

@@ -1,0 +1,235 @@
+"""The gRPC listener: the protocols' methods with the keys, limits and deadlines that HTTP has, in the same event loop."""
+
+import asyncio
+import logging
+import random
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
+
+import grpc
+
+from saccade.errors import SaccadeError, ServerError
+from saccade.protocols.method import Invocation, Method
+from saccade.protocols.native.messages import prediction_id
+from saccade.protocols.protocol import SCOPES, STATUSES, grpc_status, said, status
+from saccade.server.app import App, guarded
+from saccade.server.health import Health
+from saccade.server.reflection import Reflection
+from saccade.server.settings import Settings
+from saccade.wire import schema
+
+log = logging.getLogger("saccade.server")
+METADATA_BYTES = 8 * 1024
+AGE_S, AGE_GRACE_S = 30 * 60, 30
+"""A connection is let go after this age, so that balancers can move it; calls under way have the grace."""
+PING_S = 10
+REFUSING_S = 0.3
+STREAMS = 100
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class Grpc:
+    """The listener of an application's protocols. methods: everything that can be called."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        spoken = [method for protocol in app.protocols for method in protocol.methods(app.engine)]
+        services = sorted({method.path.split("/")[1] for method in spoken})
+        shown = Reflection([*services, "grpc.health.v1.Health"]).methods() if app.settings.grpc_reflection else []
+        self.methods = [*spoken, *Health(app.state, services).methods(), *shown]
+        for method in self.methods:
+            if method.needs not in SCOPES:
+                raise ServerError(f"{method.path} says {method.needs!r}, one of {SCOPES} was expected")
+        self._handlers = _Handlers(app, self.methods)
+        self._server: Any = None
+
+    async def start(self) -> int:
+        """Listens; returns the port. Raises ServerError(port_taken)."""
+        settings = self._app.settings
+        self._server = grpc.aio.server(
+            handlers=[self._handlers],
+            options=_options(settings),
+            maximum_concurrent_rpcs=settings.connections,
+        )
+        host = "127.0.0.1" if settings.host == "localhost" else settings.host
+        address = f"[{host}]:{settings.grpc_port}" if ":" in host else f"{host}:{settings.grpc_port}"
+        try:
+            if settings.tls_cert is None or settings.tls_key is None:
+                port = self._server.add_insecure_port(address)
+            else:
+                pair = (settings.tls_key.read_bytes(), settings.tls_cert.read_bytes())
+                port = self._server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
+        except RuntimeError:
+            raise ServerError(
+                f"port {settings.grpc_port} on {settings.host} cannot be had for gRPC",
+                hint="stop the other server or give --grpc-port",
+                code="port_taken",
+            ) from None
+        await self._server.start()
+        return int(port)
+
+    async def stop(self) -> None:
+        """Refuses new calls, ends idle streams, finishes what is under way, for finish_s at most."""
+        if self._server is not None:
+            # A call that comes while grpc itself stops is cancelled without a word, so those who go on asking
+            # are refused for a moment first.
+            self._handlers.closing.set()
+            await asyncio.sleep(REFUSING_S)
+            await self._handlers.finish(self._app.settings.finish_s)
+            await self._server.stop(None)
+
+
+def _options(settings: Settings) -> list[tuple[str, int]]:
+    return [
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", settings.body_bytes),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_metadata_size", METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", 2 * METADATA_BYTES),
+        ("grpc.max_concurrent_streams", STREAMS),
+        ("grpc.max_connection_age_ms", AGE_S * 1000),
+        ("grpc.max_connection_age_grace_ms", AGE_GRACE_S * 1000),
+        ("grpc.http2.min_ping_interval_without_data_ms", PING_S * 1000),
+        ("grpc.server_handshake_timeout_ms", int(settings.head_s * 1000)),
+        # A compressed message is measured before it is unpacked, so a small one could fill the memory.
+        ("grpc.compression_enabled_algorithms_bitset", 1),
+    ]
+
+
+class _Handlers(grpc.GenericRpcHandler):
+    """Admits a call by its head alone, before its message is read, then carries it to its method.
+
+    closing: once set, new calls are refused and streams end when what they asked is answered.
+    """
+
+    def __init__(self, app: App, methods: Sequence[Method]) -> None:
+        self._app = app
+        self._methods = {method.path: method for method in methods}
+        self._under_way: set[Invocation] = set()
+        self.closing = asyncio.Event()
+        self._idle = asyncio.Event()
+
+    async def finish(self, within_s: float) -> None:
+        if self._under_way:
+            try:
+                async with asyncio.timeout(within_s):
+                    await self._idle.wait()
+            except TimeoutError:
+                log.warning("%d gRPC calls are cut off", len(self._under_way))
+
+    def service(self, details: Any) -> Any:
+        method = self._methods.get(details.method)
+        if method is None:
+            return None
+        head: dict[str, str] = {}
+        try:
+            if self.closing.is_set():
+                raise ServerError("the server is shutting down", code="draining")
+            for name, value in details.invocation_metadata:
+                if name in head and name in ("authorization", "x-api-key"):
+                    raise ServerError(f"the metadata {name} came twice", code="malformed_http")
+                head[name] = value
+            if method.needs != "open" and guarded(self._app.settings, self._app.keys):
+                own = head.get("x-api-key")
+                self._app.keys.admit(head.get("authorization") or (f"Bearer {own}" if own else ""), method.needs)
+        except SaccadeError as error:
+            return grpc.stream_stream_rpc_method_handler(self._refusing(method, error))
+        if method.streams:
+            return grpc.stream_stream_rpc_method_handler(self._streaming(method, head))
+        return grpc.unary_unary_rpc_method_handler(self._single(method, head))
+
+    def _call(self, head: dict[str, str], context: Any) -> Invocation:
+        settings, left, given = self._app.settings, context.time_remaining(), head.get("x-request-id", "")
+        own = given if _REQUEST_ID.fullmatch(given) else prediction_id()
+        call = Invocation(own, settings.deadline_s, closing=self.closing.is_set)
+        if left is not None:
+            call.deadline_s, call.ends = settings.deadline_cap_s, time.monotonic() + left
+        return call
+
+    def _single(self, method: Method, head: dict[str, str]) -> Callable[[bytes, Any], Awaitable[bytes]]:
+        async def answer(data: bytes, context: Any) -> bytes:
+            call = self._call(head, context)
+
+            async def once() -> bytes:
+                reply = await method.handler(call, schema.read(method.request, data))  # type: ignore[misc]
+                return bytes(reply.SerializeToString())
+
+            found: bytes = await self._guarded(method, call, context, once)
+            return found
+
+        return answer
+
+    def _streaming(self, method: Method, head: dict[str, str]) -> Callable[[Any, Any], Awaitable[None]]:
+        async def answer(requests: AsyncIterator[bytes], context: Any) -> None:
+            call = self._call(head, context)
+
+            async def messages() -> AsyncIterator[Any]:
+                async for data in self._until_closing(requests):
+                    yield schema.read(method.request, data)
+
+            async def all_of_them() -> None:
+                async for reply in method.handler(call, messages()):  # type: ignore[union-attr]
+                    await context.write(reply.SerializeToString())
+
+            await self._guarded(method, call, context, all_of_them)
+
+        return answer
+
+    async def _until_closing(self, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        closing = asyncio.ensure_future(self.closing.wait())
+        try:
+            while True:
+                coming = asyncio.ensure_future(anext(requests, None))
+                await asyncio.wait((coming, closing), return_when=asyncio.FIRST_COMPLETED)
+                if not coming.done():
+                    coming.cancel()
+                    return
+                data = coming.result()
+                if data is None:
+                    return
+                yield data
+        finally:
+            closing.cancel()
+
+    def _refusing(self, method: Method, error: SaccadeError) -> Callable[[Any, Any], Awaitable[None]]:
+        async def answer(_: Any, context: Any) -> None:
+            async def refuse() -> None:
+                raise error
+
+            await self._guarded(method, self._call({}, context), context, refuse)
+
+        return answer
+
+    async def _guarded(self, method: Method, call: Invocation, context: Any, work: Callable[[], Awaitable[Any]]) -> Any:
+        """The rim: what a caller is told of an error, and what is counted."""
+        failed: SaccadeError
+        self._under_way.add(call)
+        try:
+            found = await work()
+        except SaccadeError as error:
+            failed = error
+            if status(error.code) == 500:
+                log.error("request %s failed", call.request_id, exc_info=error)
+        except asyncio.CancelledError:
+            self._app.metrics.called(method.path, "CANCELLED", "")
+            raise
+        except Exception:  # nothing may end the process, and a stranger gets a bland sentence
+            log.exception("request %s failed", call.request_id)
+            failed = ServerError("", code="internal")
+        else:
+            self._app.metrics.called(method.path, "OK", "")
+            context.set_trailing_metadata((("x-request-id", call.request_id), *call.told))
+            return found
+        finally:
+            self._under_way.discard(call)
+            if self.closing.is_set() and not self._under_way:
+                self._idle.set()
+        code = failed.code if failed.code in STATUSES else "internal"
+        name = grpc_status(code)
+        self._app.metrics.called(method.path, name, code)
+        told = [("x-request-id", call.request_id), ("x-error-code", code)]
+        if status(code) in (429, 503):
+            told.append(("retry-after", str(failed.details.get("retry_after_s") or random.randint(1, 5))))
+        await context.abort(grpc.StatusCode[name], said(failed), tuple(told))

@@ -1,0 +1,391 @@
+"""The gRPC listener on a real socket, asked by grpc's own client: keys, limits, deadlines, callers that leave, drain."""
+
+import asyncio
+import contextlib
+import gzip
+import json
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from google.protobuf.descriptor_pool import DescriptorPool
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+from saccade.errors import ServerError, UsageError
+from saccade.inference.engine import Engine
+from saccade.server.app import App, build
+from saccade.server.grpc import Grpc
+from saccade.server.keys import Keys
+from saccade.server.settings import Settings
+from saccade.testing.packages import colors, png
+from saccade.wire import schema
+
+OIP = schema.service("inference.GRPCInferenceService")
+ROW = np.full((1, 32, 32, 3), (255, 0, 51), np.uint8)
+SCORES = [1.0, 0.0, 0.2]
+
+
+def free() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def listening(app: App) -> Iterator[str]:
+    """The listener of an application, in a thread and loop of its own; its address."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    async def start() -> Grpc:
+        listener = Grpc(app)
+        await listener.start()
+        return listener
+
+    try:
+        listener = asyncio.run_coroutine_threadsafe(start(), loop).result(20)
+        try:
+            yield f"127.0.0.1:{app.settings.grpc_port}"
+        finally:
+            asyncio.run_coroutine_threadsafe(listener.stop(), loop).result(20)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    engine, folder = Engine(), tmp_path_factory.mktemp("grpc")
+    engine.load(colors(folder / "package").path, "colors", 1)
+    yield engine
+    engine.close(0)
+
+
+@pytest.fixture(scope="module")
+def app(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> App:
+    settings = Settings(
+        home=tmp_path_factory.mktemp("home"),
+        grpc_port=free(),
+        grpc_reflection=True,
+        body_bytes=1024 * 1024,
+        finish_s=0.2,
+    )
+    return build(settings, engine)
+
+
+@pytest.fixture(scope="module")
+def channel(app: App) -> Iterator[grpc.Channel]:
+    with listening(app) as address, grpc.insecure_channel(address) as channel:
+        yield channel
+
+
+def call(channel: grpc.Channel, name: str, request: Any = None, **options: Any) -> Any:
+    rpc = OIP[name]
+    asked = channel.unary_unary(rpc.path, rpc.request.SerializeToString, rpc.reply.FromString)
+    return asked.with_call(rpc.request() if request is None else request, timeout=20, **options)
+
+
+def refused(channel: grpc.Channel, name: str, request: Any = None, **options: Any) -> tuple[str, str]:
+    """The status and the error's code."""
+    with pytest.raises(grpc.RpcError) as caught:
+        call(channel, name, request, **options)
+    error = caught.value
+    assert not any(word in (error.details() or "") for word in ("Traceback", "/src/", ".py"))
+    told = dict(error.trailing_metadata() or ())
+    return error.code().name, told.get("x-error-code", "")
+
+
+def picture(data: bytes | None = None, model: str = "colors", **fields: Any) -> Any:
+    request = OIP["ModelInfer"].request(model_name=model, **fields)
+    request.inputs.add(name="image", datatype="BYTES", shape=[1]).contents.bytes_contents.append(
+        png(255, 0, 51) if data is None else data
+    )
+    return request
+
+
+def test_a_picture_is_answered_and_the_answer_is_marked(channel: grpc.Channel, app: App) -> None:
+    reply, ended = call(channel, "ModelInfer", picture(), metadata=(("x-request-id", "mine"),))
+    assert [output.name for output in reply.outputs] == ["scores", "prediction"]
+    np.testing.assert_allclose(reply.outputs[0].contents.fp32_contents, SCORES, atol=1e-6)
+    told = dict(ended.trailing_metadata())
+    assert (told["x-request-id"], told["x-model-version"]) == ("mine", "1")
+    assert told["server-timing"].startswith("decode;dur=")
+    text = app.metrics.text(app.engine)
+    assert 'saccade_grpc_requests_total{method="/inference.GRPCInferenceService/ModelInfer",status="OK"}' in text
+
+
+def test_errors_have_a_status_a_code_and_no_inside(channel: grpc.Channel) -> None:
+    assert refused(channel, "ModelInfer", picture(model="nobody")) == ("NOT_FOUND", "not_found")
+    assert refused(channel, "ModelInfer", picture(b"GIF89a")) == ("INVALID_ARGUMENT", "image_format_unsupported")
+    assert refused(channel, "ModelInfer", OIP["ModelInfer"].request(model_name="colors"))[0] == "INVALID_ARGUMENT"
+    assert refused(channel, "SystemSharedMemoryStatus") == ("UNIMPLEMENTED", "not_implemented")
+    load = OIP["RepositoryModelLoad"].request(model_name="colors")
+    assert refused(channel, "RepositoryModelLoad", load) == ("UNIMPLEMENTED", "not_implemented")
+    with pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary(OIP["ModelInfer"].path)(b"\x0b", timeout=20)
+    assert dict(caught.value.trailing_metadata())["x-error-code"] == "malformed_protobuf"
+    with pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary("/inference.GRPCInferenceService/Nothing")(b"", timeout=20)
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_messages_and_metadata_have_their_limits(channel: grpc.Channel) -> None:
+    just, over = bytes(1024 * 1024 - 200), bytes(1024 * 1024)
+    assert refused(channel, "ModelInfer", picture(just)) == ("INVALID_ARGUMENT", "image_format_unsupported")
+    assert refused(channel, "ModelInfer", picture(over)) == ("RESOURCE_EXHAUSTED", "")
+    assert refused(channel, "ServerLive", metadata=(("x-long", "a" * 20_000),)) == ("RESOURCE_EXHAUSTED", "")
+
+
+def test_compressed_messages_are_refused(channel: grpc.Channel) -> None:
+    """A small one could unpack to more than the memory."""
+    assert len(gzip.compress(bytes(2**20))) < 2_000
+    status, _ = refused(channel, "ModelInfer", picture(bytes(2**19)), compression=grpc.Compression.Gzip)
+    assert status == "UNIMPLEMENTED"
+
+
+def test_a_deadline_reaches_the_queue(channel: grpc.Channel) -> None:
+    request = picture()
+    request.parameters["timeout"].int64_param = 1
+    assert refused(channel, "ModelInfer", request) == ("DEADLINE_EXCEEDED", "deadline_exceeded")
+
+
+def test_a_stream_answers_in_order_and_goes_on_after_a_refusal(channel: grpc.Channel) -> None:
+    rpc = OIP["ModelStreamInfer"]
+    names = ["colors"] * 400
+    names[7] = "nobody"
+    requests = iter([picture(model=name, id=str(i)) for i, name in enumerate(names)])
+    asked = channel.stream_stream(rpc.path, rpc.request.SerializeToString, rpc.reply.FromString)
+    replies = list(asked(requests, timeout=20))
+    assert "no such model" in replies.pop(7).error_message
+    assert [r.infer_response.id for r in replies] == [str(i) for i in range(400) if i != 7]
+    assert not any(r.error_message for r in replies)
+
+
+class Held:
+    """The engine's future that nothing settles, and whether it was cancelled."""
+
+    def __init__(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+        from concurrent.futures import Future
+
+        self.future: Future[Any] = Future()
+        self.asked = threading.Event()
+
+        def submit(_: Any) -> "Future[Any]":
+            self.asked.set()
+            return self.future
+
+        monkeypatch.setattr(engine, "submit", submit)
+
+
+@pytest.mark.parametrize("name", ["ModelInfer", "ModelStreamInfer"])
+def test_the_work_of_a_caller_who_leaves_is_dropped(
+    channel: grpc.Channel, engine: Engine, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    held, rpc = Held(engine, monkeypatch), OIP[name]
+    if rpc.streams:
+        asked: Any = channel.stream_stream(rpc.path, rpc.request.SerializeToString, rpc.reply.FromString)
+        waiting = asked(iter([picture()]))
+    else:
+        asked = channel.unary_unary(rpc.path, rpc.request.SerializeToString, rpc.reply.FromString)
+        waiting = asked.future(picture())
+    assert held.asked.wait(20)
+    waiting.cancel()
+    end = time.monotonic() + 20
+    while not held.future.cancelled():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_health_as_its_own_client_asks(channel: grpc.Channel, app: App) -> None:
+    stub = health_pb2_grpc.HealthStub(channel)
+    for service in ("", "inference.GRPCInferenceService", "grpc.health.v1.Health"):
+        assert stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=20).status == 1
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.Check(health_pb2.HealthCheckRequest(service="nothing"), timeout=20)
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+    assert stub.List(health_pb2.HealthListRequest(), timeout=20).statuses[""].status == 1
+    watching = stub.Watch(health_pb2.HealthCheckRequest(), timeout=20)
+    assert next(watching).status == 1
+    app.state.draining = True
+    try:
+        assert next(watching).status == 2
+    finally:
+        app.state.draining = False
+    assert next(watching).status == 1
+    watching.cancel()
+    assert next(stub.Watch(health_pb2.HealthCheckRequest(service="nothing"), timeout=20)).status == 3
+
+
+def test_reflection_as_its_own_client_asks(channel: grpc.Channel) -> None:
+    database = ProtoReflectionDescriptorDatabase(channel)
+    assert "inference.GRPCInferenceService" in database.get_services()
+    pool = DescriptorPool(database)
+    method = pool.FindServiceByName("inference.GRPCInferenceService").FindMethodByName("ModelInfer")
+    assert method.input_type.fields_by_name["raw_input_contents"].number == 7
+    with pytest.raises(KeyError):
+        pool.FindMessageTypeByName("inference.Nothing")
+
+
+def test_reflection_is_off_by_default(engine: Engine, tmp_path: Path) -> None:
+    paths = {method.path for method in Grpc(build(Settings(home=tmp_path), engine)).methods}
+    assert not [path for path in paths if "reflection" in path]
+    assert "/grpc.health.v1.Health/Check" in paths
+
+
+def test_keys_over_gRPC(engine: Engine, tmp_path: Path) -> None:  # noqa: N802
+    use, control = Keys(tmp_path).make("use"), Keys(tmp_path).make("control", scope="control")
+    app = build(Settings(home=tmp_path, grpc_port=free(), finish_s=0.2), engine)
+    with listening(app) as address, grpc.insecure_channel(address) as channel:
+        load = OIP["RepositoryModelLoad"].request(model_name="colors")
+
+        def ask(name: str, request: Any = None, *metadata: tuple[str, str]) -> str:
+            return refused(channel, name, request, metadata=metadata)[1]
+
+        assert call(channel, "ServerLive")[0].live
+        assert ask("ModelInfer", picture()) == "unauthenticated"
+        assert ask("ModelInfer", picture(), ("authorization", use)) == "unauthenticated"
+        twice = (("authorization", f"Bearer {use}"), ("authorization", "Bearer other"))
+        assert ask("ModelInfer", picture(), *twice) == "malformed_http"
+        for head in (("authorization", f"Bearer {use}"), ("x-api-key", use)):
+            assert call(channel, "ModelInfer", picture(), metadata=(head,))[0].outputs
+            assert ask("RepositoryModelLoad", load, head) == "forbidden"
+        assert ask("RepositoryModelLoad", load, ("x-api-key", control)) == "not_implemented"
+
+
+def test_a_taken_port_is_said(engine: Engine, tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        app = build(Settings(home=tmp_path, grpc_port=other.getsockname()[1]), engine)
+        with pytest.raises(ServerError) as caught, listening(app):
+            pass
+        assert caught.value.code == "port_taken"
+
+
+def test_two_listeners_need_two_ports() -> None:
+    with pytest.raises(UsageError, match="both 9000"):
+        Settings(port=9000, grpc_port=9000)
+
+
+# In a process of its own
+
+
+@contextmanager
+def process(package: Path, home: Path, *options: str, **environment: str) -> Iterator[tuple[Any, int, int]]:
+    port, grpc_port = free(), free()
+    command = [sys.executable, "-m", "saccade", "serve", str(package), "--home", str(home), *options]
+    given = {**os.environ, "SACCADE_DRAIN_S": "0.3", **environment}
+    running = subprocess.Popen(
+        [*command, "--port", str(port), "--grpc-port", str(grpc_port)], stderr=subprocess.PIPE, env=given
+    )
+    try:
+        yield running, port, grpc_port
+    finally:
+        if running.poll() is None:
+            running.kill()
+        running.communicate()
+
+
+def ready(channel: grpc.Channel) -> None:
+    end = time.monotonic() + 30
+    while True:
+        with contextlib.suppress(grpc.RpcError):
+            if call(channel, "ServerReady", wait_for_ready=True)[0].ready:
+                return
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_what_was_accepted_is_answered_while_the_server_stops(tmp_path: Path) -> None:
+    package = colors(tmp_path / "package").path
+    with (
+        process(package, tmp_path / "home") as (running, _, port),
+        grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        ready(channel)
+        rpc = OIP["ModelStreamInfer"]
+        asked = channel.stream_stream(rpc.path, rpc.request.SerializeToString, rpc.reply.FromString)
+        sent: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        stream = asked(iter(sent.get, None))
+        sent.put(picture())
+        assert next(stream).infer_response.outputs
+        watching = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        stop = threading.Event()
+
+        def ask_on(_: int) -> tuple[int, list[str]]:
+            answered, lost = 0, []
+            while not stop.is_set():
+                try:
+                    answered += bool(call(channel, "ModelInfer", picture())[0].outputs)
+                except grpc.RpcError as error:
+                    lost.append(f"{error.code().name} {error.details()}")
+                    return answered, lost
+            return answered, lost
+
+        with ThreadPoolExecutor(4) as threads:
+            asking = [threads.submit(ask_on, i) for i in range(4)]
+            time.sleep(0.5)
+            running.send_signal(signal.SIGTERM)
+            assert running.wait(30) == 0
+            stop.set()
+            for answered, lost in (one.result() for one in asking):
+                assert answered > 0
+                assert all(said.startswith("UNAVAILABLE") for said in lost), lost
+        assert list(stream) == [], "an idle stream is ended, and ended well"
+        assert [health.status for health in watching] == [1, 2]
+        sent.put(None)
+        assert b"stopped" in running.stderr.read()
+
+
+def test_tls_is_that_of_http(tmp_path: Path) -> None:
+    key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    try:
+        subprocess.run(
+            [
+                "openssl",
+                "req",
+                "-x509",
+                "-newkey",
+                "rsa:2048",
+                "-nodes",
+                "-days",
+                "2",
+                *subject,
+                "-keyout",
+                str(key),
+                "-out",
+                str(cert),
+            ],
+            check=True,
+            capture_output=True,
+        )
+    except FileNotFoundError:
+        pytest.skip("openssl is not here to make a certificate")
+    key.chmod(0o600)
+    package = colors(tmp_path / "package").path
+    options = ("--tls-cert", str(cert), "--tls-key", str(key))
+    with process(package, tmp_path / "home", *options) as (_, _, port):
+        trusted = grpc.ssl_channel_credentials(cert.read_bytes())
+        with grpc.secure_channel(f"localhost:{port}", trusted) as channel:
+            ready(channel)
+            reply, _ = call(channel, "ModelInfer", picture())
+            assert json.loads(reply.outputs[1].contents.bytes_contents[0])["model"] == "colors"
+        with grpc.insecure_channel(f"localhost:{port}") as plain, pytest.raises(grpc.RpcError):
+            call(plain, "ServerLive")
