@@ -2,11 +2,11 @@
 
     python -m benchmarks.train_accuracy DATA --minutes 4 --seeds 0 1 2 [--size 64] [--set key=value] [--alone]
 
-Prints test accuracy of both for every seed, then mean and spread (sample standard deviation).
+Prints test accuracy of both for every seed, then mean and spread (sample standard deviation); keeps the raw numbers in
+benchmarks/results, one file a dataset.
 """
 
 import argparse
-import platform
 import statistics
 import tempfile
 import time
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks import machine
 from saccade import tasks
 from saccade.data import formats
 from saccade.data.dataset import Dataset
@@ -117,7 +118,7 @@ def ours(dataset: Dataset, recipe: Recipe) -> tuple[float, PreprocessSpec]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--minutes", type=float, default=4)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -130,7 +131,8 @@ def main() -> None:
         dataset = split(dataset, 0)
     (name,) = tasks.fitting(dataset.fields)
     knobs = dict(pair.split("=", 1) for pair in options.set)
-    print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads")
+    print(machine.describe())
+    print(f"{torch.get_num_threads()} threads, {options.minutes:g} minutes a run")
     print(f"{options.data.name}: " + ", ".join(f"{k} {len(v)}" for k, v in dataset.splits.items()))
     results: dict[str, list[float]] = {"saccade": [], "plain loop": []}
     for seed in options.seeds:
@@ -151,6 +153,8 @@ def main() -> None:
             continue
         spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
         print(f"{who:<11} mean {statistics.mean(scores):.4f}  spread {spread:.4f}  n {len(scores)}")
+    kept = {"minutes": options.minutes, "seeds": options.seeds, "set": knobs, "accuracy": results}
+    machine.save(f"train_accuracy_{options.data.name}", kept)
 
 
 if __name__ == "__main__":
