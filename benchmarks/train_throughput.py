@@ -1,8 +1,9 @@
 """Training throughput of cnn-small at 224x224, batch 32: ours, a plain float32 torch loop, and Keras.
 
-    python -m benchmarks.train_throughput [--steps 10] [--rounds 3]
+    python -m benchmarks.train_throughput [--steps 10] [--rounds 3] [--ablate]
 
-Each contestant runs in its own process, in turn; the median of the rounds is printed with the ratio to ours.
+Each contestant runs in its own process, in turn; the median of the rounds is printed with the ratio to ours. --ablate adds
+ours with one thing left out or put in, so that it can be seen what each is worth on this processor.
 """
 
 import argparse
@@ -10,7 +11,9 @@ import statistics
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from benchmarks.environment import python_of
 from benchmarks.machine import describe, save
@@ -19,7 +22,7 @@ RIVALS = Path(__file__).parent / "rivals"
 BATCH, SIZE, CLASSES = 32, 224, 6
 
 
-def ours(steps: int) -> float:
+def ours(steps: int, allocator: bool = True, **changed: Any) -> float:
     import numpy as np
     import torch
 
@@ -32,7 +35,8 @@ def ours(steps: int) -> float:
     from saccade.training.trainers.torch.step import one_step
     from saccade.types import Labels
 
-    tune_memory(TRAINING)
+    if allocator:
+        tune_memory(TRAINING)
     (name,) = tasks.fitting(frozenset({"classes"}))
     precision = "bfloat16" if torch.cpu._is_avx512_bf16_supported() else "float32"
     quiet = "rotation shift zoom brightness contrast saturation hue mixup cutmix erase"
@@ -43,7 +47,7 @@ def ours(steps: int) -> float:
             "network": "cnn-small", "weights": "none", "width": SIZE, "height": SIZE, "batch": BATCH, "rate": 0.001,
             "precision": precision, "device": "cpu", "loss": "cross_entropy", "optimizer": "adam", "weight_decay": 0,
             "class_weights": "none", "smoothing": 0, "ema": 0, "crop": 1, "flip_horizontal": False, "epochs": 1,
-            **still,
+            **still, **changed,
         },
     )  # fmt: skip
     random = np.random.default_rng(0)
@@ -75,6 +79,13 @@ def plain(steps: int) -> float:
 
 
 CONTESTANTS = {"ours": ours, "plain torch": plain}
+ABLATED = {
+    "- channels last": partial(ours, channels_last=False),
+    "- allocator": partial(ours, allocator=False),
+    "+ torch.compile": partial(ours, compile=True),
+    "+ bfloat16": partial(ours, precision="bfloat16"),
+}
+""""Auto" takes bfloat16 where the processor multiplies it; elsewhere it is emulated, and its row here says at what cost."""
 
 
 def _timed(step, steps: int) -> float:
@@ -101,14 +112,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--one", choices=CONTESTANTS, help=argparse.SUPPRESS)
+    parser.add_argument("--one", choices=CONTESTANTS | ABLATED, help=argparse.SUPPRESS)
+    parser.add_argument("--ablate", action="store_true", help="ours with one thing left out or put in, too")
     options = parser.parse_args()
     if options.one:
-        print(CONTESTANTS[options.one](options.steps))
+        print((CONTESTANTS | ABLATED)[options.one](options.steps))
         return
     print(describe())
     print(f"cnn-small {SIZE}x{SIZE}, batch {BATCH}, {options.steps} steps, {options.rounds} rounds")
-    figures: dict[str, list[float]] = {n: [] for n in (*CONTESTANTS, "keras")}
+    figures: dict[str, list[float]] = {n: [] for n in (*CONTESTANTS, "keras", *(ABLATED if options.ablate else ()))}
     for _ in range(options.rounds):
         for name, speeds in figures.items():
             speeds.append(asked(name, options.steps))
@@ -116,7 +128,7 @@ def main() -> None:
     for name, speeds in figures.items():
         middle = statistics.median(speeds)
         ends = f"{min(speeds):.1f} to {max(speeds):.1f}"
-        print(f"{name:<12} {middle:7.1f} img/s  {ends}  ours is {base / middle:.2f} times this")
+        print(f"{name:<15} {middle:7.1f} img/s  {ends}  ours is {base / middle:.2f} times this")
     save("train_throughput", {"img_per_s": figures, "steps": options.steps})
 
 
