@@ -15,6 +15,7 @@ import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
 import numpy as np
@@ -123,7 +124,7 @@ def test_every_finding_of_the_doctor_is_on_its_page() -> None:
 
 
 def test_every_format_has_its_heading() -> None:
-    formats = {f.stem for f in (SOURCE / "data" / "formats").glob("*.py") if f.stem != "__init__"}
+    formats = {m.name for m in iter_modules([str(SOURCE / "data" / "formats")])}
     told = re.findall(r"^### (\w+)$", section(read("02-data.md"), "## Layouts"), re.MULTILINE)
     compare("docs/02-data.md", "format", told, formats)
 

@@ -1,8 +1,9 @@
-"""Dataset layouts, one file each; autodetection prints its evidence and never guesses between two."""
+"""Dataset layouts, one file or folder each; autodetection prints its evidence and never guesses between two."""
 
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 
 from saccade.data.dataset import Dataset
 from saccade.data.format import Evidence, Format
@@ -12,9 +13,8 @@ from saccade.errors import DataError, UsageError
 
 @cache
 def keepers() -> dict[str, Format]:
-    """Every format beside this file, by name."""
-    here = Path(__file__).parent
-    found = [import_module(f"{__name__}.{p.stem}").FORMAT for p in sorted(here.glob("*.py")) if p.stem != "__init__"]
+    """Every format beside this file, by name, in the order of names."""
+    found = [import_module(f"{__name__}.{m.name}").FORMAT for m in iter_modules(__path__)]
     return {f.name: f for f in found}
 
 

@@ -1,0 +1,235 @@
+"""CSV with a column of pictures and one or many labels: one name, several by ; or |, or one 0/1 column per class.
+
+With columns of corners, or of a corner and sizes, a row is one box, and a picture has as many rows as boxes.
+"""
+
+import csv
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from saccade.data import boxes, folder
+from saccade.data.boxes import Box
+from saccade.data.dataset import Dataset, Fault, Ignored
+from saccade.data.folder import ORDER
+from saccade.data.format import Evidence, Format
+from saccade.data.formats.csv.pictures import Pictures, safe_tail
+from saccade.data.formats.csv.sides import Sides, are_shares, find_sides, is_blank, numbers_of
+from saccade.data.formats.csv.table import (
+    GROUP,
+    IMAGE,
+    LABEL,
+    SEVERAL,
+    SPLIT,
+    Columns,
+    Row,
+    file_of,
+    find_columns,
+    read_table,
+    split_of,
+)
+from saccade.data.frames import Frame, frames
+from saccade.errors import DataError
+from saccade.types import Labels, Sample
+
+BACKGROUND = frozenset({"", "background", "negative"})
+
+
+class Csv(Format):
+    name = "csv"
+    holds = ("classes", "boxes", "box_classes")
+    keeps = frozenset({"groups"})
+
+    def recognises(self, root: Path) -> Evidence | None:
+        file = file_of(root)
+        if file is None:
+            return None
+        try:
+            header, rows = read_table(file)
+        except DataError:
+            # A table that cannot be read is this format's business only when it was named itself.
+            return Evidence(self.name, (f"{file.name}, which does not parse",)) if root.is_file() else None
+        columns = find_columns(header, rows)
+        sides = find_sides(header)
+        if columns is None or (columns.label is None and not columns.hot and sides is None):
+            return None
+        if sides is not None:
+            told = ", ".join(header[i] for i in sides.columns)
+            facts = (f"{file.name} with {len(rows)} rows", f"images in {header[columns.image]}", f"boxes in {told}")
+            return Evidence(self.name, facts)
+        kind = (
+            f"label column {header[columns.label]}" if columns.label is not None else f"{len(columns.hot)} 0/1 columns"
+        )
+        return Evidence(self.name, (f"{file.name} with {len(rows)} rows", f"images in {header[columns.image]}", kind))
+
+    def read(self, root: Path, images: Path | None = None) -> Dataset:
+        file = file_of(root)
+        if file is None:
+            raise DataError(f"{root} holds no CSV file, or several", hint="name the file itself")
+        header, rows = read_table(file)
+        columns = find_columns(header, rows)
+        if columns is None:
+            raise DataError(f"{file.name} needs a column of pictures ({', '.join(IMAGE)}), got {', '.join(header)}")
+        if (sides := find_sides(header)) is not None:
+            return self._read_boxes(root, file, header, rows, columns, sides, images or file.parent)
+        if columns.label is None and not columns.hot:
+            raise DataError(
+                f"{file.name} needs a label column ({', '.join(LABEL)}) or 0/1 columns, got {', '.join(header)}"
+            )
+        notes: list[str] = []
+        several, names, exclusive = _classes(header, rows, columns, notes)
+        paths = Pictures(images or file.parent, [r.cells[columns.image].strip() for r in rows]).find(file, rows, notes)
+        made: dict[str, list[Sample]] = defaultdict(list)
+        ignored: list[Ignored] = []
+        first: dict[str, tuple[int, ...]] = {}
+        for row, found, path in zip(rows, several, paths, strict=True):
+            key = row.cells[columns.image].strip()
+            split = split_of(file, row, columns.split)
+            classes = tuple(sorted(names.index(n) for n in found))
+            if exclusive and not classes:
+                ignored.append(Ignored(f"{key} (line {row.line})", folder.NO_LABEL))
+                continue
+            if first.get(key) == classes:
+                ignored.append(Ignored(f"{key} (line {row.line})", "the same row again"))
+                continue
+            # The same picture with another label stays, under a key of its own: the doctor judges contradictions.
+            unique = key if key not in first else f"{key}@line {row.line}"
+            first.setdefault(key, classes)
+            group = row.cells[columns.group].strip() or None if columns.group is not None else None
+            made[split].append(Sample(unique, path, {"classes": np.array(classes, np.int64)}, group))
+        splits = {s: tuple(made[s]) for s in ORDER if s in made}
+        return Dataset(self.name, root, Labels(tuple(names), exclusive=exclusive), splits, tuple(ignored), tuple(notes))
+
+    def _read_boxes(
+        self, root: Path, file: Path, header: list[str], rows: list[Row], columns: Columns, sides: Sides, base: Path
+    ) -> Dataset:
+        """A row is a box; one without label and place says that its picture is background."""
+        notes: list[str] = []
+        faults: list[Fault] = []
+        pictures = Pictures(base, [r.cells[columns.image].strip() for r in rows]).find(file, rows, notes)
+        labels = [r.cells[columns.label].strip() if columns.label is not None else "object" for r in rows]
+        places = [numbers_of(file, r, sides, faults) for r in rows]
+        names = [n for n in dict.fromkeys(labels) if n.lower() not in BACKGROUND]
+        names.sort(key=(lambda n: (int(n), n)) if all(n.isascii() and n.isdigit() for n in names) else str.encode)
+        if not names:
+            raise DataError(f"{file.name} holds no row with a label and a box")
+        shares = are_shares([p for p in places if p is not None], sides, notes)
+        sizes = dict(zip(dict.fromkeys(pictures), frames(list(dict.fromkeys(pictures))), strict=True))
+        found: dict[Path, list[Box]] = {p: [] for p in pictures}
+        written: list[tuple[tuple[float, ...], Frame | None]] = []
+        home_of: dict[Path, tuple[str, str, str | None]] = {}
+        for row, label, place, picture in zip(rows, labels, places, pictures, strict=True):
+            where, size = f"{file.name} line {row.line}", sizes[picture]
+            split = split_of(file, row, columns.split)
+            group = row.cells[columns.group].strip() or None if columns.group is not None else None
+            if home_of.setdefault(picture, (split, row.cells[columns.image].strip(), group))[0] != split:
+                faults.append(
+                    Fault("in_two_splits", where, f"its picture is in {home_of[picture][0]} already, and stays there")
+                )
+            if place is None or label.lower() in BACKGROUND:
+                if place is not None:
+                    faults.append(Fault("bad_box", where, "a box without a label"))
+                elif label.lower() not in BACKGROUND and is_blank(row, sides):
+                    faults.append(Fault("bad_box", where, f"a label {label!r} without a box"))
+                continue
+            if shares and size is not None:
+                place = tuple(v * s for v, s in zip(place, (size.width, size.height) * 2, strict=True))
+            if sides.sizes:
+                written.append((place, size))
+                place = (place[0], place[1], place[0] + place[2], place[1] + place[3])
+            if not (shares and size is None):
+                found[picture].append(Box((place[0], place[1], place[2], place[3]), names.index(label), where))
+        if odd := boxes.swapped(written):
+            told = f"{odd} of {len(written)} boxes fit their picture as corners, but not as x, y, width, height"
+            faults.append(Fault("corners_as_sizes", file.name, told))
+        pairs = []
+        for picture, several in found.items():
+            split, key, group = home_of[picture]
+            if several:
+                boxes.framed((0, 0), sizes[picture], key, faults)
+            pairs.append((split, Sample(key, picture, boxes.annotation(several, sizes[picture], faults), group)))
+        ledger = Labels(tuple(names), exclusive=False)
+        return Dataset(self.name, root, ledger, folder.by_split(pairs), (), tuple(notes), None, tuple(faults))
+
+    def write(self, dataset: Dataset, root: Path) -> None:
+        if "boxes" in dataset.fields:
+            return _write_boxes(dataset, root)
+        names, plain = dataset.labels.names, dataset.labels.exclusive
+        taken = {*IMAGE, *LABEL, *SPLIT, *GROUP}
+        wrong = [n for n in names if n != n.strip() or (plain and (";" in n or "|" in n))]
+        wrong += [] if plain else [n for n in names if n.lower() in taken]
+        if wrong:
+            raise DataError(f"class names {wrong} cannot stand in a CSV", hint="rename them")
+        if not plain and len(names) < 2:
+            raise DataError("0/1 columns need at least two classes")
+        folder.new(root)
+        grouped = any(s.group is not None for s in dataset)
+        with (root / "labels.csv").open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream)
+            split_column = set(dataset.splits) != {"all"}
+            writer.writerow(
+                ["image", *(["split"] if split_column else []), *(["group"] if grouped else [])]
+                + (["label"] if plain else list(names))
+            )
+            for split, samples in dataset.splits.items():
+                for sample in samples:
+                    tail = sample.key.partition("@line ")[0]
+                    target = folder.put(sample, root / "images", safe_tail(tail))
+                    held = {int(c) for c in sample.annotation["classes"]}
+                    writer.writerow(
+                        [target.relative_to(root).as_posix(), *([split] if split_column else [])]
+                        + ([sample.group or ""] if grouped else [])
+                        + ([names[min(held)]] if plain else [int(k in held) for k in range(len(names))])
+                    )
+
+
+def _classes(
+    header: list[str], rows: list[Row], columns: Columns, notes: list[str]
+) -> tuple[list[list[str]], list[str], bool]:
+    """Class names of each row, the ledger, and whether each row has one class."""
+    if columns.label is None:
+        names = [header[i] for i in columns.hot]
+        several = [[header[i] for i in columns.hot if float(r.cells[i]) == 1] for r in rows]
+        if all(len(found) == 1 for found in several):
+            notes.append("every row has exactly one 1; 0/1 columns are read as classes that may hold together")
+        return several, names, False
+    several = [_split_cell(r.cells[columns.label]) for r in rows]
+    exclusive = header[columns.label].lower() not in SEVERAL and all(len(found) <= 1 for found in several)
+    names = list({n: None for found in several for n in found})
+    if all(n.isascii() and n.isdigit() for n in names):
+        names.sort(key=lambda n: (int(n), n))
+    else:
+        names.sort(key=str.encode)
+    return several, names, exclusive
+
+
+def _split_cell(cell: str) -> list[str]:
+    marks = cell.replace("|", ";").split(";")
+    return list(dict.fromkeys(n.strip() for n in marks if n.strip()))
+
+
+def _write_boxes(dataset: Dataset, root: Path) -> None:
+    """labels.csv with a row a box, corners in px; background has a row without label and box."""
+    names = dataset.labels.names
+    if wrong := [n for n in names if n != n.strip() or n.lower() in BACKGROUND]:
+        raise DataError(f"class names {wrong} cannot stand in a CSV of boxes", hint="rename them")
+    folder.new(root)
+    grouped = any(s.group is not None for s in dataset)
+    with (root / "labels.csv").open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        split_column = set(dataset.splits) != {"all"}
+        head = ["image", *(["split"] if split_column else []), *(["group"] if grouped else [])]
+        writer.writerow([*head, "label", "xmin", "ymin", "xmax", "ymax"])
+        for split, samples in dataset.splits.items():
+            for sample in samples:
+                target = folder.put(sample, root / "images", safe_tail(sample.key.partition("@line ")[0]))
+                start = [target.relative_to(root).as_posix(), *([split] if split_column else [])]
+                start += [sample.group or ""] if grouped else []
+                for corners, k in boxes.each(sample.annotation):
+                    writer.writerow([*start, names[k], *(f"{v:.9g}" for v in corners)])
+                if not len(sample.annotation["boxes"]):
+                    writer.writerow([*start, "", "", "", "", ""])
+
+
+FORMAT = Csv()

@@ -1,0 +1,108 @@
+"""Masks: one PNG a picture, of indices, palette, colours or 0 and 255; beside the picture or in a parallel folder.
+
+Layouts: NAME.jpg with NAME_mask.png (Roboflow), images/ with masks/ and its many names, VOC's SegmentationClass,
+CamVid's train/ with trainannot/, Cityscapes, and any two parallel trees of equal stems.
+"""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from saccade.data import folder
+from saccade.data.dataset import Dataset, Fault, Ignored
+from saccade.data.format import Evidence, Format
+from saccade.data.formats.masks.classes import class_files, find_classes
+from saccade.data.formats.masks.layout import find_layout, split_lists
+from saccade.data.masks import IGNORED, MOST_CLASSES, MaskFile
+from saccade.errors import DataError
+from saccade.images import encode
+from saccade.types import Sample
+
+NO_MASK = "picture without a mask"
+NO_PICTURE = "mask without a picture"
+NO_SPLIT = "in no list of a split"
+
+
+class Masks(Format):
+    name = "masks"
+    holds = ("mask",)
+    keeps = frozenset({"originals"})
+
+    def recognises(self, root: Path) -> Evidence | None:
+        if not root.is_dir():
+            return None
+        found = find_layout(root, [])
+        if found is None:
+            return None
+        files = [folder.name(f, root) for f in class_files(root, found)]
+        facts = [found.fact, *([f"classes from {files[0]}"] if files else [])]
+        return Evidence(self.name, tuple(facts), 2 if files or found.kind != "any" else 3)
+
+    def read(self, root: Path, images: Path | None = None) -> Dataset:
+        if images is not None:
+            raise DataError("--images goes with a table; masks lie beside their pictures", hint="leave --images away")
+        if not root.is_dir():
+            raise DataError(f"{root} is no folder", hint="name the folder that holds pictures and masks")
+        ignored: list[Ignored] = []
+        layout = find_layout(root, ignored)
+        if layout is None:
+            raise DataError(
+                f"{root} holds no masks beside pictures: expected NAME_mask.png beside NAME.jpg, or masks/ beside images/"
+            )
+        faults: list[Fault] = []
+        classes = find_classes(root, layout, faults)
+        table = classes.table()
+        lists, told = split_lists(root, faults)
+        pairs: list[tuple[str, Sample]] = []
+        for pair in layout.pairs:
+            key = pair.picture.as_posix()
+            split = lists.get(pair.picture.stem, "") if lists else folder.split_of(pair.picture)
+            if not split:
+                ignored.append(Ignored(key, NO_SPLIT))
+                continue
+            record = MaskFile(root / pair.mask, pair.mask.as_posix(), root / pair.picture, table)
+            pairs.append((split, Sample(key, root / pair.picture, record)))
+        for path in layout.alone:
+            ignored.append(Ignored(path.as_posix(), NO_MASK))
+            # VOC has many pictures without masks, and lists of those that have one.
+            if not lists or path.stem in lists:
+                faults.append(Fault("missing_annotation", path.as_posix(), NO_MASK))
+        ignored += [Ignored(p.as_posix(), NO_PICTURE) for p in layout.orphans]
+        faults += [Fault("missing_image", p.as_posix(), NO_PICTURE) for p in layout.orphans]
+        read = {folder.name(f, root) for f in class_files(root, layout)}
+        ignored = [i for i in ignored if i.path not in read]
+        splits = folder.by_split(pairs)
+        if not splits:
+            raise DataError(f"{root}: no pair of picture and mask is in a list of a split", hint="see ImageSets/")
+        notes = (*classes.notes, *told)
+        return Dataset(self.name, root, classes.labels(), splits, tuple(ignored), notes, None, tuple(faults))
+
+    def write(self, dataset: Dataset, root: Path) -> None:
+        """images/, masks/ and _classes.csv; values are the dataset's own where they were numbers, else ledger ids."""
+        names, originals = dataset.labels.names, dataset.labels.originals
+        if len(names) > MOST_CLASSES:
+            raise DataError(f"{len(names)} classes do not fit one byte a pixel, limit {MOST_CLASSES}")
+        own = len(set(originals)) == len(names) and all(
+            isinstance(o, int) and not isinstance(o, bool) and 0 <= o < IGNORED for o in originals
+        )
+        stored = [int(o) for o in originals] if own else list(range(len(names)))
+        back = np.arange(256, dtype=np.uint8)
+        back[: len(stored)] = stored
+        folder.new(root)
+        with (root / "_classes.csv").open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(("Pixel Value", "Class"))
+            writer.writerows(zip(stored, names, strict=True))
+        for split, samples in dataset.splits.items():
+            prefix = "" if split == "all" else split
+            taken: set[str] = set()
+            for sample in samples:
+                target = folder.put(sample, root / "images" / prefix, folder.free(folder.tail(sample.key), taken))
+                below = target.relative_to(root / "images").with_suffix(".png")
+                mask = root / "masks" / below
+                mask.parent.mkdir(parents=True, exist_ok=True)
+                mask.write_bytes(encode.to_png(back[sample.annotation["mask"]]))
+
+
+FORMAT = Masks()
