@@ -25,6 +25,7 @@ from PIL import Image
 import saccade
 from saccade.cli.main import COMMANDS, Parser
 from saccade.data.check.finding import KINDS as FINDINGS
+from saccade.export import exporters
 from saccade.inference.engine import Engine
 from saccade.limits import LIMITS
 from saccade.protocols.native import openapi
@@ -216,6 +217,14 @@ def test_every_option_is_on_its_page(command: str, monkeypatch: pytest.MonkeyPat
             defaults[names[0]] = str(int(action.default) if number else action.default)
     compare(page, "option", told, real)
     compare(page, "default of", {n: told[n] for n in defaults}, defaults)
+
+
+def test_every_setting_of_an_exporter_is_on_its_page() -> None:
+    page = (DOCS / "04-packages.md").read_text(encoding="utf-8")
+    for name, exporter in exporters.keepers().items():
+        assert f"saccade export {name} " in page
+        lost = [key for key in exporter.settings if f"| `{key}` |" not in page]
+        assert not lost, f"{name} has settings that are on no page: {lost}"
 
 
 def test_every_recipe_key_is_on_its_page() -> None:
@@ -467,7 +476,11 @@ def wrong(words: list[str]) -> str:
     try:
         with contextlib.redirect_stderr(complaint):
             options = parser(words[1]).parse_args(words[2:])
-        Recipe().replace_from(dict(pair.split("=", 1) for pair in getattr(options, "set", None) or ()))
+        given = dict(pair.split("=", 1) for pair in getattr(options, "set", None) or ())
+        if words[1] == "export":
+            exporters.settled(exporters.keepers().get(options.kind) or exporters.find(options.kind), given)
+        else:
+            Recipe().replace_from(given)
     except SystemExit:
         return f"the parser refuses `{shlex.join(words)}`: {complaint.text.strip()}"
     except saccade.SaccadeError as error:
@@ -507,6 +520,8 @@ def test_every_command_parses(shell: str) -> None:
         ("saccade train photos --bugdet 10m", "did you mean --budget"),
         ("saccade trian photos", "saccade has no command trian"),
         ("saccade train photos --set kernle=3", "did you mean 'kernel'"),
+        ("saccade export triton waste out --set instance=2", "triton has no setting 'instance'"),
+        ("saccade export tritn waste out", "nothing exports to 'tritn'"),
         ("cat x | saccade serve --prot 1", "the parser refuses"),
         ("make demos", "the Makefile has no target demos"),
         ("python -m benchmarks.lessons kernels", "there is no lesson kernels"),

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import environment, machine
-from benchmarks.interop import stage
+from benchmarks.interop import stage, tritonserver
 
 CLIENTS = ("triton",)
 HERE = Path(__file__).parent
@@ -34,6 +34,8 @@ def main() -> int:
     for client in clients:
         environment.python_of(HERE / f"{client}.txt")
     if options.prepare:
+        if "triton" in clients:
+            environment.python_of(tritonserver.REQUIREMENTS)
         return 0
     print(machine.describe())
     calls: list[dict[str, object]] = []

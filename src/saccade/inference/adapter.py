@@ -6,12 +6,12 @@ import cv2
 import numpy as np
 
 from saccade.errors import InferenceError
+from saccade.images.fill import fill
 from saccade.images.geometry import iou_matrix
 from saccade.inference.runtime import OpenGraph
 from saccade.package.adapter import Adapter, BoxRule
 from saccade.types import Array, TensorSpec
 
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 CANDIDATES = 1000
 """Boxes of an image that are compared with each other, best first."""
 INVERTED = 0.1
@@ -31,7 +31,6 @@ class Adapted(OpenGraph):
         self._image = image
         self._width, self._height = size
         self._classes = classes
-        self._mean, self._std = (np.array(v, np.float32) for v in (adapter.mean, adapter.std))
         self.inputs = (TensorSpec(image, "uint8", (None, self._height, self._width, 3)),)
         self.outputs = self._specs()
         if not adapter.outputs:
@@ -53,7 +52,7 @@ class Adapted(OpenGraph):
         adapter = self._adapter
         if not adapter.outputs:
             return self._run(arrays)
-        raw = self._run({adapter.input: self._filled(arrays[self._image])})
+        raw = self._run({adapter.input: fill(arrays[self._image], adapter.filling)})
         if adapter.boxes is not None:
             return self._boxes(raw, adapter.boxes)
         if adapter.mask:
@@ -76,21 +75,6 @@ class Adapted(OpenGraph):
                 part = {k: np.concatenate([v, np.zeros((lacking, *v.shape[1:]), v.dtype)]) for k, v in part.items()}
             parts.append({name: value[: size - lacking] for name, value in self._graph.run(part).items()})
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-    def _filled(self, images_NHWC: Array) -> Array:
-        adapter = self._adapter
-        values = images_NHWC.astype(np.float32)
-        if adapter.color == "gray":
-            values = (values @ LUMA)[..., None]
-        elif adapter.color == "bgr":
-            values = values[..., ::-1]
-        values = (values * np.float32(adapter.scale) - self._mean) / self._std
-        if adapter.layout == "NCHW":
-            values = values.transpose(0, 3, 1, 2)
-        if not adapter.dtype.startswith("float"):
-            bounds = np.iinfo(adapter.dtype)
-            values = np.clip(np.rint(values), bounds.min, bounds.max)
-        return np.ascontiguousarray(values, adapter.dtype)
 
     def _scores(self, raw: Array) -> Array:
         flat = raw.reshape(len(raw), -1)

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from saccade.errors import PackageError
+from saccade.images.fill import Filling
 
 WORDS: dict[str, tuple[str, ...]] = {
     "layout": ("NCHW", "NHWC"),
@@ -102,6 +103,11 @@ class Adapter:
         if "boxes" in self.outputs:
             return "boxes", "scores", "class_ids"
         return tuple(self.outputs)
+
+    @property
+    def filling(self) -> Filling:
+        """How the graph's input is filled with pixels."""
+        return Filling(self.layout, self.dtype, self.color, self.scale, self.mean, self.std)
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "mean": list(self.mean), "std": list(self.std), "outputs": dict(self.outputs)}

@@ -42,17 +42,13 @@ def export(
     Raises UsageError, PackageError, StorageError; PackageError(already_exists) when `out` is there.
     """
     exporter, place = exporters.find(kind), Path(out)
-    strange = sorted(set(settings or {}) - set(exporter.settings))
-    if strange:
-        known = ", ".join(exporter.settings) or "none"
-        raise UsageError(f"{kind} has no setting {strange[0]!r}", hint=f"its settings: {known}")
+    chosen = exporters.settled(exporter, settings or {})
     if version < 1 or (name is not None and not NAME.fullmatch(name)):
         raise UsageError(f"a version counts from 1 and a name is {NAME.pattern}, got {version} and {name!r}")
     if place.exists():
         raise PackageError(f"{place} is already there", hint="name a new folder", code="already_exists")
     opened = reader.open_package(package_folder(package, home))
-    defaults = {key: default for key, (default, _) in exporter.settings.items()}
-    wish = Wish(name or opened.manifest.name, version, {**defaults, **(settings or {})})
+    wish = Wish(name or opened.manifest.name, version, chosen)
     place.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
     try:

@@ -1,5 +1,6 @@
 """Exporters, one file or folder each, found by looking; a keeper `tf_serving.py` is `tf-serving` on the command line."""
 
+from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -25,3 +26,12 @@ def find(name: str) -> Exporter:
         if not find_spec(library):
             raise UsageError(f"{name} needs {library}, which is not installed", hint=f"pip install 'saccade[{extra}]'")
     return exporter
+
+
+def settled(exporter: Exporter, given: Mapping[str, str]) -> dict[str, str]:
+    """A value for each of its settings. Raises UsageError for one it does not have."""
+    strange = sorted(set(given) - set(exporter.settings))
+    if strange:
+        known = ", ".join(exporter.settings) or "none"
+        raise UsageError(f"{exporter.name} has no setting {strange[0]!r}", hint=f"its settings: {known}")
+    return {**{key: default for key, (default, _) in exporter.settings.items()}, **given}
