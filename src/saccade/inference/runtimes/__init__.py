@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from saccade.errors import InferenceError
 from saccade.inference.runtime import Runtime
 
-EXTRAS = {"onnxruntime": "", "openvino": "openvino", "torch": "torch"}
+EXTRAS = {"onnxruntime": "", "openvino": "openvino", "torch": "torch", "tensorflow": "tensorflow"}
 """Every runtime, and the extra that brings its library; the first is always there."""
 
 
