@@ -12,6 +12,7 @@ SaccadeError
 └── ServerError           a transport, limit, key or setting refuses
 """
 
+import errno
 from collections.abc import Mapping
 from typing import Any
 
@@ -75,9 +76,17 @@ class RegistryError(SaccadeError):
 
 
 class StorageError(SaccadeError):
-    """Codes: storage_full, dependency_unavailable."""
+    """Codes: storage_full, dependency_unavailable, already_exists."""
 
     code = "storage_full"
+
+    @classmethod
+    def of(cls, error: OSError, what: str, *, room: str, hint: str = "see who may write there") -> "StorageError":
+        """What a system refused, in our words: storage_full and the cure `room` when space, quota or the size of a file
+        ran out, else dependency_unavailable and `hint`. what: the start of the sentence that ends in the system's own."""
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        said = f"{what}: {error.strerror or error}"
+        return cls(said, hint=room if full else hint, code="storage_full" if full else "dependency_unavailable")
 
 
 class InferenceError(SaccadeError):

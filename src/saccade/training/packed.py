@@ -1,7 +1,6 @@
 """Images decoded once, packed as uint8 and kept; annotations stacked beside them. The same for every engine."""
 
 import contextlib
-import errno
 import hashlib
 import json
 import math
@@ -28,7 +27,6 @@ VOID = 255
 CACHE_BYTES = 20 << 30
 """Packed images kept on disk in all; the least recently used go first."""
 DAY_S = 86_400
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def targets_of(samples: Sequence[Sample], labels: Labels, task: Task, spec: PreprocessSpec) -> dict[str, Array]:
@@ -99,11 +97,9 @@ def images_of(samples: Sequence[Sample], spec: PreprocessSpec, recipe: Recipe) -
             target.flush()
             half.replace(file)
         except OSError as error:
-            raise StorageError(
-                f"the packed images ({math.prod(shape) / 1e6:.0f} MB) cannot be kept in {folder}: {error.strerror}",
-                hint="free some space, name another folder with --set cache=FOLDER, or keep them in memory: cache=none",
-                code="storage_full" if error.errno in FULL else "dependency_unavailable",
-            ) from error
+            cure = "name another folder with --set cache=FOLDER, or keep them in memory: cache=none"
+            what = f"the packed images ({math.prod(shape) / 1e6:.0f} MB) cannot be kept in {folder}"
+            raise StorageError.of(error, what, room=f"free some space, {cure}", hint=cure) from error
         finally:
             with contextlib.suppress(OSError):
                 half.unlink(missing_ok=True)

@@ -42,8 +42,9 @@ class Run:
                 part.mkdir(parents=True, exist_ok=True)
             lock.write(dataset, folder / "dataset.lock.json")
         except OSError as error:
-            raise StorageError(
-                f"{folder} cannot hold a run: {error.strerror or error}", hint="name a writable --out with free space"
+            cure = "name another place with --out"
+            raise StorageError.of(
+                error, f"{folder} cannot hold a run", room=f"free some space, or {cure}", hint=cure
             ) from error
         run.keep_recipe(recipe, {})  # last: a folder with a recipe is a run that can be continued
         return run
@@ -89,9 +90,11 @@ class Run:
         try:
             self.files.replace(file, data)
         except OSError as error:
-            raise StorageError(
-                f"{file.name} could not be written: {error.strerror or error}",
-                hint="free some space on the disk of the run folder, then continue with --resume",
+            raise StorageError.of(
+                error,
+                f"{file.name} could not be written",
+                room="free some space on the disk of the run folder, then continue with --resume",
+                hint="make the run folder writable, then continue with --resume",
             ) from error
 
     def log(self, event: Event) -> None:
@@ -102,9 +105,7 @@ class Run:
             if isinstance(event, Epoch):
                 self._add_row(event)
         except OSError as error:
-            raise StorageError(
-                f"the log could not be written: {error.strerror or error}", hint="free some disk space"
-            ) from error
+            raise StorageError.of(error, "the log could not be written", room="free some disk space") from error
 
     def _add_row(self, event: Epoch) -> None:
         table = self.folder / "metrics.csv"
