@@ -5,7 +5,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,6 +17,7 @@ import pytest
 
 from saccade.client.client import AsyncClient, Client
 from saccade.client.messages import Reply
+from saccade.client.talks import Talks, Wait
 from saccade.errors import ImageError, InferenceError, SaccadeError, ServerError, UsageError
 from saccade.inference.engine import Engine
 from saccade.protocols.native import http as native
@@ -164,25 +165,84 @@ def test_what_the_caller_gets_wrong(tmp_path: Path) -> None:
         client.predict("m", np.zeros((3, 3), np.float32))
 
 
-def test_a_busy_server_is_asked_again_only_when_it_says_when() -> None:
-    seen: list[float] = []
+def test_a_busy_server_is_asked_again_when_it_says() -> None:
+    seen: list[tuple[float, str, int]] = []
 
     def handle(handler: BaseHTTPRequestHandler) -> None:
-        seen.append(time.monotonic())
-        body = json.dumps({"code": "overloaded", "detail": "busy", "status": 503}).encode()
+        given = handler.headers
+        seen.append((time.monotonic(), given["x-request-id"], int(given["x-request-timeout-ms"])))
         if len(seen) == 1:
+            body = json.dumps({"code": "overloaded", "detail": "busy", "status": 503}).encode()
             say(handler, 503, body, "application/problem+json", retry_after="1")
-        elif len(seen) == 2:
-            say(handler, 200, b'{"models": []}', "application/json")
         else:
-            say(handler, 503, body, "application/problem+json")
+            say(handler, 200, b'{"models": []}', "application/json")
 
     with serving(handle) as url, Client(url) as client:
         assert client.models() == []
-        assert seen[1] - seen[0] >= 1
-        with pytest.raises(InferenceError) as busy:
-            client.models()
-        assert (busy.value.code, len(seen)) == ("overloaded", 3)
+    (first, name, patience), (second, same, less) = seen
+    assert second - first >= 1
+    assert name == same
+    assert 30_000 >= patience > less
+
+
+def play(talks: Talks, told: Sequence[Reply | SaccadeError], clock: list[float]) -> tuple[Any, list[float]]:
+    """What a talk about the models ends in, and the pauses it asked for; every send takes a second of the clock."""
+    talk, given, pauses = talks.models(), iter(told), []
+    step = next(talk)
+    try:
+        while True:
+            if isinstance(step, Wait):
+                pauses.append(step.seconds)
+                clock[0] += step.seconds
+                step = talk.send(None)
+                continue
+            clock[0] += 1.0
+            said = next(given)
+            step = talk.throw(said) if isinstance(said, SaccadeError) else talk.send(said)
+    except StopIteration as end:
+        return end.value, pauses
+    except SaccadeError as error:
+        return error, pauses
+
+
+BUSY = Reply(503, {"content-type": "application/problem+json"}, b'{"code": "overloaded", "detail": "busy"}')
+GOOD = Reply(200, {"content-type": "application/json"}, b'{"models": []}')
+
+
+def test_what_is_sent_again_and_when() -> None:
+    clock = [0.0]
+
+    def talks(retries: int = 5, timeout_s: float = 30.0, chance: float = 1.0) -> Talks:
+        clock[0] = 0.0
+        return Talks(None, timeout_s, retries, clock=lambda: clock[0], now=lambda: 1e9, chance=lambda: chance)
+
+    def named(after: str, number: int = 503) -> Reply:
+        return Reply(number, {"content-type": "application/problem+json", "retry-after": after}, b'{"code": "x"}')
+
+    away = ServerError("no", code="unreachable")
+    assert play(talks(), [BUSY, away, Reply(502, {}, b""), GOOD], clock) == ([], [0.1, 0.2, 0.4])
+    assert play(talks(chance=0.0), [BUSY, BUSY, GOOD], clock) == ([], [0.05, 0.1])
+    assert play(talks(chance=0.5), [named("3"), named("0", 429), GOOD], clock) == ([], [3.5, 0.0])
+    date = "Sun, 09 Sep 2001 01:46:47 GMT"  # 1e9 + 7
+    assert play(talks(chance=0.0), [named(date), GOOD], clock) == ([], [7.0])
+    assert play(talks(chance=0.0), [named("soon"), GOOD], clock) == ([], [0.05])
+    # Not beyond the retries, nor when the answer would come after the deadline.
+    for told, retries, timeout_s in (([BUSY] * 3, 2, 30.0), ([BUSY], 0, 30.0), ([named("9")], 5, 9.5)):
+        error, pauses = play(talks(retries, timeout_s), told, clock)
+        assert error.code in ("overloaded", "x")
+        assert len(pauses) == len(told) - 1
+    error, pauses = play(talks(1), [away, away], clock)
+    assert (error, pauses) == (away, [0.1])
+    # It may be working still, or it said what is wrong.
+    for last in (
+        ServerError("late", code="answer_timeout"),
+        Reply(504, {}, b""),
+        Reply(500, {}, b""),
+        Reply(404, {}, b""),
+    ):
+        error, pauses = play(talks(), [last], clock)
+        assert isinstance(error, SaccadeError)
+        assert pauses == []
 
 
 def test_connections_are_used_again_and_a_closed_one_is_replaced() -> None:

@@ -1,48 +1,28 @@
-"""Client and AsyncClient: the same questions, one waits and one is awaited. Both lean on messages.py."""
+"""Client and AsyncClient: the same talks, one takes their steps and one awaits them."""
 
 import asyncio
 import time
-from collections.abc import Sequence
-from typing import Any, Self, overload
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Self, TypeVar, Unpack, overload
 
-from saccade.client import messages
-from saccade.client.messages import Answer, MaskForm, Picture, Reply, Request
+from saccade.client.answer import Answer, Picture, Readable
+from saccade.client.messages import Reply, Request
+from saccade.client.talks import RETRIES, TIMEOUT_S, Progress, Send, Talk, Talks, Wait, Wishes, Work, pictures
 from saccade.client.transport import AsyncTransport, Http, Transport
-from saccade.errors import UsageError
+from saccade.errors import SaccadeError, UsageError
 
-RETRIES = 2
-TIMEOUT_S = 30.0
-Options = dict[str, Any]
-"""What the query asks for; None is left to the server."""
+WORKERS = 4
+T = TypeVar("T")
 
 
-class _Settings:
-    """What both clients remember. retries: how often a 503 that names a Retry-After is asked again, in timeout_s."""
-
-    def __init__(self, key: str | None, timeout_s: float, retries: int) -> None:
-        self._head = {"accept": "application/json", "user-agent": "saccade-client"}
-        if key is not None:
-            if not key.isascii() or not key.isprintable():
-                raise UsageError("an API key has printable ASCII characters only")
-            self._head["authorization"] = f"Bearer {key}"
-        self._timeout_s = messages.check_seconds("timeout_s", timeout_s)
-        self._retries = retries
-
-    def _dressed(self, request: Request) -> Request:
-        return Request(request.method, request.target, {**self._head, **request.headers}, request.body)
-
-    def _pause(self, reply: Reply, tries: int, until: float) -> float | None:
-        """Seconds before the next try; None when this reply is the answer."""
-        wait = messages.retry_after(reply)
-        if wait is None or tries >= self._retries or time.monotonic() + wait >= until:
-            return None
-        return wait
-
-
-class Client(_Settings):
+class Client:
     """A saccade server, asked over HTTP. A context manager; safe from several threads.
 
-    key: API key. timeout_s: for a whole call, tries included. transport: instead of HTTP to `url`.
+    key: API key. timeout_s: for a whole call, tries included. retries: how often a request that the server could not
+    take is sent again. transport: instead of HTTP to `url`.
     """
 
     def __init__(
@@ -54,70 +34,60 @@ class Client(_Settings):
         retries: int = RETRIES,
         transport: Transport | None = None,
     ) -> None:
-        super().__init__(key, timeout_s, retries)
+        self._talks = Talks(key, timeout_s, retries)
         self._transport = transport or Http(url)
 
     @overload
-    def predict(  # type: ignore[overload-overlap]
-        self,
-        model: str,
-        image: Picture,
-        *,
-        version: int | None = ...,
-        top_k: int | None = ...,
-        threshold: float | None = ...,
-        mask: MaskForm | None = ...,
-        tile: bool = ...,
-    ) -> Answer: ...
+    def predict(self, model: str, image: Picture | Readable, **wishes: Unpack[Wishes]) -> Answer: ...  # type: ignore[overload-overlap]
     @overload
+    def predict(self, model: str, image: Sequence[Picture | Readable], **wishes: Unpack[Wishes]) -> list[Answer]: ...
     def predict(
-        self,
-        model: str,
-        image: Sequence[Picture],
-        *,
-        version: int | None = ...,
-        top_k: int | None = ...,
-        threshold: float | None = ...,
-        mask: MaskForm | None = ...,
-        tile: bool = ...,
-    ) -> list[Answer]: ...
-    def predict(
-        self,
-        model: str,
-        image: Picture | Sequence[Picture],
-        *,
-        version: int | None = None,
-        top_k: int | None = None,
-        threshold: float | None = None,
-        mask: MaskForm | None = None,
-        tile: bool = False,
+        self, model: str, image: Picture | Readable | Sequence[Picture | Readable], **wishes: Unpack[Wishes]
     ) -> Any:
-        """Asks `name` or `name@alias` about a picture: a file, bytes, or uint8 pixels; a list gives a list.
+        """Asks `name` or `name@alias` about a picture: a file, an open one, bytes, or uint8 pixels; a list gives a list.
 
-        threshold: instead of the model's own, by class. mask: how a mask is written, "png" by default. tile: a
-        picture larger than the network is asked in overlapping tiles. In a list, a picture that cannot be used gives {"error": ...} in its place. Raises SaccadeError with the server's code.
+        In a list, a picture that cannot be used gives {"error": ...} in its place. Raises SaccadeError with the
+        server's code.
         """
-        request = _asked(
-            model, image, version, Options(top_k=top_k, threshold=threshold, mask=mask, tile="true" if tile else None)
-        )
-        return messages.answer(self._send(request), _count(image))
+        return self._hold(self._talks.predict(model, image, wishes))
+
+    def predict_folder(
+        self, model: str, folder: Path | str, *, workers: int = WORKERS, **wishes: Unpack[Wishes]
+    ) -> Iterator[Progress]:
+        """Every picture of a folder and those below it, in order of their names, `workers` at a time.
+
+        A picture that cannot be used has {"error": ...} as its answer. Raises SaccadeError for what concerns them all.
+        """
+        paths = pictures(folder)
+        pool = ThreadPoolExecutor(_check_workers(workers), thread_name_prefix="ask")
+        asked: deque[Any] = deque()
+        try:
+            for done, path in enumerate(paths):
+                while len(asked) < min(2 * workers, len(paths) - done):
+                    talk = self._talks.in_folder(model, paths[done + len(asked)], wishes)
+                    asked.append(pool.submit(self._hold, talk))
+                yield Progress(path, asked.popleft().result(), done + 1, len(paths))
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def models(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = messages.read(self._send(messages.models()))["models"]
-        return found
+        return self._hold(self._talks.models())
 
     def model(self, name: str) -> dict[str, Any]:
         """Versions, aliases, labels, input and metrics. Raises InferenceError(not_found)."""
-        found: dict[str, Any] = messages.read(self._send(messages.model(name)))
-        return found
+        return self._hold(self._talks.model(name))
 
     def ready(self) -> bool:
         """Whether the server takes requests now. Raises ServerError when it cannot be reached."""
-        return self._once(messages.ready()).status == 200
+        return self._hold(self._talks.ready())
 
     def health(self) -> dict[str, bool]:
         """{"live": ..., "ready": ...}. Raises ServerError when it cannot be reached."""
-        return {"live": self._once(messages.live()).status == 200, "ready": self.ready()}
+        return self._hold(self._talks.health())
+
+    def send(self, request: Request) -> Reply:
+        """Any request, with this client's key and retries; the reply whatever its status."""
+        return self._hold(self._talks.send(request))
 
     def close(self) -> None:
         self._transport.close()
@@ -128,21 +98,27 @@ class Client(_Settings):
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _once(self, request: Request) -> Reply:
-        return self._transport.send(self._dressed(request), self._timeout_s)
+    def _hold(self, talk: Talk[T]) -> T:
+        try:
+            step = next(talk)
+            while True:
+                try:
+                    told = self._take(step)
+                except SaccadeError as error:
+                    step = talk.throw(error)
+                else:
+                    step = talk.send(told)
+        except StopIteration as end:
+            result: T = end.value
+            return result
 
-    def _send(self, request: Request) -> Reply:
-        until, tries, request = time.monotonic() + self._timeout_s, 0, self._dressed(request)
-        while True:
-            reply = self._transport.send(request, until - time.monotonic())
-            wait = self._pause(reply, tries, until)
-            if wait is None:
-                return reply
-            time.sleep(wait)
-            tries += 1
+    def _take(self, step: Send | Wait | Work) -> Any:
+        if isinstance(step, Send):
+            return self._transport.send(step.request, step.timeout_s)
+        return step.run() if isinstance(step, Work) else time.sleep(step.seconds)
 
 
-class AsyncClient(_Settings):
+class AsyncClient:
     """As Client, awaited. An asynchronous context manager.
 
     The HTTP of the standard library runs in threads; a cancelled call stops waiting at once, its thread ends by
@@ -158,65 +134,58 @@ class AsyncClient(_Settings):
         retries: int = RETRIES,
         transport: AsyncTransport | None = None,
     ) -> None:
-        super().__init__(key, timeout_s, retries)
+        self._talks = Talks(key, timeout_s, retries)
         self._transport = transport or _Threads(Http(url))
 
     @overload
-    async def predict(  # type: ignore[overload-overlap]
-        self,
-        model: str,
-        image: Picture,
-        *,
-        version: int | None = ...,
-        top_k: int | None = ...,
-        threshold: float | None = ...,
-        mask: MaskForm | None = ...,
-        tile: bool = ...,
-    ) -> Answer: ...
+    async def predict(self, model: str, image: Picture | Readable, **wishes: Unpack[Wishes]) -> Answer: ...  # type: ignore[overload-overlap]
     @overload
     async def predict(
-        self,
-        model: str,
-        image: Sequence[Picture],
-        *,
-        version: int | None = ...,
-        top_k: int | None = ...,
-        threshold: float | None = ...,
-        mask: MaskForm | None = ...,
-        tile: bool = ...,
+        self, model: str, image: Sequence[Picture | Readable], **wishes: Unpack[Wishes]
     ) -> list[Answer]: ...
     async def predict(
-        self,
-        model: str,
-        image: Picture | Sequence[Picture],
-        *,
-        version: int | None = None,
-        top_k: int | None = None,
-        threshold: float | None = None,
-        mask: MaskForm | None = None,
-        tile: bool = False,
+        self, model: str, image: Picture | Readable | Sequence[Picture | Readable], **wishes: Unpack[Wishes]
     ) -> Any:
         """As Client.predict."""
-        wishes = Options(top_k=top_k, threshold=threshold, mask=mask, tile="true" if tile else None)
-        request = await asyncio.to_thread(_asked, model, image, version, wishes)
-        return messages.answer(await self._send(request), _count(image))
+        return await self._hold(self._talks.predict(model, image, wishes))
+
+    async def predict_folder(
+        self, model: str, folder: Path | str, *, workers: int = WORKERS, **wishes: Unpack[Wishes]
+    ) -> AsyncIterator[Progress]:
+        """As Client.predict_folder, for `async for`."""
+        paths = await asyncio.to_thread(pictures, folder)
+        ahead = _check_workers(workers)
+        asked: deque[asyncio.Task[Answer]] = deque()
+        try:
+            for done, path in enumerate(paths):
+                while len(asked) < min(ahead, len(paths) - done):
+                    talk = self._talks.in_folder(model, paths[done + len(asked)], wishes)
+                    asked.append(asyncio.create_task(self._hold(talk)))
+                yield Progress(path, await asked[0], done + 1, len(paths))
+                asked.popleft()
+        finally:
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
 
     async def models(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = messages.read(await self._send(messages.models()))["models"]
-        return found
+        return await self._hold(self._talks.models())
 
     async def model(self, name: str) -> dict[str, Any]:
         """As Client.model."""
-        found: dict[str, Any] = messages.read(await self._send(messages.model(name)))
-        return found
+        return await self._hold(self._talks.model(name))
 
     async def ready(self) -> bool:
         """As Client.ready."""
-        return (await self._once(messages.ready())).status == 200
+        return await self._hold(self._talks.ready())
 
     async def health(self) -> dict[str, bool]:
         """As Client.health."""
-        return {"live": (await self._once(messages.live())).status == 200, "ready": await self.ready()}
+        return await self._hold(self._talks.health())
+
+    async def send(self, request: Request) -> Reply:
+        """As Client.send."""
+        return await self._hold(self._talks.send(request))
 
     async def close(self) -> None:
         await self._transport.close()
@@ -227,18 +196,24 @@ class AsyncClient(_Settings):
     async def __aexit__(self, *error: object) -> None:
         await self.close()
 
-    async def _once(self, request: Request) -> Reply:
-        return await self._transport.send(self._dressed(request), self._timeout_s)
+    async def _hold(self, talk: Talk[T]) -> T:
+        try:
+            step = next(talk)
+            while True:
+                try:
+                    told = await self._take(step)
+                except SaccadeError as error:
+                    step = talk.throw(error)
+                else:
+                    step = talk.send(told)
+        except StopIteration as end:
+            result: T = end.value
+            return result
 
-    async def _send(self, request: Request) -> Reply:
-        until, tries, request = time.monotonic() + self._timeout_s, 0, self._dressed(request)
-        while True:
-            reply = await self._transport.send(request, until - time.monotonic())
-            wait = self._pause(reply, tries, until)
-            if wait is None:
-                return reply
-            await asyncio.sleep(wait)
-            tries += 1
+    async def _take(self, step: Send | Wait | Work) -> Any:
+        if isinstance(step, Send):
+            return await self._transport.send(step.request, step.timeout_s)
+        return await (asyncio.to_thread(step.run) if isinstance(step, Work) else asyncio.sleep(step.seconds))
 
 
 class _Threads:
@@ -254,13 +229,7 @@ class _Threads:
         self._transport.close()
 
 
-def _asked(model: str, image: Picture | Sequence[Picture], version: int | None, options: Options) -> Request:
-    if isinstance(image, list | tuple):
-        if not image:
-            raise UsageError("predict expects at least one picture, an empty list came")
-        return messages.predict(model, [messages.encoded(i) for i in image], version, options)
-    return messages.predict(model, messages.encoded(image), version, options)  # type: ignore[arg-type]
-
-
-def _count(image: Picture | Sequence[Picture]) -> int | None:
-    return len(image) if isinstance(image, list | tuple) else None
+def _check_workers(workers: int) -> int:
+    if not 1 <= workers <= 64:
+        raise UsageError(f"workers is 1 to 64, got {workers}")
+    return workers

@@ -3,12 +3,14 @@
 import json
 import math
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
+from saccade.client.answer import Answer, Picture, Readable
 from saccade.errors import (
     ImageError,
     InferenceError,
@@ -18,57 +20,8 @@ from saccade.errors import (
     StorageError,
     UsageError,
 )
-from saccade.types import Array
-
-Picture = Path | str | bytes | Array
-"""A file, encoded bytes, or uint8 pixels [H, W] or [H, W, 3], RGB."""
 
 MaskForm = Literal["png", "rle", "polygons", "none"]
-
-
-class Box(TypedDict):
-    """Pixels of the upright original."""
-
-    x_min: float
-    y_min: float
-    x_max: float
-    y_max: float
-
-
-class Found(TypedDict, total=False):
-    """One class or one object. score is None where it is not a finite number; box only where something has a place."""
-
-    class_id: int
-    label: str
-    score: float | None
-    box: Box
-
-
-class Share(TypedDict):
-    """One class of a mask; fraction: of all pixels of the picture."""
-
-    class_id: int
-    label: str
-    pixels: int
-    fraction: float
-
-
-class Answer(TypedDict, total=False):
-    """What a server says of one picture, by the fields that are there; `error` alone for one that cannot be used.
-
-    mask: by its `encoding`, png {data: base64}, rle {size, counts}, polygons {polygons, holes}; None when not wished.
-    """
-
-    model: str
-    version: str
-    task: str
-    prediction_id: str
-    image: dict[str, int]
-    predictions: list[Found]
-    nonfinite: bool
-    mask: dict[str, Any] | None
-    classes: list[Share]
-    error: dict[str, Any]
 
 
 FAMILIES: dict[str, type[SaccadeError]] = {
@@ -126,23 +79,31 @@ def live() -> Request:
     return Request("GET", "/livez")
 
 
-def predict(name: str, images: list[bytes] | bytes, version: int | None, options: Mapping[str, Any]) -> Request:
+def predict(name: str, images: Sequence[bytes] | bytes, version: int | None, options: Mapping[str, Any]) -> Request:
     """One picture as it is, several as a form. options that are None are left to the server."""
     given = {k: v for k, v in options.items() if v is not None}
     middle = "" if version is None else f"/versions/{version:d}"
     target = f"/api/v1/models/{_segment(name)}{middle}/predict" + (f"?{urlencode(given)}" if given else "")
     if isinstance(images, bytes):
         return Request("POST", target, {"content-type": "application/octet-stream"}, images)
+    kind, body = form(images)
+    return Request("POST", target, {"content-type": kind}, body)
+
+
+def form(images: Sequence[bytes]) -> tuple[str, bytes]:
+    """Content type and body of a form that holds these pictures."""
     boundary = secrets.token_hex(24)
     head = f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="image"\r\n\r\n'.encode()
     body = b"".join(part for image in images for part in (head, image, b"\r\n")) + f"--{boundary}--\r\n".encode()
-    return Request("POST", target, {"content-type": f"multipart/form-data; boundary={boundary}"}, body)
+    return f"multipart/form-data; boundary={boundary}", body
 
 
-def encoded(image: Picture) -> bytes:
+def encoded(image: Picture | Readable) -> bytes:
     """The bytes to send. Raises UsageError for a file that cannot be read, ImageError for pixels that are none."""
     if isinstance(image, bytes):
         return image
+    if isinstance(image, Readable):
+        return image.read()
     if isinstance(image, str | Path):
         try:
             return Path(image).read_bytes()
@@ -172,23 +133,31 @@ def read(reply: Reply) -> Any:
     )
 
 
-def answer(reply: Reply, count: int | None) -> Any:
-    """What predict gives: for one picture (count None) its answer, for a list one answer or {"error": ...} each."""
+def answers(reply: Reply, count: int) -> list[Answer]:
+    """What is said of `count` pictures that went as a form: of each its answer, or {"error": ...} alone."""
     try:
         record = read(reply)
     except SaccadeError as error:
         # A form with a single picture is answered like that picture: its own failure is not the call's.
-        if count == 1 and error.code.startswith("image_"):
-            return [{"error": {"code": error.code, "detail": error.message, **error.details}}]
+        if count == 1 and own(error):
+            return [failed(error)]
         raise
     found = record.get("results") if isinstance(record, dict) else None
-    if count is None and isinstance(record, dict):
-        return record
     if count == 1 and isinstance(record, dict) and found is None:
-        return [record]
+        return [Answer(record)]
     if isinstance(found, list) and len(found) == count:
-        return found
+        return [Answer(one) for one in found]
     raise ServerError("the answer holds another number of results than pictures sent", code="unexpected_answer")
+
+
+def own(error: SaccadeError) -> bool:
+    """Whether a refusal is about the picture, not the call: another picture may well be answered."""
+    return error.code.startswith("image_") or error.code in ("mask_too_complex", "payload_too_large")
+
+
+def failed(error: SaccadeError) -> Answer:
+    """The answer in place of a picture that cannot be used."""
+    return Answer({"error": {"code": error.code, "detail": error.message, **error.details}})
 
 
 def problem(record: Mapping[str, Any], status: int) -> SaccadeError:
@@ -200,12 +169,18 @@ def problem(record: Mapping[str, Any], status: int) -> SaccadeError:
     return family(detail, code=code, details={"status": status, **{k: v for k, v in record.items() if k not in known}})
 
 
-def retry_after(reply: Reply) -> float | None:
-    """Seconds to wait before the same request again, when a 503 names them: it was refused before any work."""
-    text = reply.headers.get("retry-after", "")
-    if reply.status != 503 or not text.isascii() or not text.isdigit() or len(text) > 6:
+def retry_after(reply: Reply, now: float) -> float | None:
+    """Seconds of a Retry-After (RFC 9110, 10.2.3), given as such or as a date; None where there is none.
+
+    now: seconds since the epoch.
+    """
+    text = reply.headers.get("retry-after", "").strip()
+    if text.isascii() and text.isdigit() and len(text) <= 6:
+        return float(text)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
+    except (ValueError, OverflowError):
         return None
-    return float(text)
 
 
 def _json(reply: Reply) -> Any:

@@ -6,15 +6,15 @@ import random
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
-from urllib.parse import parse_qsl
 
 from saccade.errors import SaccadeError, ServerError, UsageError
 from saccade.inference.engine import Engine
 from saccade.inference.options import Options
+from saccade.protocols import routes as heads
 from saccade.protocols.native.http import Native
 from saccade.protocols.native.messages import prediction_id
 from saccade.protocols.open_inference.http import OpenInference
-from saccade.protocols.protocol import SCOPES, STATUSES, Call, Control, Protocol, Reply, Route, as_problem, single
+from saccade.protocols.protocol import STATUSES, Call, Control, Protocol, Reply, Route, as_problem, single
 from saccade.protocols.shims.torchserve import TorchServe
 from saccade.protocols.tf_serving.http import TensorFlowServing
 from saccade.server.console import views
@@ -29,12 +29,11 @@ Send = Callable[[Message], Awaitable[None]]
 
 log = logging.getLogger("saccade.server")
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 TEXT = ("content-type", "text/plain; charset=utf-8")
 
 
 class App:
-    """The ASGI application. Routes are matched by their segments; several methods may share a pattern."""
+    """The ASGI application."""
 
     def __init__(
         self,
@@ -53,16 +52,7 @@ class App:
         self.state = state
         self.routes = [*routes, *self._own()]
         self.protocols = tuple(protocols)
-        self._exact: dict[str, dict[str, Route]] = {}
-        self._patterns: list[tuple[re.Pattern[str], str]] = []
-        for route in self.routes:
-            if route.needs not in SCOPES:
-                raise ServerError(f"{route.method} {route.pattern} says {route.needs!r}, one of {SCOPES} was expected")
-            if route.pattern not in self._exact:
-                self._exact[route.pattern] = {}
-                if "{" in route.pattern:
-                    self._patterns.append((_pattern(route.pattern, route.any_case), route.pattern))
-            self._exact[route.pattern][route.method] = route
+        self._table = heads.Table(self.routes)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -73,9 +63,8 @@ class App:
         method = scope["method"]
         try:
             headers = self._head(scope)
-            given = headers.get("x-request-id", "")
-            request_id = given if _REQUEST_ID.fullmatch(given) else request_id
-            route, parameters = self._route(scope["path"], method)
+            request_id = heads.request_id(headers, request_id)
+            route, parameters = self._table.find(scope["path"], method)
             pattern = route.pattern
             self._admit(route, headers)
             call = Call(
@@ -83,10 +72,10 @@ class App:
                 path=scope["path"],
                 parameters=parameters,
                 headers=headers,
-                query=_query(scope["query_string"]),
+                query=heads.query(scope["query_string"]),
                 body=self._body(receive, route.max_bytes),
                 request_id=request_id,
-                deadline_s=self._deadline(headers),
+                deadline_s=heads.deadline_s(headers, self.settings.deadline_s, self.settings.deadline_cap_s),
                 left=lambda: _left(receive),
             )
             reply = await route.handler(call)
@@ -147,48 +136,16 @@ class App:
         if (s.loopback or s.hosts) and name not in (*_LOOPBACK, s.host, *s.hosts):
             raise ServerError("the Host header is not one of this server's names", hint="set hosts", code="bad_host")
 
-    def _route(self, path: str, method: str) -> tuple[Route, dict[str, str]]:
-        methods, parameters = self._exact.get(path), {}
-        if methods is None or "{" in path:
-            methods = None
-            for expression, pattern in self._patterns:
-                match = expression.fullmatch(path)
-                if match is not None:
-                    methods, parameters = self._exact[pattern], match.groupdict()
-                    break
-        if methods is None:
-            raise ServerError("there is nothing at this address", hint="see /docs", code="not_found")
-        route = methods.get("GET" if method == "HEAD" else method)
-        if route is None:
-            allowed = sorted({*methods, *(["HEAD"] if "GET" in methods else [])})
-            raise ServerError(
-                f"this address takes {', '.join(allowed)}",
-                code="method_not_allowed",
-                details={"allow": ", ".join(allowed)},
-            )
-        return route, parameters
-
     def _admit(self, route: Route, headers: dict[str, str]) -> None:
         """What can be refused on the head alone: no key, an encoding, a body that says it is too large."""
         if route.needs != "open" and guarded(self.settings, self.keys):
             self.keys.admit(headers.get("authorization", ""), route.needs)
-        if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
-            raise ServerError(
-                "compressed bodies are refused", hint="send the image as it is", code="content_encoding_unsupported"
-            )
+        heads.check_encoding(headers)
         length = headers.get("content-length", "0")
         if not re.fullmatch(r"[0-9]{1,18}", length):
             raise ServerError("Content-Length is no number", code="malformed_http")
         if int(length) > route.max_bytes:
-            raise _too_large(route.max_bytes)
-
-    def _deadline(self, headers: dict[str, str]) -> float:
-        text = headers.get("x-request-timeout-ms")
-        if text is None:
-            return self.settings.deadline_s
-        if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) == 0:
-            raise ServerError("x-request-timeout-ms is a whole number of milliseconds", code="invalid_value")
-        return min(int(text) / 1e3, self.settings.deadline_cap_s)
+            raise heads.too_large(route.max_bytes)
 
     # The body
 
@@ -213,7 +170,7 @@ class App:
             part = message.get("body", b"")
             total += len(part)
             if total > limit:
-                raise _too_large(limit)
+                raise heads.too_large(limit)
             if part:
                 yield part
             if not message.get("more_body", False):
@@ -322,34 +279,8 @@ def make_engine(settings: Settings) -> Engine:
     )
 
 
-def _pattern(text: str, any_case: bool = False) -> re.Pattern[str]:
-    quoted = re.escape(text).replace(r"\{", "{").replace(r"\}", "}")
-    expression = re.sub(r"\{(\w+)(:path)?\}", lambda m: f"(?P<{m[1]}>{'.+' if m[2] else '[^/]+'})", quoted)
-    return re.compile(expression, re.IGNORECASE if any_case else 0)
-
-
 def _below(path: str, prefixes: tuple[str, ...]) -> bool:
     return any(path.lower() == prefix or path.lower().startswith(prefix + "/") for prefix in prefixes)
-
-
-def _query(raw: bytes) -> list[tuple[str, str]]:
-    if not raw:
-        return []
-    try:
-        return parse_qsl(
-            raw.decode("ascii"), keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=64
-        )
-    except ValueError:
-        raise ServerError("the query is not name=value pairs", code="malformed_http") from None
-
-
-def _too_large(limit: int) -> ServerError:
-    return ServerError(
-        f"the body is larger than {limit} bytes",
-        hint="send less",
-        code="payload_too_large",
-        details={"max_bytes": limit},
-    )
 
 
 async def _left(receive: Receive) -> None:

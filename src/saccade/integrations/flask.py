@@ -1,0 +1,89 @@
+"""Predictions inside a Flask application: a blueprint that mounts the native API, the house's errors as replies.
+
+models = Models("run/package")                       # or Models(server="http://127.0.0.1:8000", key=...)
+app.register_blueprint(blueprint(models, guard=login_required), url_prefix="/saccade")
+models.client.predict("photos", request.files["photo"])
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from flask import Blueprint, Response, request
+from werkzeug.exceptions import HTTPException
+
+from saccade.client.messages import Reply
+from saccade.errors import SaccadeError
+from saccade.integrations.models import ADDRESSES, FORM_BYTES, OPEN, Models, check_origin, form, own_words
+
+View = Callable[..., Any]
+IGNORED = ("csrf_token",)
+"""The field of Flask-WTF."""
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+
+def anyone(view: View) -> View:
+    """The guard of an application that lets everybody in."""
+    return view
+
+
+def blueprint(
+    models: Models, *, guard: Callable[[View], View], name: str = "saccade", origins: Sequence[str] = ()
+) -> Blueprint:
+    """The native API below the blueprint's url_prefix; `saccade.Client("http://host/prefix")` speaks with it.
+
+    guard: a decorator that stands before every address but the probes: Flask-Login's login_required, one of your own,
+    or `anyone`. origins: other sites whose pages may ask from a browser. Bodies obey MAX_CONTENT_LENGTH and the models'
+    max_bytes; errors are problem+json.
+    """
+    made = Blueprint(name, __name__)
+
+    def mount(endpoint: str, pattern: str, methods: Sequence[str]) -> None:
+        def view(**parameters: str) -> Response:
+            headers = _headers()
+            try:
+                check_origin(request.method, headers, request.host, origins)
+            except SaccadeError as error:
+                return _response(models.refuse(error, headers))
+            path, query = pattern.format(**parameters), request.query_string.decode("latin-1")
+            return _response(models.reply(request.method, path, query, headers, _body))
+
+        view.__name__ = endpoint
+        rule = pattern.replace("{rest}", "{path:rest}").replace("{", "<").replace("}", ">")
+        made.add_url_rule(rule, endpoint, view if pattern in OPEN else guard(view), methods=methods)
+
+    for endpoint, (method, pattern) in ADDRESSES.items():
+        mount(endpoint, pattern, [method])
+    mount("other", "/{rest}", METHODS)  # a wrong address or method is refused in the same words
+
+    @made.errorhandler(SaccadeError)
+    def told(error: SaccadeError) -> Response:
+        return _response(models.refuse(error, _headers()))
+
+    @made.errorhandler(HTTPException)
+    def refused(error: HTTPException) -> Any:
+        if error.response is not None or error.code is None or error.code < 400:
+            return error  # a redirect to a login page, or a whole response of the guard's own
+        answer = _response(models.refuse(own_words(error.code, error.description or error.name), _headers()))
+        for header in ("WWW-Authenticate", "Retry-After"):
+            if header in error.get_response().headers:
+                answer.headers[header] = error.get_response().headers[header]
+        return answer
+
+    return made
+
+
+def _headers() -> dict[str, str]:
+    return {name.lower(): value for name, value in request.headers.items()}
+
+
+def _body(limit: int) -> tuple[str, bytes]:
+    """The framework takes a form apart, with its own limits on parts and memory; anything else is one picture, or JSON."""
+    least = limit if request.max_content_length is None else min(limit, request.max_content_length)
+    request.max_content_length = least + FORM_BYTES if least == limit else least
+    if request.mimetype == "multipart/form-data":
+        return form(request.files.items(multi=True), list(request.form), IGNORED)
+    return request.headers.get("Content-Type", ""), request.get_data(cache=False)
+
+
+def _response(reply: Reply) -> Response:
+    return Response(reply.body, reply.status, {**reply.headers, "x-content-type-options": "nosniff"})

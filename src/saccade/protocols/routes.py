@@ -1,0 +1,103 @@
+"""From the head of an HTTP request to the route that answers it, for whatever carries HTTP."""
+
+import re
+from collections.abc import Mapping, Sequence
+from urllib.parse import parse_qsl
+
+from saccade.errors import ServerError
+from saccade.protocols.protocol import SCOPES, Route
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class Table:
+    """Routes by their segments; several methods may share a pattern. Raises ServerError for an unknown scope."""
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        self._exact: dict[str, dict[str, Route]] = {}
+        self._patterns: list[tuple[re.Pattern[str], str]] = []
+        for route in routes:
+            if route.needs not in SCOPES:
+                raise ServerError(f"{route.method} {route.pattern} says {route.needs!r}, one of {SCOPES} was expected")
+            if route.pattern not in self._exact:
+                self._exact[route.pattern] = {}
+                if "{" in route.pattern:
+                    self._patterns.append((_pattern(route.pattern, route.any_case), route.pattern))
+            self._exact[route.pattern][route.method] = route
+
+    def find(self, path: str, method: str) -> tuple[Route, dict[str, str]]:
+        """The route and the parameters of its path; HEAD is answered by GET.
+
+        Raises ServerError: not_found, method_not_allowed.
+        """
+        methods, parameters = self._exact.get(path), {}
+        if methods is None or "{" in path:
+            methods = None
+            for expression, pattern in self._patterns:
+                match = expression.fullmatch(path)
+                if match is not None:
+                    methods, parameters = self._exact[pattern], match.groupdict()
+                    break
+        if methods is None:
+            raise ServerError("there is nothing at this address", hint="see /docs", code="not_found")
+        route = methods.get("GET" if method == "HEAD" else method)
+        if route is None:
+            allowed = sorted({*methods, *(["HEAD"] if "GET" in methods else [])})
+            raise ServerError(
+                f"this address takes {', '.join(allowed)}",
+                code="method_not_allowed",
+                details={"allow": ", ".join(allowed)},
+            )
+        return route, parameters
+
+
+def _pattern(text: str, any_case: bool = False) -> re.Pattern[str]:
+    quoted = re.escape(text).replace(r"\{", "{").replace(r"\}", "}")
+    expression = re.sub(r"\{(\w+)(:path)?\}", lambda m: f"(?P<{m[1]}>{'.+' if m[2] else '[^/]+'})", quoted)
+    return re.compile(expression, re.IGNORECASE if any_case else 0)
+
+
+def query(raw: bytes) -> list[tuple[str, str]]:
+    """Names and values in the order sent. Raises ServerError(malformed_http)."""
+    if not raw:
+        return []
+    try:
+        return parse_qsl(
+            raw.decode("ascii"), keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=64
+        )
+    except ValueError:
+        raise ServerError("the query is not name=value pairs", code="malformed_http") from None
+
+
+def deadline_s(headers: Mapping[str, str], usual: float, most: float) -> float:
+    """Seconds that a caller gives, by X-Request-Timeout-Ms. Raises ServerError(invalid_value)."""
+    text = headers.get("x-request-timeout-ms")
+    if text is None:
+        return usual
+    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) == 0:
+        raise ServerError("x-request-timeout-ms is a whole number of milliseconds", code="invalid_value")
+    return min(int(text) / 1e3, most)
+
+
+def check_encoding(headers: Mapping[str, str]) -> None:
+    """Raises ServerError(content_encoding_unsupported) for a compressed body."""
+    if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        raise ServerError(
+            "compressed bodies are refused", hint="send the image as it is", code="content_encoding_unsupported"
+        )
+
+
+def too_large(limit: int) -> ServerError:
+    """The refusal of a body."""
+    return ServerError(
+        f"the body is larger than {limit} bytes",
+        hint="send less",
+        code="payload_too_large",
+        details={"max_bytes": limit},
+    )
+
+
+def request_id(headers: Mapping[str, str], fresh: str) -> str:
+    """The caller's own id where it is one, else a fresh one."""
+    given = headers.get("x-request-id", "")
+    return given if _REQUEST_ID.fullmatch(given) else fresh
