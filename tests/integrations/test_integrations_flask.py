@@ -117,10 +117,19 @@ def test_a_body_without_a_length_is_read_no_further_than_the_limit(models: Model
             assert self.read_so_far < 2_000_000
             return len(buffer)
 
-    stream = Endless()
-    environ = {"wsgi.input": stream, "wsgi.input_terminated": True}
-    answer = client(models).post(PREDICT, environ_overrides=environ, content_type="image/png")
-    assert answer.json["code"] == "payload_too_large"
+    for config in ({}, {"MAX_CONTENT_LENGTH": 1000}):
+        environ = {"wsgi.input": Endless(), "wsgi.input_terminated": True}
+        answer = client(models, **config).post(PREDICT, environ_overrides=environ, content_type="image/png")
+        assert answer.json["code"] == "payload_too_large"
+
+
+@pytest.mark.parametrize(("size", "status"), [(199_999, 200), (200_000, 200), (200_001, 413)])
+def test_a_body_of_just_the_limit(models: Models, size: int, status: int) -> None:
+    data = png(1, 2, 3).ljust(size, b"\0")
+    assert client(models).post(PREDICT, data=data, content_type="image/png").status_code == status
+    environ = {"wsgi.input": io.BytesIO(data), "wsgi.input_terminated": True}
+    chunked = client(models).post(PREDICT, environ_overrides=environ, content_type="image/png")
+    assert chunked.status_code == status
 
 
 def test_the_applications_own_limit_counts_too(models: Models) -> None:

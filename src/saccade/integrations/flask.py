@@ -8,12 +8,12 @@ models.client.predict("photos", request.files["photo"])
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from flask import Blueprint, Response, request
 from werkzeug.exceptions import HTTPException
 
+from flask import Blueprint, Response, request
 from saccade.client.messages import Reply
 from saccade.errors import SaccadeError
-from saccade.integrations.models import ADDRESSES, FORM_BYTES, OPEN, Models, check_origin, form, own_words
+from saccade.integrations.models import ADDRESSES, OPEN, Models, check_origin, form, own_words
 
 View = Callable[..., Any]
 IGNORED = ("csrf_token",)
@@ -78,11 +78,13 @@ def _headers() -> dict[str, str]:
 
 def _body(limit: int) -> tuple[str, bytes]:
     """The framework takes a form apart, with its own limits on parts and memory; anything else is one picture, or JSON."""
-    least = limit if request.max_content_length is None else min(limit, request.max_content_length)
-    request.max_content_length = least + FORM_BYTES if least == limit else least
+    own = request.max_content_length
+    request.max_content_length = limit + 1 if own is None else min(limit + 1, own)
     if request.mimetype == "multipart/form-data":
         return form(request.files.items(multi=True), list(request.form), IGNORED)
-    return request.headers.get("Content-Type", ""), request.get_data(cache=False)
+    data = request.get_data(cache=False)
+    request.stream.read(1)  # a body without a length is cut at the limit; asking for one byte more says so
+    return request.headers.get("Content-Type", ""), data
 
 
 def _response(reply: Reply) -> Response:

@@ -132,7 +132,7 @@ class Models:
         if not limit:
             return "", b""
         kind, data = body(limit)
-        if len(data) > limit + FORM_BYTES:
+        if len(data) > limit:
             raise routes.too_large(limit)
         return kind, data
 
@@ -146,10 +146,6 @@ class Models:
                 hint="check its address and the application's key",
                 code="unexpected_answer",
             )
-
-
-FORM_BYTES = 64 * 1024
-"""What the fences of a form may add to its pictures."""
 
 
 def form(
