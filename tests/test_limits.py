@@ -9,8 +9,10 @@ from PIL import Image as pillow
 from PIL.PngImagePlugin import PngInfo
 
 from saccade.errors import ImageError
+from saccade.images import masks
 from saccade.images.decode import decode, inspect
-from saccade.limits import IMAGE_LIMITS, LIMITS, ImageLimits, find
+from saccade.inference import tiles
+from saccade.limits import ANSWER_LIMITS, IMAGE_LIMITS, LIMITS, AnswerLimits, ImageLimits, find
 from saccade.server.settings import Settings
 
 
@@ -69,6 +71,13 @@ def test_every_image_limit_has_its_row() -> None:
     assert len(rows) == len(LIMITS), "a name stands for one limit"
     with pytest.raises(KeyError):
         find("nothing")
+
+
+def test_every_limit_of_an_answer_has_its_row() -> None:
+    for field in fields(AnswerLimits):
+        assert find(field.name).default == getattr(ANSWER_LIMITS, field.name)
+    assert (find("max_mask_edges").default, find("max_mask_corners").default) == (masks.MAX_EDGES, masks.MAX_CORNERS)
+    assert find("max_tiles").default == tiles.MOST
 
 
 def test_the_server_starts_with_the_limits_of_the_table() -> None:

@@ -40,6 +40,19 @@ class ImageLimits:
 
 
 @dataclass(frozen=True)
+class AnswerLimits:
+    """How large an answer about one picture may grow (B11, B12).
+
+    max_mask_edges: runs, or lattice points on borders between classes, of a mask that may become run lengths or polygons;
+    max_mask_corners: of all its polygons. max_tiles: windows that a picture larger than the network is asked in.
+    """
+
+    max_mask_edges: int = 1_000_000
+    max_mask_corners: int = 200_000
+    max_tiles: int = 256
+
+
+@dataclass(frozen=True)
 class BodyLimits:
     """What a request may be: bytes of an inference body (A4), of a JSON control body, images in it (C2)."""
 
@@ -77,6 +90,7 @@ class QueueLimits:
 
 
 IMAGE_LIMITS = ImageLimits()
+ANSWER_LIMITS = AnswerLimits()
 BODY_LIMITS = BodyLimits()
 HEAD_LIMITS = HeadLimits()
 JSON_LIMITS = JsonLimits()
@@ -99,6 +113,11 @@ LIMITS = (
     Limit("B5", "max_frames", IMAGE_LIMITS.max_frames, "image_too_complex", "frames of a picture"),
     Limit("B5", "max_metadata_bytes", IMAGE_LIMITS.max_metadata_bytes, "image_too_complex", "bytes of metadata"),
     Limit("B5", "max_bytes", IMAGE_LIMITS.max_bytes, "image_too_complex", "bytes of an image file"),
+    Limit(
+        "B11", "max_mask_edges", ANSWER_LIMITS.max_mask_edges, "mask_too_complex", "border points of an answered mask"
+    ),
+    Limit("B11", "max_mask_corners", ANSWER_LIMITS.max_mask_corners, "mask_too_complex", "corners of its polygons"),
+    Limit("B12", "max_tiles", ANSWER_LIMITS.max_tiles, "image_too_many_pixels", "tiles of a picture"),
     Limit("C2", "max_images", BODY_LIMITS.max_images, "batch_too_large", "images of a request"),
     Limit("C5", "deadline_s", QUEUE_LIMITS.deadline_s, "deadline_exceeded", "seconds until an answer, unless asked"),
     Limit("C5", "deadline_cap_s", QUEUE_LIMITS.deadline_cap_s, "deadline_exceeded", "the most that can be asked"),

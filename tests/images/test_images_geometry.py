@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from saccade.images.geometry import boxes_to_input, boxes_to_original, mask_to_original
+from saccade.images.geometry import boxes_to_input, boxes_to_original, iou_matrix, iou_pairs, mask_to_original
 from saccade.images.preprocess import PreprocessSpec, preprocess
 
 
@@ -36,3 +36,17 @@ def test_a_mask_comes_back_to_the_original_size() -> None:
     assert back.shape == (50, 100)
     assert back[:25].all()
     assert not back[26:].any()
+
+
+def test_overlap_by_hand() -> None:
+    boxes = np.array([[0, 0, 10, 10], [5, 0, 15, 10], [20, 20, 20, 30], [9, 9, 0, 0]])
+    np.testing.assert_allclose(iou_matrix(boxes, boxes)[0], [1, 50 / 150, 0, 0])
+    np.testing.assert_array_equal(iou_matrix(boxes, boxes)[2:], 0)
+    assert iou_matrix(boxes[:0], boxes).shape == (0, 4)
+
+
+def test_a_crowd_is_overlapped_by_the_share_of_the_box_within_it() -> None:
+    box, crowd = np.array([[0, 0, 10, 10]] * 2), np.array([[5, 0, 100, 100]] * 2)
+    plain, within = iou_pairs(box, crowd, np.array([False, True]))
+    assert plain == pytest.approx(50 / (100 + 9500 - 50))
+    assert within == pytest.approx(0.5)

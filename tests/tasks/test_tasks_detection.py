@@ -11,8 +11,8 @@ import pytest
 from saccade import tasks
 from saccade.errors import DataError, InferenceError
 from saccade.images.preprocess import Placement
-from saccade.tasks.detection.boxes import iou_matrix, survivors
 from saccade.tasks.detection.score import confusion, errors_table, image_f1, shown, watched, worst
+from saccade.tasks.detection.task import survivors
 from saccade.testing.tasks import check_task
 from saccade.types import Array, Labels, Prediction, Sample, Scorecard
 
@@ -53,12 +53,6 @@ def test_keeps_the_contract_of_a_task() -> None:
         "class_ids": random.integers(0, 2, (3, 100)),
     }
     check_task(DETECTION, LABELS, outputs, samples)
-
-
-def test_overlap_by_hand() -> None:
-    boxes = np.array([[0, 0, 10, 10], [5, 0, 15, 10], [20, 20, 20, 30]])
-    np.testing.assert_allclose(iou_matrix(boxes, boxes)[0], [1, 50 / 150, 0])
-    assert iou_matrix(boxes, boxes)[2, 2] == 0
 
 
 def test_suppression_spares_other_classes_and_boxes_near_dropped_ones() -> None:

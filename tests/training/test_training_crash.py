@@ -13,7 +13,7 @@ import pytest
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the children are forked")
 
 NURSERY = '''
-"""Imports torch once, then forks one child a line of standard input: FOLDER KILL_AT HOW. Answers with its status."""
+"""Imports torch once, then forks one child a line of standard input: FOLDER KIND KILL_AT HOW. Answers with its status."""
 import os, resource, signal, sys
 from pathlib import Path
 
@@ -50,25 +50,58 @@ class Doomed(Files):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def sample(place, split):
+def classes(place):
     pixels = (np.random.default_rng(place).random((12, 12, 3)) * 80).astype(np.uint8)
     pixels[..., place % 2] += 120
-    return Sample(f"{split}/{place}", pixels, {"classes": np.array([place % 2], np.int64)})
+    return pixels, {"classes": np.array([place % 2], np.int64)}
 
 
-data = Dataset("arrays", Path("memory"), Labels(("red", "green")), {
-    "train": tuple(sample(i, "train") for i in range(16)), "val": tuple(sample(i, "val") for i in range(4))})
+def square(place):
+    random = np.random.default_rng(place)
+    left, top, side = random.integers(2, 24), random.integers(2, 24), random.integers(14, 36)
+    pixels = (random.random((64, 64, 3)) * 80).astype(np.uint8)
+    pixels[top : top + side, left : left + side, place % 2] += 120
+    return pixels, left, top, side
 
 
-def learn(folder, at, how):
-    files = Doomed(at, how)
+def boxes(place):
+    """A square in each picture, but none in every fourth."""
+    pixels, left, top, side = square(place)
+    found = [] if place % 4 == 3 else [[left, top, left + side, top + side]]
+    return pixels, {"boxes": np.array(found, np.float32).reshape(-1, 4),
+                    "box_classes": np.full(len(found), place % 2, np.int64)}
+
+
+def masks(place):
+    pixels, left, top, side = square(place)
+    mask = np.zeros((64, 64), np.uint8)
+    mask[top : top + side, left : left + side] = 1
+    mask[:3] = 255
+    return pixels, {"mask": mask}
+
+
+COMMON = dict(threads=1, cache="none", checkpoint_every=0, validation_share=1, rate=0.01, precision="float32")
+RECIPES = {
+    "classes": dict(network="cnn-small", filters=(4, 8), dense=32, size=12, epochs=3, batch=8, dropout=0.2),
+    "boxes": dict(size=64, epochs=2, batch=8, rate=0.002, mosaic=0.7),
+    "masks": dict(size=64, epochs=2, batch=8, rate=0.004, start_size=0.5),
+}
+MADE = {"classes": classes, "boxes": boxes, "masks": masks}
+
+
+def dataset(kind):
+    splits = {"train": range(16), "val": range(4)}
+    return Dataset("arrays", Path("memory"), Labels(("red", "green"), exclusive=kind == "classes"), {
+        split: tuple(Sample(f"{split}/{p}", *MADE[kind](p)) for p in places) for split, places in splits.items()})
+
+
+def learn(folder, kind, at, how):
+    files, data = Doomed(at, how), dataset(kind)
     if (folder / "recipe.toml").exists():
         run = Run.open(folder, files)
     else:
-        run = Run.create(folder, Recipe(
-            task=tasks.names()[0], network="cnn-small", filters=(4, 8), dense=32, size=12, epochs=3, batch=8, threads=1,
-            cache="none", checkpoint_every=0, validation_share=1, dropout=0.2, rate=0.01,
-            precision="float32"), data, files)
+        (task,) = tasks.fitting(data.fields)
+        run = Run.create(folder, Recipe(task=task, **{**COMMON, **RECIPES[kind]}), data, files)
     for event in find("torch").fit(run, data):
         if how == "log" and event.kind == "epoch" and event.epoch == at:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -83,12 +116,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets its bac
 import torch._dynamo  # an optimizer would import it, seconds long, in every child
 find("torch")
 for line in sys.stdin:
-    folder, at, how = line.split()
+    folder, kind, at, how = line.split()
     child = os.fork()
     if child == 0:
         code = 9
         try:
-            code = 100 + learn(Path(folder), int(at), how)
+            code = 100 + learn(Path(folder), kind, int(at), how)
         except KeyboardInterrupt:
             code = 2
         except SaccadeError as error:
@@ -104,11 +137,11 @@ class Nursery:
     def __init__(self, child: subprocess.Popen[str]) -> None:
         self.child = child
 
-    def learn(self, folder: Path, at: int = 0, how: str = "never") -> int:
+    def learn(self, folder: Path, at: int = 0, how: str = "never", kind: str = "classes") -> int:
         """Trains or goes on in a child of its own; its status, 100 + durable steps when it came to the end."""
         assert self.child.stdin is not None
         assert self.child.stdout is not None
-        self.child.stdin.write(f"{folder} {at} {how}\n")
+        self.child.stdin.write(f"{folder} {kind} {at} {how}\n")
         self.child.stdin.flush()
         return int(self.child.stdout.readline())
 
@@ -162,6 +195,19 @@ def test_killed_at_every_durable_step(nursery: Nursery, whole: tuple[Path, int],
         assert nursery.learn(broken, at, how) == -signal.SIGKILL, (at, how)
         assert nursery.learn(broken) > 100, (at, how)
         assert_same(folder, broken)
+
+
+@pytest.mark.parametrize("kind", ["boxes", "masks"])
+def test_places_go_on_to_the_same_bits(nursery: Nursery, tmp_path: Path, kind: str) -> None:
+    """Killed inside an epoch, inside the first validation's files, after it, and at the very end."""
+    whole = tmp_path / "whole"
+    steps = nursery.learn(whole, kind=kind) - 100
+    assert steps > 6
+    for at, how in ((4, "after"), (5, "half"), (1, "log"), (steps - 1, "before")):
+        broken = tmp_path / f"{at}-{how}"
+        assert nursery.learn(broken, at, how, kind) == -signal.SIGKILL, (at, how)
+        assert nursery.learn(broken, kind=kind) > 100, (at, how)
+        assert_same(whole, broken)
 
 
 def test_killed_between_a_validation_and_its_checkpoint(

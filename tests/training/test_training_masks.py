@@ -92,7 +92,17 @@ needs_smp = pytest.mark.skipif(
 )
 
 
-@pytest.mark.parametrize("network", ["residual-64", pytest.param("smp-unet-mobilenet_v2", marks=needs_smp)])
+needs_timm = pytest.mark.skipif(find_spec("timm") is None, reason="timm is not installed")
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        "residual-64",
+        pytest.param("smp-unet-mobilenet_v2", marks=needs_smp),
+        pytest.param("mobilenetv3_small_050", marks=needs_timm),
+    ],
+)
 def test_other_networks_learn_masks_too(tmp_path: Path, network: str) -> None:
     data = dataset(train=8, val=4)
     run = Run.create(tmp_path / "run", recipe(network=network, weights="none", epochs=1, batch=4, size=40), data)

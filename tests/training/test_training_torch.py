@@ -3,8 +3,10 @@
 import os
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -13,12 +15,14 @@ import torch
 
 from saccade.data.dataset import Dataset
 from saccade.errors import StorageError, TrainingError
-from saccade.training import loop, schedules
+from saccade.training import judge, learner, loop, schedules
 from saccade.training.events import Epoch, Event, Finished
 from saccade.training.recipe import Recipe
 from saccade.training.run import Run
 from saccade.training.trainers import find
 from saccade.training.trainers.torch import augment, optimizers
+from saccade.training.trainers.torch import judge as torch_judge
+from saccade.training.trainers.torch import learner as torch_learner
 from saccade.training.trainers.torch.session import torch_half
 from saccade.types import Labels, Sample
 
@@ -138,13 +142,57 @@ def test_flip_alone_is_an_exact_mirror() -> None:
     assert any(same)
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that only steps (1 s each) and looks at a split (1.5 s a picture) move."""
+    now = 0.0
+
+    def slow(part: Any, seconds: Callable[..., float]) -> Any:
+        def wrapped(*given: Any, **named: Any) -> Any:
+            nonlocal now
+            now += seconds(*given)
+            return part(*given, **named)
+
+        return wrapped
+
+    for module in (loop, judge, learner, torch_judge):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(torch_learner, "one_step", slow(torch_learner.one_step, lambda *_: 1.0))
+    monkeypatch.setattr(torch_judge, "look", slow(torch_judge.look, lambda s, network, val, *_: 1.5 * len(val)))
+
+
+TINY = {"network": "cnn-small", "filters": "4", "dense": 4, "epochs": 100_000}
+
+
+@pytest.mark.usefixtures("clock")
 def test_a_budget_ends_on_time(tmp_path: Path) -> None:
-    began = time.monotonic()
-    _, said = fit(tmp_path / "run", network="cnn-small", filters="8", dense=8, budget="4s", epochs="auto")
-    assert isinstance(said[-1], Finished)
-    assert 2.0 < time.monotonic() - began < 5.5
+    _, said = fit(tmp_path / "run", **TINY, budget="600s", validation_share=0.2)
+    finished = said[-1]
+    assert isinstance(finished, Finished)
+    assert finished.reason == "the budget is spent"
+    assert 580 <= finished.elapsed_s <= 610
     rates = [e.rate for e in said if isinstance(e, Epoch)]
+    assert len(rates) > 3
     assert rates[-1] < 0.05 * max(rates)
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_budget_holds_a_validation_that_nobody_has_seen_yet(tmp_path: Path) -> None:
+    _, said = fit(tmp_path / "run", **TINY, budget="100s", validation_share=0.001)
+    finished = said[-1]
+    assert isinstance(finished, Finished)
+    assert [e.kind for e in said].count("epoch") == 1
+    # 3 and 24 s to rehearse with 1 and with 8 of 12 pictures, 36 s for the end.
+    assert finished.step == 100 - 27 - 36
+    assert finished.elapsed_s == 100
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_budget_that_holds_nothing_still_leaves_weights(tmp_path: Path) -> None:
+    run, said = fit(tmp_path / "run", **TINY, budget="1s")
+    assert isinstance(said[-1], Finished)
+    assert said[-1].step == 1
+    assert (run.checkpoints / "best.safetensors").is_file()
 
 
 def test_a_loss_that_is_not_a_number_stops_with_a_cure(tmp_path: Path) -> None:
@@ -195,8 +243,9 @@ def test_a_budget_too_short_to_learn_is_told() -> None:
     assert "60 s held 3 passes" in note.text()
 
 
+@pytest.mark.usefixtures("clock")
 def test_no_weights_are_judged_twice_when_a_budget_ends(tmp_path: Path) -> None:
-    _, said = fit(tmp_path / "run", network="cnn-small", filters="4", dense=4, budget="2s", epochs=100_000)
+    _, said = fit(tmp_path / "run", **TINY, budget="60s")
     steps = [e.step for e in said if isinstance(e, Epoch)]
     assert steps == sorted(set(steps))
     assert all(e.loss > 0 for e in said if isinstance(e, Epoch))

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from saccade.cli.text import table
+from saccade.data.check import INPUT_PX
 from saccade.verbs import ask
 from saccade.verbs import data as verbs
 
@@ -20,6 +21,10 @@ def check_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--full", action="store_true", help="decode every file, look for near duplicates and wrong labels"
     )
+    parser.add_argument(
+        "--size", type=int, default=INPUT_PX, metavar="PX",
+        help=f"boxes: longer side of the network's input, by which they are called tiny (default {INPUT_PX})",
+    )  # fmt: skip
     parser.add_argument("--strict", action="store_true", help="warnings fail too")
     parser.add_argument("--sheet", type=Path, metavar="FILE", help="draw nine annotated pictures into this PNG")
     parser.add_argument("--fix", action="store_true", help="write a corrected copy into --out; DATA is never changed")
@@ -32,7 +37,9 @@ def check(options: argparse.Namespace) -> int:
         summary = ask.verify(options.data)
         print(json.dumps(summary, indent=2) if options.json else "\n".join(f"{k:<10} {v}" for k, v in summary.items()))
         return 0
-    health = verbs.check(options.data, format=options.format, images=options.images, full=options.full)
+    health = verbs.check(
+        options.data, format=options.format, images=options.images, full=options.full, size=options.size
+    )
     if options.fix:
         health.fix(options.out)
     if options.sheet is not None:

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from saccade.cli import text
 from saccade.client.client import Client
 from saccade.client.messages import MaskForm
 from saccade.errors import SaccadeError, UsageError
+from saccade.images import fonts
 from saccade.verbs import ask
 
 FORMS = ("png", "rle", "polygons", "none")
@@ -61,7 +63,16 @@ def predict(options: argparse.Namespace) -> int:
     else:
         for path, answer in zip(images, answers, strict=True):
             print("\n".join(lines(path, answer)))
+        if options.draw and (words := _undrawn(answers)):
+            print(f"note     {words}", file=sys.stderr)
     return 1 if any("error" in a for a in answers) else 0
+
+
+def _undrawn(answers: list[dict[str, Any]]) -> str:
+    """A word on answered classes whose names no font here can draw."""
+    rows = [row for a in answers for row in (*a.get("predictions", ()), *a.get("classes", ()))]
+    named = {int(row["class_id"]): str(row["label"]) for row in rows}
+    return fonts.note([named.get(i, "") for i in range(max(named, default=-1) + 1)])
 
 
 def _ask_server(options: argparse.Namespace, images: list[Path]) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from saccade.images import draw
+from saccade.images import draw, fonts
 from saccade.images.geometry import iou_matrix
 from saccade.types import Array, Image, Labels, Prediction
 
@@ -25,8 +25,8 @@ def pictures(image: Image, truth: Prediction, answer: Prediction, labels: Labels
         ]
     if truth.mask is not None and answer.mask is not None:
         return [
-            ("truth", draw.mask(image, truth.mask, labels.names)),
-            ("answer", draw.mask(image, answer.mask, labels.names)),
+            ("truth", draw.mask(image, truth.mask, fonts.names(labels.names))),
+            ("answer", draw.mask(image, answer.mask, fonts.names(labels.names))),
             ("wrong pixels", wrong_pixels(image, truth.mask, answer.mask)),
         ]
     return []
@@ -65,7 +65,7 @@ def _judged(image: Image, truth: Prediction, answer: Prediction, labels: Labels)
     assert answer.class_ids is not None
     assert answer.scores is not None
     drawn = draw.boxes(image, answer.boxes[right], labels.names, class_ids=answer.class_ids[right], captions=False)
-    missed = [f"missed {name}" for name in labels.names]
+    missed = [f"missed {name}" for name in fonts.names(labels.names)]
     drawn = draw.boxes(drawn, truth.boxes[~found], missed, class_ids=truth.class_ids[~found], dashed=True)
-    wrong = [f"wrong {name}" for name in labels.names]
+    wrong = [f"wrong {name}" for name in fonts.names(labels.names)]
     return draw.boxes(drawn, answer.boxes[~right], wrong, answer.scores[~right], answer.class_ids[~right])

@@ -26,7 +26,8 @@ MANY = 24
 
 @dataclass(frozen=True)
 class Report:
-    """What a page shows. history: curves of the training; mistakes: worst first; facts: shown as name and value."""
+    """What a page shows. history: curves of the training; mistakes: worst first; facts: shown as name and value.
+    called: what pictures call classes whose names no font could draw, with these names."""
 
     name: str
     card: Scorecard
@@ -34,6 +35,7 @@ class Report:
     history: tuple[Curve, ...] = ()
     mistakes: tuple[Mistake, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    called: Mapping[str, str] = field(default_factory=dict)
 
     def html(self) -> str:
         card = self.card
@@ -43,7 +45,7 @@ class Report:
             *((_id(m.name), m.name, _matrix(m)) for m in card.matrices),
             ("plots", "Plots", _plots(card.curves)),
             ("slices", "Slices", _slices(self.slices)),
-            ("mistakes", "Worst mistakes", _gallery(self.mistakes)),
+            ("mistakes", "Worst mistakes", _gallery(self.mistakes, self.called)),
             ("training", "Training", _plots(self.history)),
             ("provenance", "Provenance", _facts(self.facts)),
         ]
@@ -192,16 +194,20 @@ def _slices(slices: Sequence[Slice]) -> str:
     )
 
 
-def _gallery(mistakes: Sequence[Mistake]) -> str:
+def _gallery(mistakes: Sequence[Mistake], called: Mapping[str, str]) -> str:
     if not mistakes:
         return ""
+    told = "; ".join(f"{shown} is {name}" for shown, name in called.items())
+    aside = (
+        f'<p class="dim lead">No font here could draw every name. In the pictures {escape(told)}.</p>' if told else ""
+    )
     return (
         '<p class="dim lead">The mistakes that count most, worst first. Where an answer has places, the truth stands '
         "beside it: dashed boxes were missed, captions name wrong ones, wrong pixels are red. Warm colours lie where the "
         "picture spoke for the "
         "wrong answer: occlusion covers parts and asks the sealed package again; Grad-CAM reads the gradients of the "
         "network before it was sealed. A look at these often finds wrong labels.</p>"
-        f'<div class="grid cases">{"".join(_mistake(m) for m in mistakes)}</div>'
+        f'{aside}<div class="grid cases">{"".join(_mistake(m) for m in mistakes)}</div>'
     )
 
 

@@ -1,17 +1,18 @@
 """Pictures for people: boxes, masks, captions, contact sheets, heat overlays.
 
 A class has the same colour everywhere, by its id. The colours are told apart by people who are colour-blind, and no
-colour is the only sign: a name stands beside it. Small pictures are enlarged so that their captions can be read.
+colour is the only sign: a name stands beside it, as far as fonts can show it (`fonts.names`). Small pictures are enlarged so
+that their captions can be read.
 """
 
 from collections.abc import Sequence
-from functools import cache
 
 import cv2
 import numpy as np
 from PIL import Image as pillow
-from PIL import ImageDraw, ImageFont
+from PIL import ImageDraw
 
+from saccade.images import fonts
 from saccade.types import Array, Image
 
 Colour = tuple[int, int, int]
@@ -53,7 +54,7 @@ def boxes(
     zoom = _zoom(image)
     canvas = pillow.fromarray(_enlarged(image, zoom))
     ids = np.zeros(len(boxes_N4), int) if class_ids is None else class_ids
-    line, font = _line(canvas.size), _font(_text_px(canvas.size))
+    line, px = _line(canvas.size), _text_px(canvas.size)
     pen = ImageDraw.Draw(canvas)
     limit = np.array([canvas.width - 1, canvas.height - 1] * 2)
     corners = np.round(np.clip(np.nan_to_num(np.asarray(boxes_N4, np.float64)), 0, limit / zoom) * zoom).astype(int)
@@ -63,7 +64,7 @@ def boxes(
     taken: list[tuple[float, float, float, float]] = []
     for i in range(len(boxes_N4) if captions else 0):
         said = names[int(ids[i])] + ("" if scores is None else f" {float(scores[i]):.2f}")
-        _tag(pen, canvas.size, corners[i], _drawable(said), font, colour(int(ids[i])), line, taken)
+        _tag(pen, canvas.size, corners[i], said, px, colour(int(ids[i])), line, taken)
     return np.array(canvas, np.uint8)
 
 
@@ -123,7 +124,8 @@ def caption(image: Image, text: str, height: int = 18) -> Image:
     canvas = pillow.new("RGB", (image.shape[1], image.shape[0] + height), _DARK)
     canvas.paste(pillow.fromarray(image), (0, 0))
     pen = ImageDraw.Draw(canvas)
-    pen.text((4, image.shape[0] + height // 9), _drawable(text), font=_font(height * 2 // 3), fill=_LIGHT)
+    font = fonts.font(text, height * 2 // 3)
+    pen.text((4, image.shape[0] + height // 9), fonts.drawable(text, font), font=font, fill=_LIGHT)
     return np.array(canvas, np.uint8)
 
 
@@ -161,11 +163,11 @@ def bars(image: Image, names: Sequence[str], values: Sequence[float]) -> Image:
     canvas = pillow.new("RGB", (width, image.shape[0] + line * len(names) + 4), _DARK)
     canvas.paste(pillow.fromarray(image), (0, 0))
     pen = ImageDraw.Draw(canvas)
-    font = _font(11)
     for i, (name, value) in enumerate(zip(names, values, strict=True)):
         y = image.shape[0] + 2 + i * line
         pen.rectangle((0, y, round(value * (width - 1)), y + line - 3), fill=(37, 99, 235))
-        pen.text((4, y), _drawable(f"{name} {value:.3f}"), font=font, fill=_LIGHT)
+        font = fonts.font(name, 11)
+        pen.text((4, y), fonts.drawable(f"{name} {value:.3f}", font), font=font, fill=_LIGHT)
     return np.array(canvas, np.uint8)
 
 
@@ -186,26 +188,6 @@ def _line(size: tuple[int, int]) -> int:
 
 def _text_px(size: tuple[int, int]) -> int:
     return max(12, round(max(size) / 48))
-
-
-@cache
-def _font(px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(px)
-
-
-@cache
-def _has(letter: str) -> bool:
-    font = _font(16)
-    shape = font.getmask(letter)
-    empty = font.getmask("\uffff")
-    return shape.size != empty.size or any(
-        shape.getpixel((x, y)) != empty.getpixel((x, y)) for x in range(shape.size[0]) for y in range(shape.size[1])
-    )
-
-
-def _drawable(text: str) -> str:
-    """The text with `?` for what the font does not know, and no line breaks."""
-    return "".join(c if c.isprintable() and (c == " " or _has(c)) else "?" for c in text)
 
 
 # Pieces
@@ -244,13 +226,15 @@ def _tag(
     size: tuple[int, int],
     box: Array,
     text: str,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    px: int,
     tint: Colour,
     line: int,
     taken: list[tuple[float, float, float, float]],
 ) -> None:
     """A caption above its box; inside or below where there is no room or another caption stands; else left out."""
     left, top, _, bottom = (float(v) for v in box)
+    font = fonts.font(text, px)
+    text = fonts.drawable(text, font)
     x0, y0, x1, y1 = font.getbbox(text)
     pad = max(2, line)
     wide, high = x1 - x0 + 2 * pad, y1 - y0 + 2 * pad
@@ -273,10 +257,12 @@ def _with_legend(image: Image, entries: Sequence[tuple[Colour, str]]) -> Image:
         return image
     size = (image.shape[1], image.shape[0])
     px = _text_px(size)
-    font, high = _font(px), round(1.6 * px)
+    high = round(1.6 * px)
     spots, x, y = [], px // 2, 0
-    for _, text in entries:
-        wide = round(font.getbbox(_drawable(text))[2]) + round(2.4 * px)
+    lettering = [fonts.font(text, px) for _, text in entries]
+    texts = [fonts.drawable(text, font) for (_, text), font in zip(entries, lettering, strict=True)]
+    for text, font in zip(texts, lettering, strict=True):
+        wide = round(font.getbbox(text)[2]) + round(2.4 * px)
         if x > px // 2 and x + wide > size[0]:
             x, y = px // 2, y + high
         spots.append((x, y))
@@ -284,10 +270,10 @@ def _with_legend(image: Image, entries: Sequence[tuple[Colour, str]]) -> Image:
     canvas = pillow.new("RGB", (size[0], size[1] + y + high + px // 2), _DARK)
     canvas.paste(pillow.fromarray(image), (0, 0))
     pen = ImageDraw.Draw(canvas)
-    for (tint, text), (left, down) in zip(entries, spots, strict=True):
+    for (tint, _), text, font, (left, down) in zip(entries, texts, lettering, spots, strict=True):
         top = size[1] + down + px // 2
         pen.rectangle((left, top, left + px, top + px), fill=tint, outline=_LIGHT)
-        pen.text((left + round(1.4 * px), top), _drawable(text), font=font, fill=_LIGHT)
+        pen.text((left + round(1.4 * px), top), text, font=font, fill=_LIGHT)
     return np.array(canvas, np.uint8)
 
 

@@ -62,12 +62,24 @@ def mask_to_input(mask_HW: Array, placement: Placement, width: int, height: int,
 
 def iou_matrix(boxes_N4: Array, others_M4: Array) -> Array:
     """Intersection over union of every pair, float64 [N, M]; a box that ends before it begins has no area."""
-    ours, theirs = np.asarray(boxes_N4, np.float64), np.asarray(others_M4, np.float64)
-    low, high = np.maximum(ours[:, None, :2], theirs[None, :, :2]), np.minimum(ours[:, None, 2:], theirs[None, :, 2:])
-    both = np.maximum(high - low, 0).prod(2)
-    areas, others = (np.maximum(b[:, 2:] - b[:, :2], 0).prod(1) for b in (ours, theirs))
-    either = areas[:, None] + others[None] - both
+    return iou_pairs(np.asarray(boxes_N4)[:, None], np.asarray(others_M4)[None])
+
+
+def iou_pairs(boxes: Array, others: Array, crowd: Array | None = None) -> Array:
+    """The same of boxes [..., 4] that broadcast; where `crowd`, over the area of `boxes` alone, as pycocotools has it."""
+    a, b = np.asarray(boxes, np.float64), np.asarray(others, np.float64)
+    width = np.minimum(a[..., 2], b[..., 2]) - np.maximum(a[..., 0], b[..., 0])
+    height = np.minimum(a[..., 3], b[..., 3]) - np.maximum(a[..., 1], b[..., 1])
+    both = np.where((width > 0) & (height > 0), width * height, 0.0)
+    own = area(a)
+    either = own + area(b) - both
+    either = either if crowd is None else np.where(crowd, own, either)
     return np.asarray(np.divide(both, either, out=np.zeros_like(both), where=either > 0))
+
+
+def area(boxes: Array) -> Array:
+    """px² of boxes [..., 4]; 0 for one that ends before it begins."""
+    return np.asarray(np.maximum(boxes[..., 2] - boxes[..., 0], 0) * np.maximum(boxes[..., 3] - boxes[..., 1], 0))
 
 
 def _axes(placement: Placement) -> tuple[Array, Array]:

@@ -11,12 +11,10 @@ import cv2
 import numpy as np
 
 from saccade.errors import ImageError
+from saccade.limits import ANSWER_LIMITS
 from saccade.types import Array
 
-MAX_EDGES = 1_000_000
-"""Runs, or lattice points on borders between classes, of a mask that may become run lengths or polygons."""
-MAX_CORNERS = 200_000
-"""Corners of all polygons of a mask."""
+MAX_EDGES, MAX_CORNERS = ANSWER_LIMITS.max_mask_edges, ANSWER_LIMITS.max_mask_corners
 VOID = 255
 """Pixels that belong to no class: in the PNG, but in no other form."""
 

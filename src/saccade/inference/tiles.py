@@ -11,11 +11,11 @@ import numpy as np
 
 from saccade.errors import ImageError, InferenceError
 from saccade.images.geometry import iou_matrix
+from saccade.limits import ANSWER_LIMITS
 from saccade.types import Array, Prediction
 
 OVERLAP = 0.25
-MOST = 256
-"""Tiles of one picture."""
+MOST = ANSWER_LIMITS.max_tiles
 SAME = 0.5
 """Intersection over union, within what both tiles see, from which two boxes are one object."""
 NEAR_PX = 1.5

@@ -21,7 +21,7 @@ from saccade.training import checkpoints, schedules
 from saccade.training.events import Event, Finished, Note, Resumed, Started, Step
 from saccade.training.judge import calibrate, validate, validate_every
 from saccade.training.learner import Learner, Moving
-from saccade.training.outset import choose_knobs, half_of, samples_of, task_name
+from saccade.training.outset import choose_knobs, half_of, samples_of, task_name, tiny_boxes
 from saccade.training.recipe import Recipe
 from saccade.training.run import Run
 from saccade.training.trainer import Trainer
@@ -56,6 +56,7 @@ class LoopTrainer(Trainer):
         half = half_of(task, self.name)
         yield from choose_knobs(run, dataset.labels, task, half, train_samples, *self.machine(run.recipe))
         recipe = run.recipe
+        yield from tiny_boxes(run, dataset.labels, task, train_samples)
         tune_memory(TRAINING)
         learner = self.learner(run, dataset.labels, task, train_samples, val_samples)
         s = learner.s
@@ -74,7 +75,7 @@ class LoopTrainer(Trainer):
                 yield found
 
         if recipe.budget:
-            s.reserve = learner.rehearse()
+            s.reserve = min(learner.rehearse(), recipe.budget / 2)
         per_step = int(recipe.batch) * recipe.accumulate
         steps_an_epoch = max(1, learner.train // per_step)
         if recipe.smoke:
@@ -91,7 +92,8 @@ class LoopTrainer(Trainer):
             while s.position < steps_an_epoch * per_step and not ended:
                 s.elapsed = time.monotonic() - began
                 progress = _progress(s, total)
-                if progress >= 1:
+                # However short a budget is, something is learned before it is judged.
+                if progress >= 1 and s.step:
                     ended, reason = True, "the budget is spent"
                     break
                 s.now = s.rate * schedules.factor(recipe, progress)

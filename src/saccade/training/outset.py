@@ -13,12 +13,14 @@ from saccade.images.preprocess import PreprocessSpec
 from saccade.process import cores
 from saccade.tasks.task import Task
 from saccade.training.choices import SMOKE_IMAGES, Facts, choose
-from saccade.training.events import Chosen
+from saccade.training.events import Chosen, Note
 from saccade.training.packed import GEOMETRY, sizes, targets_of
 from saccade.training.recipe import Recipe
 from saccade.training.run import Run
 from saccade.types import Array, Labels, Sample
 
+TINY_PX = 3.0
+"""A box with a side below this many px of the network's input is told to be too small."""
 LOOKED_AT = 1000
 """Samples whose targets decide what "auto" means; the weights of classes are counted over all."""
 
@@ -88,6 +90,21 @@ def choose_knobs(
     if choices.chosen:
         run.keep_recipe(choices.recipe, choices.reasons)
     yield from choices.chosen
+
+
+def tiny_boxes(run: Run, labels: Labels, task: Task, samples: tuple[Sample, ...]) -> Iterator[Note]:
+    """A word on boxes that the network's input, once it is chosen, is too small to show."""
+    some = samples[:: max(1, len(samples) // LOOKED_AT)]
+    if "boxes" not in task.encode(some[0], labels):
+        return
+    targets = targets_of(some, labels, task, run.preprocess)
+    boxes = targets["boxes"][targets["box_classes"] >= 0]
+    count = int(((boxes[:, 2:] - boxes[:, :2]).min(1, initial=np.inf) < TINY_PX).sum())
+    if count:
+        yield Note(
+            f"{count:,} of {len(boxes):,} boxes are narrower than {TINY_PX:g} px at {run.recipe.width} x "
+            f"{run.recipe.height} px and will hardly be learned: a larger size shows them"
+        )
 
 
 def _facts_of_boxes(targets: Mapping[str, Array]) -> dict[str, Any]:

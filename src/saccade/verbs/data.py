@@ -84,10 +84,20 @@ class Health:
         }
 
 
-def check(data: Path | str, *, format: str | None = None, images: Path | None = None, full: bool = False) -> Health:
-    """Reads a dataset and says what is wrong with it; never changes it. Raises DataError when it cannot be read."""
+def check(
+    data: Path | str,
+    *,
+    format: str | None = None,
+    images: Path | None = None,
+    full: bool = False,
+    size: int = doctor.INPUT_PX,
+) -> Health:
+    """Reads a dataset and says what is wrong with it; never changes it. Raises DataError when it cannot be read.
+
+    size: longer side in px of the network that will learn from it; boxes too small for that are told.
+    """
     dataset, evidence = formats.read(Path(data), format=format, images=images)
-    return Health(dataset, evidence, tuple(doctor.check(dataset, full=full)))
+    return Health(dataset, evidence, tuple(doctor.check(dataset, full=full, side_px=size)))
 
 
 def convert(

@@ -14,6 +14,7 @@ from saccade.evaluation.compare import Comparison, compare_packages
 from saccade.evaluation.evaluate import aligned, evaluate_model
 from saccade.evaluation.report import Report
 from saccade.evaluation.slices import Slice
+from saccade.images import fonts
 from saccade.inference.model import Model
 from saccade.package import reader
 from saccade.types import Scorecard
@@ -96,4 +97,5 @@ def report_page(model: Model, card: Scorecard, dataset: Dataset, found: Sequence
     mistakes = gallery.gallery(model, card, aligned(dataset, card.split, model.labels), maps)
     curves = history.curves(folder / "metrics.csv") if in_run else ()
     facts = {"package": model.manifest.name, **model.manifest.provenance}
-    return Report(model.manifest.name, card, tuple(found), curves, mistakes, facts).html().encode()
+    called = fonts.legend(model.labels.names)
+    return Report(model.manifest.name, card, tuple(found), curves, mistakes, facts, called).html().encode()

@@ -10,7 +10,7 @@ from saccade.data import lock
 from saccade.data.dataset import Dataset
 from saccade.data.splits import split as make_splits
 from saccade.errors import DataError, UsageError
-from saccade.images import encode
+from saccade.images import encode, fonts
 from saccade.training import listeners, trainers
 from saccade.training.listener import Listener
 from saccade.training.recipe import Recipe
@@ -62,7 +62,8 @@ def train(
             hint=f"saccade check {data} shows all",
         )
     for finding in health.findings:
-        if finding.severity == "WARN":
+        # Which boxes are tiny is told by the trainer, which knows how large the network's input is.
+        if finding.severity == "WARN" and finding.id != "tiny_box":
             listen(f"warning  {finding.sentence}")
     if resume is not None:
         if out is not None or recipe is not None:
@@ -77,6 +78,8 @@ def train(
         dataset = make_splits(health.dataset, seed=plan.seed)
         run = Run.create(folder, plan, dataset)
         run.write(run.samples / "annotations.png", encode.to_png(doctor.sheet(dataset)))
+        if words := fonts.note(dataset.labels.names):
+            listen(f"note     {words}")
     _fit(run, dataset, trainer, kinds, listen)
     return seal(run, dataset, trainer, model or name_of(data), listen)
 

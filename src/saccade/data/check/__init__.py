@@ -5,7 +5,7 @@ and for labels that disagree with their neighbours. Every kind of finding stands
 """
 
 from saccade.data.check.annotations import annotations
-from saccade.data.check.boxes import boxes
+from saccade.data.check.boxes import INPUT_PX, boxes
 from saccade.data.check.files import files
 from saccade.data.check.finding import KINDS, Finding
 from saccade.data.check.labels import labels
@@ -18,13 +18,16 @@ from saccade.data.check.suspects import suspects
 from saccade.data.dataset import Dataset
 
 
-def check(dataset: Dataset, full: bool = False) -> list[Finding]:
-    """All findings, worst first. Damage in single files is a finding, never an exception."""
+def check(dataset: Dataset, full: bool = False, side_px: int = INPUT_PX) -> list[Finding]:
+    """All findings, worst first. Damage in single files is a finding, never an exception.
+
+    side_px: longer side of the network's input, by which boxes are called tiny.
+    """
     seen = scan(dataset, full)
     found = [
         *files(dataset, seen),
         *annotations(dataset.faults),
-        *boxes(seen, dataset.faults),
+        *boxes(seen, dataset.faults, side_px),
         *masks(dataset, seen, full),
         *labels(dataset, seen),
         *splits(dataset, seen),
@@ -36,4 +39,4 @@ def check(dataset: Dataset, full: bool = False) -> list[Finding]:
     return sorted(found, key=lambda f: rank[f.severity])
 
 
-__all__ = ["KINDS", "Finding", "check", "fix", "sheet"]
+__all__ = ["INPUT_PX", "KINDS", "Finding", "check", "fix", "sheet"]

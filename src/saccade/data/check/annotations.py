@@ -19,6 +19,8 @@ FAULTS = {
     "box_without_area": "{n} {box has no area and is|boxes have no area and are} left out",
     "box_off_image": "{n} {box lies beside its picture and is|boxes lie beside their picture and are} left out",
     "box_clipped": "{n} {box leaves its picture and is|boxes leave their picture and are} cut at its border",
+    "crossed_polygon": "{n} {outline crosses itself|outlines cross themselves}, which leaves holes when {it is|they are} filled",
+    "box_off_outline": "{n} {box is not the bounds of its outline|boxes are not the bounds of their outlines}",
     "missing_annotation": "{n} {picture has no annotation and is|pictures have no annotation and are} left out",
     "missing_image": "{n} {annotation has no picture and is|annotations have no picture and are} left out",
     "other_size": "{n} {annotation was|annotations were} made for a picture of another size",

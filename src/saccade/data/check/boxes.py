@@ -2,19 +2,22 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from math import ceil
 
 import numpy as np
 
 from saccade.data.check.finding import ERROR, Finding, finding
 from saccade.data.check.scan import Seen
 from saccade.data.dataset import Fault
+from saccade.images.geometry import iou_matrix
 from saccade.types import Array
 
 SAME = 0.95
 """Intersection over union from which two boxes mark one object."""
 WHOLE = 0.98
-RESOLUTION = 640
-"""Longer side that pictures are taken to be shrunk to for training; smaller ones stay."""
+INPUT_PX = 320
+"""Longer side that pictures are taken to be shrunk to for training unless the caller knows better; smaller ones stay."""
+LARGEST_PX = 2048
 TINY = 3.0
 THIN = 50.0
 OUTSIDE = 0.1
@@ -24,28 +27,19 @@ SIGNS = 10
 CORNER = 0.6
 
 
-def boxes(seen: Sequence[Seen], faults: Sequence[Fault]) -> list[Finding]:
+def boxes(seen: Sequence[Seen], faults: Sequence[Fault], side_px: int = INPUT_PX) -> list[Finding]:
+    """side_px: longer side of what the network will be given."""
     boxed = [s for s in seen if "boxes" in s.sample.annotation]
     if not boxed:
         return []
     return [
         *_outside(boxed, faults),
         *_doubles(boxed),
-        *_sizes(boxed),
+        *_sizes(boxed, side_px),
         *_writing(boxed),
         *_copies(boxed),
         *_crowds(boxed),
     ]
-
-
-def iou(boxes_N4: Array, others_M4: Array) -> Array:
-    """Intersection over union of every pair, float64 [N, M]; max > min is expected of every box."""
-    low = np.maximum(boxes_N4[:, None, :2], others_M4[None, :, :2])
-    high = np.minimum(boxes_N4[:, None, 2:], others_M4[None, :, 2:])
-    both = np.clip(high - low, 0, None).astype(np.float64).prod(2)
-    areas = (boxes_N4[:, 2:] - boxes_N4[:, :2]).astype(np.float64).prod(1)
-    rest = (others_M4[:, 2:] - others_M4[:, :2]).astype(np.float64).prod(1)
-    return np.asarray(both / np.maximum(areas[:, None] + rest[None] - both, 1e-9))
 
 
 def _outside(boxed: Sequence[Seen], faults: Sequence[Fault]) -> list[Finding]:
@@ -62,7 +56,7 @@ def _pairs(boxes_N4: Array) -> Iterator[tuple[int, int]]:
     """Indices of boxes that mark one object, low first."""
     for start in range(0, len(boxes_N4), 256):
         rows = boxes_N4[start : start + 256]
-        for a, b in zip(*np.nonzero(iou(rows, boxes_N4) > SAME), strict=True):
+        for a, b in zip(*np.nonzero(iou_matrix(rows, boxes_N4) > SAME), strict=True):
             if start + a < b:
                 yield int(start + a), int(b)
 
@@ -82,14 +76,15 @@ def _doubles(boxed: Sequence[Seen]) -> list[Finding]:
     ]
 
 
-def _sizes(boxed: Sequence[Seen]) -> list[Finding]:
-    tiny, thin, whole = [], [], []
+def _sizes(boxed: Sequence[Seen], side_px: int) -> list[Finding]:
+    tiny, thin, whole, least = [], [], [], TINY
     for s in boxed:
         places = s.sample.annotation["boxes"]
         sides = places[:, 2:] - places[:, :2]
         if s.header is not None:
-            scale = min(1.0, RESOLUTION / max(s.header.width, s.header.height))
-            tiny += [f"{s.key}: {_told(p)}" for p in places[sides.min(1, initial=np.inf) * scale < TINY]]
+            shown = sides.min(1, initial=np.inf) * min(1.0, side_px / max(s.header.width, s.header.height))
+            tiny += [f"{s.key}: {_told(p)}" for p in places[shown < TINY]]
+            least = min(least, float(shown.min(initial=TINY)))
             share = sides.astype(np.float64).prod(1) / (s.header.width * s.header.height)
             whole += [f"{s.key}: {_told(p)}" for p in places[share > WHOLE]]
         ratio = sides.max(1, initial=0) / np.maximum(sides.min(1, initial=np.inf), 1e-9)
@@ -97,9 +92,9 @@ def _sizes(boxed: Sequence[Seen]) -> list[Finding]:
     return [
         *finding(
             "tiny_box",
-            f"{{n}} {{box is|boxes are}} narrower than {TINY:g} px when pictures have {RESOLUTION} px a side",
+            f"{{n}} {{box is|boxes are}} narrower than {TINY:g} px when pictures have {side_px} px a side",
             tiny,
-            "saccade train DATA --size 1280",
+            f"saccade train DATA --set size={min(LARGEST_PX, ceil(side_px * TINY / max(least, 1e-3) / 32) * 32)}",
         ),
         *finding("thin_box", f"{{n}} {{box is|boxes are}} over {THIN:g} times as long as wide", thin),
         *finding("whole_image_box", "{n} {box covers its|boxes cover their} whole picture", whole),

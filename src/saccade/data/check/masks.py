@@ -1,5 +1,6 @@
 """What masks show: unusable ones, those that say nothing, and in the full layer specks and classes that are mere edges."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -26,8 +27,18 @@ def masks(dataset: Dataset, seen: Sequence[Seen], full: bool) -> list[Finding]:
     found = [
         *finding("bad_mask", "{n} {mask|masks} cannot be learnt from", wrong),
         *finding("void_mask", "{n} {mask is|masks are} ignored in every pixel", void),
+        *finding("same_mask", "{n} {mask stands|masks stand} under pictures that differ", _copies(good)),
     ]
     return [*found, *_looked_at(dataset, good)] if full else found
+
+
+def _copies(good: Sequence[Seen]) -> list[str]:
+    """The same mask of several classes to the last pixel under other pictures."""
+    same: dict[str, list[Seen]] = defaultdict(list)
+    for s in good:
+        if s.told and len(s.classes) > 1:
+            same[s.told].append(s)
+    return [" and ".join(s.key for s in group[:3]) for group in same.values() if len({s.digest for s in group}) > 1]
 
 
 def _looked_at(dataset: Dataset, good: Sequence[Seen]) -> list[Finding]:

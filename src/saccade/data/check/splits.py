@@ -1,14 +1,17 @@
 """What is wrong between splits: leaks, shifts, too few images to measure on."""
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import PurePosixPath
 
 import numpy as np
 
 from saccade.data.check.finding import COPY, ERROR, Finding, finding
 from saccade.data.check.scan import Seen, usable
 from saccade.data.dataset import Dataset
-from saccade.data.fingerprint import near_pairs, perceptual
+from saccade.data.fingerprint import Print, near_pairs, perceptual
 from saccade.data.splits import FRACTIONS, missing
 from saccade.types import Array
 
@@ -18,6 +21,13 @@ SHIFT = 0.25
 """Population stability index commonly called a shift."""
 SIZE_RATIO = 1.5
 LEAK_SHARE = 0.01
+NUMBERED = re.compile(r"(.*?)(\d+)\D*")
+FRAMES = 20
+"""Numbered pictures from which they may be a video."""
+FRAME, FRAME_GAP, FRAME_SHARE = 0.8, 0.3, 0.2
+"""Correlation of small grey pictures that frames of one video reach; by how much more than those far apart; and the share
+of held-out ones that must. Neighbours in a walk through corridors: 0.97, others 0.0; numbered photos that are no video:
+0.1 to 0.5, others 0.0 to 0.4."""
 
 
 def splits(dataset: Dataset, seen: Sequence[Seen]) -> list[Finding]:
@@ -31,10 +41,16 @@ def splits_full(seen: Sequence[Seen]) -> list[Finding]:
     near = [(small[a], small[b]) for a, b in near_pairs(prints) if small[a].digest != small[b].digest]
     across = [f"{a.key} and {b.key}" for a, b in near if a.split != b.split]
     inside = [f"{a.key} and {b.key}" for a, b in near if a.split == b.split]
+    video = _videos(small, prints)
     torn = [f"{a.key} and {b.key}" for a, b in near if "classes" in a.sample.annotation and a.classes != b.classes]
     return [
         *finding(
             "leak_near", "{n} {pair of near duplicates lies|pairs of near duplicates lie} in different splits", across
+        ),
+        *finding(
+            "video_in_two_splits",
+            "{n} held-out {picture looks|pictures look} like the next in number, which is learnt from: frames of one video?",
+            video,
         ),
         *finding(
             "near_duplicate", "{n} {pair of near duplicates lies|pairs of near duplicates lie} in one split", inside
@@ -44,6 +60,33 @@ def splits_full(seen: Sequence[Seen]) -> list[Finding]:
         ),
         *_brightness_shift(small),
     ]
+
+
+def _videos(small: Sequence[Seen], prints: Sequence[Print]) -> list[str]:
+    """Held-out pictures beside a picture to learn from that comes before or after by the number in its name and looks alike,
+    where pictures far apart by number do not."""
+    series: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for i, s in enumerate(small):
+        if numbered := NUMBERED.fullmatch(PurePosixPath(s.key).stem):
+            series[numbered[1]].append((int(numbered[2]), i))
+    found = []
+    for members in series.values():
+        places = [i for _, i in sorted(members)]
+        if len(places) < FRAMES:
+            continue
+        alike = [float(prints[a].grey @ prints[b].grey) for a, b in pairwise(places)]
+        far = [float(prints[a].grey @ prints[b].grey) for a, b in zip(places, places[len(places) // 2 :], strict=False)]
+        if np.median(alike) < np.median(far) + FRAME_GAP:
+            continue
+        told = []
+        for k, i in enumerate(places):
+            beside = [(alike[j], places[p]) for j, p in ((k - 1, k - 1), (k, k + 1)) if 0 <= p < len(places)]
+            known = [(likeness, p) for likeness, p in beside if likeness >= FRAME and small[p].split not in HELD_OUT]
+            if small[i].split in HELD_OUT and known:
+                told.append(f"{small[i].key} and {small[max(known)[1]].key}")
+        if len(told) >= FRAME_SHARE * sum(small[i].split in HELD_OUT for i in places):
+            found += told
+    return found
 
 
 def half_width(n: int, p: float) -> float:

@@ -13,12 +13,13 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from saccade.data import boxes, folder, rle
+from saccade.data import boxes, folder, outlines, rle
 from saccade.data.boxes import Box
 from saccade.data.dataset import Dataset, Fault, Ignored
 from saccade.data.folder import SPLITS
 from saccade.data.format import Evidence, Format
 from saccade.data.frames import Frame, frame, frames
+from saccade.data.outlines import Outline
 from saccade.data.pictures import Pictures
 from saccade.errors import DataError
 from saccade.types import Labels, Sample, names_text
@@ -81,6 +82,7 @@ class Coco(Format):
         extras = [e for e, key in zip(EXTRAS, ("iscrowd", "area"), strict=True) if _any(pages, key)]
         written: list[tuple[tuple[float, ...], Frame | None]] = []
         pairs = []
+        faults += outlines.faults([o for p in found for where, shape in p.shapes for o in outlined(where, shape)])
         for picture, size in zip(found, sizes, strict=True):
             raw = [b for where, shape in picture.shapes if (b := _box(where, shape, ids, picture, faults)) is not None]
             written += [
@@ -301,6 +303,21 @@ def polygons(segmentation: Any) -> list[list[float]]:
         if not isinstance(part, list) or len(part) < 6 or len(part) % 2 or not all(_is_number(v) for v in part):
             raise ValueError("a polygon with fewer than three points, or of other things than numbers")
     return [[float(v) for v in part] for part in parts]
+
+
+def outlined(where: str, shape: Mapping[str, Any]) -> list[Outline]:
+    """The polygons of an annotation beside its box; nothing for run lengths, or where they cannot be read."""
+    if not isinstance(shape.get("segmentation"), list):
+        return []
+    try:
+        parts = [np.array(part).reshape(-1, 2) for part in polygons(shape["segmentation"])]
+    except ValueError:
+        return []
+    box = shape.get("bbox")
+    if not isinstance(box, list) or len(box) != 4 or not all(_is_number(v) for v in box):
+        return [Outline(where, tuple(parts))]
+    left, top, width, height = (float(v) for v in box)
+    return [Outline(where, tuple(parts), (left, top, left + width, top + height))]
 
 
 def _box(

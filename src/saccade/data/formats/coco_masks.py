@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from saccade.data import folder, masks, rle
+from saccade.data import folder, masks, outlines, rle
 from saccade.data.dataset import Dataset, Fault
 from saccade.data.format import Evidence, Format
 from saccade.data.formats import coco
@@ -65,6 +65,7 @@ class CocoMasks(Format):
         labels, first = _ledger(names, whole, notes)
         rest = IGNORED if whole else labels.id(BACKGROUND)
         found = coco.entries(pages, pictures, faults)
+        faults += outlines.faults([o for p in found for where, shape in p.shapes for o in coco.outlined(where, shape)])
         pairs = []
         for picture, size in zip(found, frames([pictures.paths[p.key] for p in found]), strict=True):
             shapes = _outlines(picture, {k: v + first for k, v in ids.items()}, faults)

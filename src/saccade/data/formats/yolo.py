@@ -11,14 +11,16 @@ from math import isfinite
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
 import yaml
 
-from saccade.data import boxes, folder
+from saccade.data import boxes, folder, outlines
 from saccade.data.boxes import Box
 from saccade.data.dataset import Dataset, Fault, Ignored
 from saccade.data.folder import SPLITS
 from saccade.data.format import Evidence, Format
 from saccade.data.frames import Frame, frames
+from saccade.data.outlines import Outline
 from saccade.data.pictures import Pictures
 from saccade.errors import DataError
 from saccade.types import Labels, Sample, names_text
@@ -74,14 +76,17 @@ class Yolo(Format):
         pairs = []
         used: set[Path] = set()
         bare = 0
+        drawn: list[Outline] = []
         for (key, split), size in zip(chosen.items(), sizes, strict=True):
             text = _label_file(pictures.base, key)
             used.add(text)
             bare += not text.is_file()
-            raw = _objects(text, folder.name(text, pictures.base), ids, plan, size, faults) if text.is_file() else []
+            name = folder.name(text, pictures.base)
+            raw = _objects(text, name, ids, plan, size, faults, drawn) if text.is_file() else []
             if raw:
                 boxes.framed((0, 0), size, key, faults)
             pairs.append((split, Sample(key, pictures.paths[key], boxes.annotation(raw, size, faults))))
+        faults += outlines.faults(drawn)
         if bare:
             notes.append(f"{bare} pictures have no label file and are background")
         left = {i.path for i in ignored}
@@ -312,9 +317,16 @@ def _label_file(base: Path, key: str) -> Path:
 
 
 def _objects(
-    file: Path, name: str, ids: Mapping[int, int], plan: Plan, size: Frame | None, faults: list[Fault]
+    file: Path,
+    name: str,
+    ids: Mapping[int, int],
+    plan: Plan,
+    size: Frame | None,
+    faults: list[Fault],
+    drawn: list[Outline],
 ) -> list[Box]:
-    """The boxes of a label file in px; polygons give their bounds. Nothing when the picture has no size."""
+    """The boxes of a label file in px; polygons give their bounds, and are added to `drawn`. Nothing when the picture has
+    no size."""
     try:
         lines = _text(file, name).splitlines()
     except (DataError, OSError) as error:
@@ -351,6 +363,9 @@ def _objects(
             left, top, right, bottom = corners
             scaled = (left * size.width, top * size.height, right * size.width, bottom * size.height)
             found.append(Box(scaled, ids[int(values[0])], where))
+            if len(values) >= 7 and not plan.points:
+                shares = np.array(values[1:]).reshape(-1, 2)
+                drawn.append(Outline(where, (shares * (size.width, size.height),)))
     return found
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from saccade.errors import DataError, InferenceError
-from saccade.images import draw
+from saccade.images import draw, fonts
 from saccade.images.preprocess import Placement
 from saccade.tasks.classification.score import ClassScorer
 from saccade.tasks.statistics import Ranking
@@ -110,8 +110,8 @@ class Classification(Task):
         """The picture with a bar for each of the five best classes."""
         if prediction.class_ids is None or prediction.scores is None:
             raise InferenceError(f"a {self.name} answer has class_ids and scores")
-        best = prediction.class_ids[:5]
-        return draw.bars(image, [labels.names[i] for i in best], [float(s) for s in prediction.scores[:5]])
+        best, names = prediction.class_ids[:5], fonts.names(labels.names)
+        return draw.bars(image, [names[i] for i in best], [float(s) for s in prediction.scores[:5]])
 
 
 def threshold(scores: Array, truth: Array) -> float:

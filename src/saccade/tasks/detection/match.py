@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from saccade.tasks.detection.boxes import iou_pairs
+from saccade.images.geometry import iou_pairs
 from saccade.types import Array
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)

@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from saccade.errors import InferenceError
-from saccade.images import decode, draw
-from saccade.images.geometry import boxes_to_original
+from saccade.images import decode, draw, fonts
+from saccade.images.geometry import boxes_to_original, iou_matrix
 from saccade.images.preprocess import Placement
-from saccade.tasks.detection.boxes import iou_matrix, survivors
 from saccade.tasks.detection.score import BoxScorer, best_thresholds
 from saccade.tasks.detection.truth import flags, truth
 from saccade.tasks.task import Scorer, Task
@@ -111,7 +110,7 @@ class Detection(Task):
         """The picture with every answer's box, class and score."""
         if prediction.boxes is None or prediction.class_ids is None or prediction.scores is None:
             raise InferenceError(f"a {self.name} answer has boxes, class_ids and scores")
-        return draw.boxes(image, prediction.boxes, labels.names, prediction.scores, prediction.class_ids)
+        return draw.boxes(image, prediction.boxes, fonts.names(labels.names), prediction.scores, prediction.class_ids)
 
     def difference(self, theirs: Mapping[str, Array], ours: Mapping[str, Array]) -> float:
         """The largest gap between answers that belong together, whatever their order: of scores, or 1 - IoU.
@@ -142,6 +141,17 @@ def _gap(theirs: Sequence[Array], ours: Sequence[Array]) -> float:
         floor = max(FAINT, float(other[1].min(initial=1.0)))
         worst = max([worst, *(float(mine[1][i]) - floor for i in left)])
     return worst
+
+
+def survivors(boxes_N4: Array, class_ids_N: Array, overlap: float) -> Array:
+    """bool [N] of boxes, best first, that no better survivor of their class overlaps by more than `overlap`."""
+    near = (iou_matrix(boxes_N4, boxes_N4) > overlap) & (class_ids_N[:, None] == class_ids_N[None])
+    near = np.triu(near, 1)
+    stays = np.ones(len(boxes_N4), bool)
+    for i in np.flatnonzero(near.any(1)):
+        if stays[i]:
+            stays &= ~near[i]
+    return stays
 
 
 task = Detection

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from saccade.errors import DataError, InferenceError
-from saccade.images import decode, draw
+from saccade.images import decode, draw, fonts
 from saccade.images.geometry import mask_to_original
 from saccade.images.preprocess import Placement
 from saccade.tasks.segmentation.score import VOID, MaskScorer
@@ -85,7 +85,7 @@ class Segmentation(Task):
         """The picture under its mask, with the largest classes named below."""
         if prediction.mask is None:
             raise InferenceError(f"a {self.name} answer has a mask")
-        return draw.mask(image, prediction.mask, labels.names)
+        return draw.mask(image, prediction.mask, fonts.names(labels.names))
 
     def difference(self, theirs: Mapping[str, Array], ours: Mapping[str, Array]) -> float:
         """The share of pixels whose class differs."""

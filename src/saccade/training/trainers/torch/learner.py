@@ -1,11 +1,13 @@
 """What the common loop asks of PyTorch."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from saccade.images.fonts import names
 from saccade.tasks.task import Task
 from saccade.training.checkpoints import Checkpoint
 from saccade.training.events import RateFound
@@ -61,7 +63,7 @@ class TorchLearner(Learner):
         soft = s.half.soft_targets(targets, s.labels)
         images, soft = self._augment.mix(*self._augment(pixels, soft, seed), seed)
         pictures = (images.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-        return list(pictures), s.half.captions(soft, s.labels)
+        return list(pictures), s.half.captions(soft, replace(s.labels, names=names(s.labels.names)))
 
     def look(self, weights: Mapping[str, Array], exact: bool) -> tuple[dict[str, Array], float]:
         network = judge.with_weights(self.s, checkpoints.to_tensors(weights))

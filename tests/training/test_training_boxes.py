@@ -1,0 +1,114 @@
+"""Boxes in the training loop: any backbone's maps, a validation split without objects, and what is said of tiny boxes."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+import saccade
+from saccade import tasks
+from saccade.data.dataset import Dataset
+from saccade.data.formats import keepers
+from saccade.training.events import Epoch, Event, Finished, Note
+from saccade.training.recipe import Recipe
+from saccade.training.run import Run
+from saccade.training.trainers import find
+from saccade.types import Labels, Sample
+
+(TASK,) = tasks.fitting({"boxes", "box_classes"})
+LABELS = Labels(("red", "green"), exclusive=False)
+SIDE = 64
+
+
+def sample(key: str, place: int, objects: int = 1) -> Sample:
+    """A square of 16 to 32 px in a picture of noise, or none."""
+    random = np.random.default_rng(place)
+    pixels = (random.random((SIDE, SIDE, 3)) * 90).astype(np.uint8)
+    boxes = []
+    for _ in range(objects):
+        side, left, top = random.integers(16, 33), random.integers(0, 31), random.integers(0, 31)
+        pixels[top : top + side, left : left + side, place % 2] += 140
+        boxes.append([left, top, left + side, top + side])
+    record = {"boxes": np.array(boxes, np.float32).reshape(-1, 4), "box_classes": np.full(objects, place % 2, np.int64)}
+    return Sample(key, pixels, record)
+
+
+def dataset(train: int = 16, val: int = 6, seen: int = 1) -> Dataset:
+    """seen: objects in each picture of the validation split."""
+    splits = {
+        "train": tuple(sample(f"train/{i}.png", i) for i in range(train)),
+        "val": tuple(sample(f"val/{i}.png", 100 + i, seen) for i in range(val)),
+        "test": tuple(sample(f"test/{i}.png", 200 + i) for i in range(4)),
+    }
+    return Dataset("memory", Path(), LABELS, splits)
+
+
+def recipe(**knobs: object) -> Recipe:
+    known = {"task": TASK, "size": SIDE, "epochs": 1, "batch": 8, "threads": 1, "cache": "none", "precision": "float32"}
+    return Recipe.load(None, {**known, **knobs})
+
+
+def fit(folder: Path, data: Dataset, **knobs: object) -> tuple[Run, list[Event]]:
+    run = Run.create(folder, recipe(**knobs), data)
+    return run, list(find("torch").fit(run, data))
+
+
+needs_timm = pytest.mark.skipif(find_spec("timm") is None, reason="timm is not installed")
+
+
+@pytest.mark.parametrize("network", ["residual-64", pytest.param("mobilenetv3_small_050", marks=needs_timm)])
+def test_other_backbones_learn_boxes_and_are_sealed(tmp_path: Path, network: str) -> None:
+    data = dataset()
+    run, said = fit(tmp_path / "run", data, network=network, weights="none", finest=8)
+    assert [e for e in said if isinstance(e, Epoch)]
+    graph = find("torch").export(run, data, tmp_path / "graph")
+    session = onnxruntime.InferenceSession(str(graph.file), providers=["CPUExecutionProvider"])
+    for rows in (1, 5):
+        pixels = graph.probe_inputs["image"][:rows]
+        answer = dict(zip((o.name for o in graph.outputs), session.run(None, {"image": pixels}), strict=True))
+        ours = {k: v[:rows] for k, v in graph.probe_outputs.items()}
+        assert tasks.find(TASK).difference(answer, ours) < 1e-3
+
+
+def test_a_validation_split_without_objects(tmp_path: Path) -> None:
+    """Nothing can be watched, so the last weights stay, no threshold is set, and the package is judged all the same."""
+    keepers()["coco"].write(dataset(train=24, seen=0), tmp_path / "data")
+    found = {f.id for f in saccade.check(tmp_path / "data").findings}
+    assert "absent_from_val" in found
+    heard: list[Event] = []
+    made = saccade.train(
+        tmp_path / "data",
+        out=tmp_path / "run",
+        listen=lambda said: heard.append(said) if isinstance(said, Event) else None,
+        **{k: v for k, v in recipe(epochs=2).__dict__.items() if k in ("size", "epochs", "batch", "threads", "cache")},
+    )
+    epochs = [e for e in heard if isinstance(e, Epoch)]
+    assert all(e.metric == 0 and e.kept for e in epochs)
+    (finished,) = [e for e in heard if isinstance(e, Finished)]
+    assert finished.calibration == {}
+    assert made.card.headline.name == "ap"
+    with saccade.load(made.package) as model:
+        assert not model.manifest.thresholds
+        assert model.record(model.predict(dataset().splits["test"][0].image)) is not None
+
+
+def test_a_split_without_objects_is_judged(tmp_path: Path) -> None:
+    keepers()["coco"].write(dataset(), tmp_path / "data")
+    made = saccade.train(tmp_path / "data", out=tmp_path / "run", smoke=True, cache="none")
+    bare = Dataset("memory", Path(), LABELS, {"test": tuple(sample(f"{i}.png", i, 0) for i in range(3))})
+    keepers()["coco"].write(bare, tmp_path / "bare")
+    card = saccade.evaluate(made.package, tmp_path / "bare")
+    assert [n.name for n in card.numbers] == ["image_f1"]
+    assert ("ap", "the split has no object") in card.tables[-1].rows
+
+
+def test_boxes_that_the_input_cannot_show_are_told(tmp_path: Path) -> None:
+    data = dataset()
+    _, said = fit(tmp_path / "large", data, smoke=True)
+    assert not [e for e in said if isinstance(e, Note) and "narrower" in e.message]
+    wide = [Sample(s.key, np.tile(s.image, (1, 16, 1)), s.annotation) for s in data.splits["train"]]  # type: ignore[arg-type]
+    _, said = fit(tmp_path / "small", Dataset("memory", Path(), LABELS, {**data.splits, "train": tuple(wide)}))
+    (note,) = [e for e in said if isinstance(e, Note) and "narrower" in e.message]
+    assert "16 of 16 boxes are narrower than 3 px at 64 x 16 px" in note.message
