@@ -16,7 +16,7 @@ import time
 PHOTOS, CELLS, FLOOR = (f"examples/data/{name}" for name in ("trash", "cells", "corridor"))
 SHORT: dict[str, tuple[str, list[str]]] = {
     "startup": ("import, help, first answer, weight of a serving install", ["-n", "3"]),
-    "serving": ("requests per second: bare loop, our server, FastAPI", ["--seconds", "2", "--rounds", "1"]),
+    "serving": ("images per second: bare loop, our server, seven peers", ["--short"]),
     "decode": ("decoding: time by size and scale", ["--n", "20"]),
     "train_throughput": ("training: ours, plain torch, Keras", ["--steps", "3", "--rounds", "1"]),
     "train_accuracy": ("accuracy in a given time, ours and a plain loop", [PHOTOS, "--minutes", "0.3", "--seeds", "0"]),

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from benchmarks import sealed
 from benchmarks.machine import describe, save
-from benchmarks.serving import Server, ours
+from benchmarks.serving.host import Host
 
 PATIENCE_S = 2.0
 PREDICT = f"/api/v1/models/{sealed.NETWORK}/predict"
@@ -55,10 +55,10 @@ def send(port: int, name: str, data: bytes) -> Sent:
         connection.close()
 
 
-def settled_mb(server: Server, goal_mb: float, patience_s: float = 10.0) -> float:
+def settled_mb(server: Host, goal_mb: float, patience_s: float = 10.0) -> float:
     """Resident memory once it is no more than the goal, or after the patience ends."""
     end = time.monotonic() + patience_s
-    while (now := server.rss_mb()) > goal_mb and time.monotonic() < end:
+    while (now := server.memory_mb()) > goal_mb and time.monotonic() < end:
         time.sleep(0.1)
     return now
 
@@ -72,10 +72,11 @@ def main() -> int:
     if not files:
         parser.error(f"{options.folder} holds no files")
     print(describe())
-    with Server(ours(sealed.mobilenet())) as server:
+    serve = [sys.executable, "-m", "saccade", "serve", str(sealed.mobilenet()), "--port", "{port}"]
+    with Host(serve, "/readyz", {"SACCADE_DRAIN_S": "0.1"}) as server:
         for _ in range(20):
             send(server.port, "sound", sealed.photo())
-        before, passes, memory = server.rss_mb(), [], []
+        before, passes, memory = server.memory_mb(), [], []
         for _ in range(2):
             passes.append([send(server.port, str(f.relative_to(options.folder)), f.read_bytes()) for f in files])
             memory.append(settled_mb(server, before + options.grow_mb))

@@ -42,7 +42,12 @@ def describe() -> str:
 
 def save(name: str, record: Mapping[str, Any]) -> None:
     """Keeps a figure's raw numbers in benchmarks/results (or $SACCADE_RESULTS), with the machine that gave them."""
+    text = json.dumps({"machine": describe().splitlines(), **record}, indent=1)
+    (results() / f"{name}.json").write_text(text + "\n")
+
+
+def results() -> Path:
+    """Where figures are kept."""
     folder = Path(os.environ.get("SACCADE_RESULTS") or Path(__file__).parent / "results")
     folder.mkdir(exist_ok=True)
-    text = json.dumps({"machine": describe().splitlines(), **record}, indent=1)
-    (folder / f"{name}.json").write_text(text + "\n")
+    return folder

@@ -3,8 +3,10 @@
 import hashlib
 import io
 import shutil
+import tempfile
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -31,41 +33,47 @@ def mobilenet() -> Path:
     if not (folder / "package" / "manifest.json").is_file():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        _seal(folder)
+        import torch  # only whoever makes the package needs it
+
+        from saccade.images.preprocess import PreprocessSpec
+        from saccade.types import Labels
+
+        torch.manual_seed(0)
+        labels = Labels(tuple(f"class {i}" for i in range(CLASSES)))
+        seal(folder / "package", NETWORK, network(NETWORK, labels), labels, PreprocessSpec(SIDE, SIDE))
     return folder / "package"
 
 
-def _seal(folder: Path) -> None:
-    import torch  # only whoever makes the package needs it
+def network(name: str, labels: Any) -> Any:
+    """A timm backbone with random weights under our head."""
+    from saccade.tasks.classification import torch as half
+    from saccade.training.trainers.torch import timm
+    from saccade.training.trainers.torch.networks import Network
 
+    backbone, features, mean, std, _ = timm.backbone(name, "none", SIDE, SIDE)
+    return Network(backbone, half.head(features, labels, {}), 0.0, mean, std)
+
+
+def seal(folder: Path, name: str, network: Any, labels: Any, spec: Any) -> None:
+    """Exports a network and seals it with one golden picture, as a training run would."""
     from saccade import tasks
-    from saccade.images.preprocess import PreprocessSpec, load
+    from saccade.images.preprocess import load
     from saccade.inference import runtimes
     from saccade.package.manifest import GraphEntry, Manifest
     from saccade.package.writer import PackageWriter
     from saccade.tasks.classification import torch as half
-    from saccade.training.trainers.torch import export, timm
-    from saccade.training.trainers.torch.networks import Network
-    from saccade.types import Labels, TensorSpec
+    from saccade.training.trainers.torch import export
+    from saccade.types import TensorSpec
 
-    torch.manual_seed(0)
-    labels = Labels(tuple(f"class {i}" for i in range(CLASSES)))
-    backbone, features, mean, std, _ = timm.backbone(NETWORK, "none", SIDE, SIDE)
-    network = Network(backbone, half.head(features, labels), 0.0, mean, std)
-    file = folder / "model.onnx"
-    export.write(
-        export.Sealed(network, half, labels, {}),
-        ("scores",),
-        TensorSpec("image", "uint8", (None, SIDE, SIDE, 3)),
-        file,
-        {},
-    )
-    graph, spec = runtimes.find("onnxruntime").open(file), PreprocessSpec(SIDE, SIDE)
-    writer = PackageWriter(folder / "package")
-    writer.add("model.onnx", file.read_bytes())
+    with tempfile.TemporaryDirectory() as space:
+        file = Path(space) / "model.onnx"
+        takes = TensorSpec("image", "uint8", (None, SIDE, SIDE, 3))
+        export.write(export.Sealed(network, half, labels, {}), ("scores",), takes, file, {})
+        graph = runtimes.find("onnxruntime").open(file)
+        writer = PackageWriter(folder)
+        writer.add("model.onnx", file.read_bytes())
     expected = graph.run({"image": load(photo(), spec)[0][None]})
     writer.add_golden("00", photo(), {name: values[0] for name, values in expected.items()})
     entry = GraphEntry("model.onnx", "onnxruntime", graph.inputs, graph.outputs)
     (task,) = tasks.fitting({"classes"})
-    writer.seal(Manifest(NETWORK, task, labels, spec, {"default": entry}, golden=("00",)))
-    file.unlink()
+    writer.seal(Manifest(name, task, labels, spec, {"default": entry}, golden=("00",)))

@@ -44,6 +44,8 @@ class Answer(BaseHTTPRequestHandler):
             self.wfile.write(b"2\r\nok\r\n0\r\n\r\n")
             return
         self.send_header("content-length", "2")
+        if self.path == "/one-a-connection":
+            self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(b"ok")
 
@@ -82,6 +84,17 @@ def test_errors_and_broken_connections_are_counted(server):
     broken = closed(Target.at(f"{url}/hang-up", b"x", "image/png"), 2, 0.2)
     assert broken.statuses[0] == broken.errors > 0
     assert figures(broken).p99_ms is None
+
+
+def test_a_server_that_ends_each_connection_is_no_error(server):
+    _, url = server
+    aim = Target.at(f"{url}/one-a-connection", b"x", "image/png", headers={"X-Length": "7"})
+    load = closed(aim, 2, 0.3)
+    assert load.statuses[200] > 4
+    assert load.errors == 0
+    assert b"\r\nX-Length: 7\r\n" in aim.request
+    with pytest.raises(UsageError):
+        Target.at(url, b"x", "image/png", headers={"X": "1\r\nY: 2"})
 
 
 def test_open_loop_latency_counts_from_the_arrival(server):

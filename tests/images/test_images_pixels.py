@@ -49,7 +49,7 @@ def png16(grey: np.ndarray, extra: bytes = b"") -> bytes:
     height=st.integers(1, 400),
     target=st.integers(8, 64),
     mode=st.sampled_from(["stretch", "center_crop", "letterbox"]),
-    kind=st.sampled_from(["area", "bilinear", "bicubic"]),
+    kind=st.sampled_from(["mean4", "area", "bilinear", "bicubic"]),
     format=st.sampled_from(["jpeg", "png", "webp"]),
     color=st.sampled_from(["rgb", "bgr"]),
 )
@@ -109,7 +109,7 @@ def test_scaled_decoding_turns_too() -> None:
     assert pixels.shape == (64, 32, 3)
     assert (place.width, place.height) == (320, 640)
     full, _ = load(data, PreprocessSpec(32, 64, dct_scale=False))
-    assert np.abs(pixels.astype(int) - full).mean() < 4  # another low-pass, the same picture
+    assert np.abs(pixels.astype(int) - full).mean() < 12  # another low-pass of fine noise; turned wrongly it is 60
 
 
 def test_alpha_is_laid_on_white() -> None:

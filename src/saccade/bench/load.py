@@ -8,6 +8,7 @@ import selectors
 import socket
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -28,7 +29,9 @@ class Target:
     request: bytes
 
     @classmethod
-    def at(cls, url: str, body: bytes, kind: str, key: str | None = None) -> "Target":
+    def at(
+        cls, url: str, body: bytes, kind: str, key: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> "Target":
         """url: http://HOST[:PORT]/PATH, POSTed to as it is. Raises UsageError for anything else."""
         parts = urlsplit(url)
         if parts.scheme != "http" or not parts.hostname:
@@ -39,8 +42,9 @@ class Target:
         head = (
             f"POST {path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
         )
-        head += f"Authorization: Bearer {key}\r\n" if key else ""
-        if not head.isascii() or head.count("\r\n") != (5 if key else 4):
+        more = {**(headers or {}), **({"Authorization": f"Bearer {key}"} if key else {})}
+        head += "".join(f"{name}: {value}\r\n" for name, value in more.items())
+        if not head.isascii() or head.count("\r\n") != 4 + len(more):
             raise UsageError("address and key are plain ASCII without line ends")
         return cls(parts.hostname, parts.port or 80, head.encode() + b"\r\n" + body)
 
@@ -66,6 +70,8 @@ class _Connection:
     def __init__(self, target: Target) -> None:
         self._target = target
         self.began = 0.0
+        self.ends = False
+        """The server said that it takes nothing more on this connection."""
         self._got = b""
         try:
             self.socket = socket.create_connection((target.host, target.port), 10)
@@ -87,6 +93,7 @@ class _Connection:
         if not found:
             return None
         lower = head.lower()
+        self.ends = b"\r\nconnection: close" in lower
         if b"transfer-encoding: chunked" in lower:
             return int(head[9:12]) if body.endswith(b"0\r\n\r\n") else None
         length = lower.partition(b"content-length:")[2].split(b"\r\n")[0].strip()
@@ -148,7 +155,7 @@ def _open(target: Target, waiting: selectors.BaseSelector) -> _Connection:
 
 
 def _answered(waiting: selectors.BaseSelector, patience: float, load: Load, target: Target) -> list[_Connection]:
-    """Connections whose answer is whole now; one that broke is counted, and replaced by a new one."""
+    """Connections whose answer is whole now. One that broke is counted; that and one that ended have a new one instead."""
     free = []
     for key, _ in waiting.select(patience):
         one: _Connection = key.data
@@ -156,14 +163,16 @@ def _answered(waiting: selectors.BaseSelector, patience: float, load: Load, targ
             status = one.read()
         except OSError:
             status = 0
-            waiting.unregister(one.socket)
-            one.socket.close()
         if status is None:
             continue
         load.statuses[status] += 1
         if status == 200:
             load.latencies_s.append(time.perf_counter() - one.began)
-        free.append(one if status else _open(target, waiting))
+        if one.ends or not status:
+            waiting.unregister(one.socket)
+            one.socket.close()
+            one = _open(target, waiting)
+        free.append(one)
     return free
 
 

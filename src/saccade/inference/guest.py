@@ -31,7 +31,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 GEOMETRY = ("width", "height", "mode", "interpolation", "antialias", "crop_ratio", "fill")
 KEYS = (*GEOMETRY, "preset", "layout", "color", "scale", "mean", "std", "tail", "outputs", "boxes")
 """What a description may say."""
-MODES, INTERPOLATIONS = ("stretch", "center_crop", "letterbox"), ("area", "bilinear", "bicubic")
+MODES, INTERPOLATIONS = ("stretch", "center_crop", "letterbox"), ("area", "bilinear", "bicubic", "mean4")
 MIN_SCORE, OVERLAP = 0.05, 0.5
 """Unless the table boxes says otherwise."""
 TENSORS = "or import it without a task: it then answers tensors as they are"
@@ -116,7 +116,8 @@ def understand(
             batch=batch,
             tail=wish.get("tail", "none"),
         )
-        preprocess = PreprocessSpec(*size, **_geometry(wish))
+        # Others' networks have seen what PIL and torchvision make of a picture: nothing coarser unless it is asked for.
+        preprocess = PreprocessSpec(*size, **{"interpolation": "bilinear", "dct_margin": 2.0, **_geometry(wish)})
     except (PackageError, TypeError, ValueError) as error:
         raise UsageError(f"the description of the input does not fit: {error}") from error
     notes = [f"the graph takes {batch} row(s) at a time; more are run one after the other"] if batch else []

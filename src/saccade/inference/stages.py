@@ -218,7 +218,7 @@ class Stages:
         data = decode.read(source)
         header = decode.inspect(data)
         with self._intake.budget.hold(header.width * header.height, deadline):
-            pixels, placement = preprocess.load(data, spec)
+            pixels, placement = preprocess.load_inspected(data, header, spec)
         return {INPUT: pixels}, placement
 
     def _check_row(self, row: Row) -> None:

@@ -1,0 +1,176 @@
+"""Images a second and latencies: a bare loop, our server, and every peer, interleaved on the same cores.
+
+    python -m benchmarks.serving [ROW ...] [--rounds 3] [--seconds 5] [--peers fastapi,flask] [--ways]
+    python -m benchmarks.serving --short
+    python -m benchmarks.serving --prepare
+
+Rows: mobilenet resnet50 boxes masks empty, and curves of growing work: sizes connections several models. Every peer lives
+in an environment of its own, made once from pinned requirements; --prepare makes these and the packages, and measures
+nothing. One that cannot be installed or started is named with the reason. In each round every entrant is started, asked
+for its answer (which must be the loop's), warmed, measured, and stopped; the next round begins with another one. --ways
+tries every configuration of each peer first and takes the fastest; otherwise the first one listed stands, which is the
+one that won when it was last tried. Writes a table (serving.md), a plot (serving.svg) and everything raw (serving.json).
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.machine import describe, results, save
+from benchmarks.serving import models, packages, picture, rows, table
+from benchmarks.serving.entrants import Figures, Theirs
+from benchmarks.serving.peers import Peer, Way
+from benchmarks.serving.rows import GROWTH, ROWS, Load, Row
+
+SHORT_ROWS = ("mobilenet", "boxes", "empty")
+TOLERANCE = 1e-3
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+class Choice:
+    """Which way stands for a peer: the first, or the fastest of all when `tried` is wanted."""
+
+    def __init__(self, every: bool, seconds: float) -> None:
+        self._every, self._seconds = every, seconds
+        self._made: dict[tuple[str, str], Way] = {}
+        self.tried: list[Figures] = []
+
+    def __call__(self, peer: Peer, graph: Path, data: bytes) -> Way:
+        key = (peer.name, str(graph))
+        if key not in self._made:
+            self._made[key] = self._fastest(peer, graph, data) if self._every and len(peer.ways) > 1 else peer.ways[0]
+        return self._made[key]
+
+    def _fastest(self, peer: Peer, graph: Path, data: bytes) -> Way:
+        rates: dict[str, float] = {}
+        for way in peer.ways:
+            record: Figures = {"peer": peer.name, "way": way.name, "graph": graph.parent.parent.name}
+            try:
+                with Theirs(peer, way, graph).ready() as asked:
+                    record |= asked.load(Load("16 callers", data, 16), self._seconds)
+                rates[way.name] = record["per_s"] if not record["errors"] else 0.0
+            except (RuntimeError, OSError) as error:
+                record["failed"] = str(error)
+            self.tried.append(record)
+            told = record.get("failed") or f"{record['per_s']:7.1f}/s, {record['errors']} errors"
+            say(f"tried    {peer.name:9} {way.name:45} {told}")
+        return max(peer.ways, key=lambda way: rates.get(way.name, -1.0))
+
+
+def measure(row: Row, rounds: int, seconds: float) -> list[Figures]:
+    """A record for each entrant, load and round; an entrant that failed has one with the reason, and is tried again."""
+    found: list[Figures] = []
+    wanted = None
+    say(f"\n{row.name}: {row.title}")
+    for i in range(rounds):
+        # The first of each round is another one, so that a drift of the machine meets all alike.
+        shift = i % len(row.entrants)
+        for entrant in (*row.entrants[shift:], *row.entrants[:shift]):
+            about: Figures = {"row": row.name, "round": i, "entrant": entrant.name, "how": entrant.how}
+            try:
+                with entrant.ready() as asked:
+                    answer = asked.answer(row.loads[0].picture)
+                    if wanted is None:
+                        wanted = answer
+                    about["answer"] = verdict(wanted, answer)
+                    for load in row.loads:
+                        record = {**about, "load": load.name, **asked.load(load, seconds)}
+                        found.append(record)
+                        say(line(record))
+            except (RuntimeError, OSError) as error:
+                found.append({**about, "failed": str(error)})
+                say(f"{entrant.name:20} FAILED: {error}")
+    return found
+
+
+def verdict(wanted: Sequence[tuple[int, float]] | None, answer: Sequence[tuple[int, float]] | None) -> str:
+    """Whether two lists of best classes say the same; other variants may round differently, which is said."""
+    if wanted is None or answer is None:
+        return "not compared"
+    same = [a[0] for a in wanted] == [b[0] for b in answer]
+    close = all(abs(a[1] - b[1]) <= TOLERANCE for a, b in zip(wanted, answer, strict=True))
+    return "the loop's" if same and close else "the loop's best class" if wanted[0][0] == answer[0][0] else "another"
+
+
+def line(record: Figures) -> str:
+    errors = f"  {record['errors']} ERRORS" if record["errors"] else ""
+    memory = f"  {record['memory_mb']:.0f} MB" if "memory_mb" in record else ""
+    return (
+        f"{record['entrant']:20} {record['load']:16} {record['per_s']:8.1f}/s  p50 {record['p50_ms']:7.2f} ms  "
+        f"p99 {record['p99_ms']:7.2f} ms  CPU {record['cpu_ms']:6.2f} ms{memory}{errors}  answer: {record['answer']}"
+    )
+
+
+def prepare(peers: Sequence[Peer]) -> list[Peer]:
+    """Makes what is missing; the peers that can be had. Why one cannot is printed."""
+    able = []
+    for peer in peers:
+        try:
+            peer.python()
+            able.append(peer)
+        except RuntimeError as error:
+            say(f"{peer.name:9} NOT MEASURED: {error}")
+    return able
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    known = (*ROWS, *GROWTH, "models")
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(known)}; none takes all")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each load")
+    parser.add_argument("--peers", help="names with commas between, default all")
+    parser.add_argument("--ways", action="store_true", help="try every configuration of every peer first")
+    parser.add_argument("--short", action="store_true", help=f"{', '.join(SHORT_ROWS)}: one round of two seconds")
+    parser.add_argument("--prepare", action="store_true", help="only make environments and packages")
+    options = parser.parse_args()
+    unknown = set(options.rows) - set(known)
+    if unknown:
+        parser.error(f"no row {sorted(unknown)[0]!r}; there are {', '.join(known)}")
+    wished = options.peers.split(",") if options.peers else list(rows.PEERS_BY_NAME)
+    if strange := set(wished) - set(rows.PEERS_BY_NAME):
+        parser.error(f"no peer {sorted(strange)[0]!r}; there are {', '.join(rows.PEERS_BY_NAME)}")
+    peers = prepare([rows.PEERS_BY_NAME[name] for name in wished])
+    if options.prepare:
+        packages.all_made()
+        return 0
+    names = options.rows or (list(SHORT_ROWS) if options.short else list(known))
+    rounds, seconds = (1, 2.0) if options.short else (options.rounds, options.seconds)
+    began, choice = time.monotonic(), Choice(options.ways, max(2.0, seconds / 2))
+    say(describe())
+    say(table.versions(peers))
+    found: list[Figures] = []
+    titles: dict[str, str] = {}
+    for name in names:
+        if name == "models":
+            titles[name] = models.TITLE
+            found += models.measure(rounds, seconds, say)
+            continue
+        row = {**ROWS, **GROWTH}[name](tuple(peers), choice)
+        titles[name] = row.title
+        found += measure(row, rounds, seconds)
+    absent = dict.fromkeys(set(wished) - {p.name for p in peers}, "its environment could not be made")
+    text = table.text(found, titles, absent)
+    say("\n" + text)
+    say(f"{time.monotonic() - began:.0f} s, {rounds} rounds of {seconds:g} s")
+    record = {"rounds": rounds, "seconds": seconds, "versions": table.versions(peers), "titles": titles}
+    save("serving", {**record, "tried": choice.tried, "absent": absent, "figures": found})
+    head = "\n".join(
+        [*describe().splitlines(), table.versions(peers), f"{rounds} rounds of {seconds:g} s each, medians"]
+    )
+    (results() / "serving.md").write_text(f"{head}\n\n{text}\n")
+    (results() / "serving.svg").write_text(
+        picture.draw(found, titles, [n for n in names if n in GROWTH or n == "models"])
+    )
+    lost = [r for r in found if "failed" in r and r["entrant"].startswith(("saccade", "bare"))]
+    wrong = [r for r in found if r.get("answer") == "another"]
+    return int(bool(lost or wrong))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,26 @@
+"""The one load generator of every contestant, in a process of its own: python -m benchmarks.serving.client ...
+
+    PORT REQUEST_FILE CONNECTIONS SECONDS
+
+A closed loop (saccade.bench.load): each connection sends its next request once the last was answered. Prints JSON.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from saccade.bench.figures import figures
+from saccade.bench.load import Target, closed
+
+
+def main() -> None:
+    port, file, connections, seconds = sys.argv[1:]
+    target = Target("127.0.0.1", int(port), Path(file).read_bytes())
+    load = closed(target, int(connections), float(seconds))
+    found = figures(load)
+    times = {"p50_ms": found.p50_ms, "p95_ms": found.p95_ms, "p99_ms": found.p99_ms}
+    print(json.dumps({"per_s": found.per_s, **times, "answered": found.answered, "errors": found.errors}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Records to a table: medians of the rounds with their spread, beside the loop and the best peer."""
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+
+from benchmarks.serving.entrants import Figures
+from benchmarks.serving.peers import Peer
+
+NAMES = {
+    "fastapi": "fastapi", "flask": "flask", "litserve": "litserve", "bentoml": "bentoml", "ray": "ray",
+    "mlserver": "mlserver", "triton": "nvidia-pytriton",
+}  # fmt: skip
+BESIDE = ("onnxruntime", "numpy", "opencv-python-headless", "uvicorn", "gunicorn")
+
+
+def versions(peers: Iterable[Peer]) -> str:
+    """What each peer's environment holds, one line."""
+    told = []
+    for peer in peers:
+        pins = dict(line.split("==") for line in peer.requirements.read_text().split() if "==" in line)
+        own = f"{NAMES[peer.name]} {pins.get(NAMES[peer.name], '?')}"
+        told.append(f"{own} ({', '.join(f'{n} {pins[n]}' for n in BESIDE if n in pins)})")
+    return "peers    " + "; ".join(told)
+
+
+def middle(records: Sequence[Figures], key: str) -> float:
+    return statistics.median(float(r[key]) for r in records)
+
+
+def ours(entrant: str) -> bool:
+    return entrant.startswith(("saccade", "bare loop"))
+
+
+def grouped(found: Iterable[Figures], row: str) -> dict[str, dict[str, list[Figures]]]:
+    """Records of a row that have figures, by load and entrant, in the order they first came."""
+    out: dict[str, dict[str, list[Figures]]] = {}
+    for record in found:
+        if record["row"] == row and "failed" not in record:
+            out.setdefault(record["load"], {}).setdefault(record["entrant"], []).append(record)
+    return out
+
+
+def text(found: Sequence[Figures], titles: Mapping[str, str], absent: Mapping[str, str]) -> str:
+    """Markdown. One table a row and load; then who is missing, and why."""
+    parts = []
+    for row, title in titles.items():
+        for load, by_entrant in grouped(found, row).items():
+            parts.append(_table(f"{row}: {title}; {load}", by_entrant))
+    failed = {(r["row"], r["entrant"], r["failed"]) for r in found if "failed" in r}
+    gone = [f"* {entrant} in row {row}: {why}" for row, entrant, why in sorted(failed)]
+    gone += [f"* {name}: {why}" for name, why in sorted(absent.items())]
+    return "\n\n".join(parts + (["Not measured:\n\n" + "\n".join(gone)] if gone else []))
+
+
+def _table(title: str, by_entrant: Mapping[str, list[Figures]]) -> str:
+    rates = {name: middle(records, "per_s") for name, records in by_entrant.items()}
+    # Whoever answered with errors is shown, but nobody is measured by it.
+    sound = {n: r for n, r in rates.items() if not any(one["errors"] for one in by_entrant[n])}
+    loop = rates.get("bare loop")
+    best = max((rate for name, rate in sound.items() if not ours(name)), default=None)
+    lines = [
+        f"### {title}",
+        "",
+        "| | images/s | lowest to highest | of the loop | of the best peer | p50 ms | p99 ms | CPU ms an image | MB | how |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|---|",
+    ]
+    for name, records in by_entrant.items():
+        per_s = [r["per_s"] for r in records]
+        errors = sum(r["errors"] for r in records)
+        memory = f"{middle(records, 'memory_mb'):.0f}" if "memory_mb" in records[0] else ""
+        share = f"{rates[name] / loop:.2f}" if loop else ""
+        beside = f"{rates[name] / best:.2f}" if best else ""
+        note = records[0]["how"] + (f"; {errors} ERRORS" if errors else "")
+        times = f"{middle(records, 'p50_ms'):.2f} | {middle(records, 'p99_ms'):.2f} | {middle(records, 'cpu_ms'):.2f}"
+        lines.append(
+            f"| {name} | {rates[name]:.1f} | {min(per_s):.1f} to {max(per_s):.1f} | {share} | {beside} | {times} | {memory} | {note} |"
+        )
+    return "\n".join(lines)
