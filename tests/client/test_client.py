@@ -1,7 +1,9 @@
 """The client against the real application on a real socket, and against servers that misbehave."""
 
 import asyncio
+import io
 import json
+import re
 import socket
 import threading
 import time
@@ -148,6 +150,150 @@ def test_the_async_client_asks_many_at_once(house: str) -> None:
             return await asyncio.gather(*(client.predict("colors", png(200, 100, n)) for n in range(8)))
 
     assert [a["predictions"][0]["label"] for a in asyncio.run(main())] == ["red"] * 8
+
+
+def photos(folder: Path, count: int) -> list[Path]:
+    """Pictures whose blue says their number, one of them damaged, among what is none."""
+    for n in range(count):
+        place = folder / f"{n % 3}" / f"{n:03}.png"
+        place.parent.mkdir(exist_ok=True)
+        place.write_bytes(b"no image" if n == 5 else png(0, 0, n))
+    (folder / ".hidden").mkdir()
+    (folder / ".hidden" / "a.png").write_bytes(png(1, 2, 3))
+    (folder / "notes.txt").write_text("no picture")
+    return sorted(folder.glob("?/*.png"))
+
+
+def blue(answer: Any) -> int:
+    return round(255 * next(p["score"] for p in answer["predictions"] if p["label"] == "blue"))
+
+
+def check_walk(steps: list[Any], paths: list[Path]) -> None:
+    assert [s.path for s in steps] == paths
+    assert [(s.done, s.total) for s in steps] == [(i + 1, len(paths)) for i in range(len(paths))]
+    for step in steps:
+        assert step.answer.picture == step.path
+        if step.path.stem == "005":
+            assert step.answer.error["code"].startswith("image_")
+        else:
+            assert blue(step.answer) == int(step.path.stem)
+
+
+def test_a_folder_is_walked_with_progress(house: str, tmp_path: Path) -> None:
+    paths = photos(tmp_path, 30)
+    with Client(house) as client:
+        check_walk(list(client.predict_folder("colors", tmp_path, workers=3)), paths)
+        with pytest.raises(InferenceError):
+            list(client.predict_folder("other", tmp_path))
+        walk = client.predict_folder("colors", tmp_path)
+        assert next(walk).done == 1
+        walk.close()  # type: ignore[attr-defined]
+
+    async def main() -> list[Any]:
+        async with AsyncClient(house) as client:
+            with pytest.raises(InferenceError):
+                async for _ in client.predict_folder("other", tmp_path):
+                    pass
+            return [step async for step in client.predict_folder("colors", tmp_path, workers=3)]
+
+    check_walk(asyncio.run(main()), paths)
+    with Client("http://127.0.0.1:9") as client:
+        for wrong in (tmp_path / "none", tmp_path / ".hidden" / "a.png", tmp_path / "empty"):
+            (tmp_path / "empty").mkdir(exist_ok=True)
+            with pytest.raises(UsageError):
+                list(client.predict_folder("colors", wrong))
+        with pytest.raises(UsageError):
+            list(client.predict_folder("colors", tmp_path, workers=0))
+
+
+def test_no_more_than_the_workers_ask_at_once(tmp_path: Path) -> None:
+    photos(tmp_path, 20)
+    lock, now, most = threading.Lock(), [0], [0]
+
+    class Slow:
+        def send(self, request: Any, timeout_s: float) -> Reply:
+            with lock:
+                now[0] += 1
+                most[0] = max(most[0], now[0])
+            time.sleep(0.005)
+            with lock:
+                now[0] -= 1
+            return Reply(200, {"content-type": "application/json"}, b'{"predictions": []}')
+
+        def close(self) -> None: ...
+
+    class SlowToo(Slow):
+        async def send(self, request: Any, timeout_s: float) -> Reply:  # type: ignore[override]
+            return await asyncio.to_thread(Slow.send, self, request, timeout_s)
+
+        async def close(self) -> None: ...  # type: ignore[override]
+
+    assert len(list(Client(transport=Slow()).predict_folder("m", tmp_path, workers=3))) == 20
+    assert most[0] == 3
+
+    async def main() -> int:
+        return len([s async for s in AsyncClient(transport=SlowToo()).predict_folder("m", tmp_path, workers=2)])
+
+    most[0] = 0
+    assert asyncio.run(main()) == 20
+    assert most[0] == 2
+
+
+def test_a_long_list_goes_in_parts_and_a_stingy_server_gets_halves() -> None:
+    seen: list[int] = []
+
+    class Stingy:
+        def send(self, request: Any, timeout_s: float) -> Reply:
+            count = request.body.count(b"Content-Disposition")
+            seen.append(count)
+            if count > 10:
+                said = json.dumps({"code": "batch_too_large", "detail": "10 at most"}).encode()
+                return Reply(400, {"content-type": "application/problem+json"}, said)
+            numbers = [int(n) for n in re.findall(rb"photo (\d+)", request.body)]
+            results: list[Any] = [{"number": n} for n in numbers]
+            record = results[0] if count == 1 else {"results": results}
+            return Reply(200, {"content-type": "application/json"}, json.dumps(record).encode())
+
+        def close(self) -> None: ...
+
+    with Client(transport=Stingy()) as client:
+        answers = client.predict("m", [b"photo %d" % n for n in range(70)])
+        assert [a["number"] for a in answers] == list(range(70))
+        assert seen == [64, 32, 16, 8, 8, 16, 8, 8, 32, 16, 8, 8, 16, 8, 8, 6]
+        seen.clear()
+        large = [b"photo %d" % n + bytes(6_000_000) for n in range(5)]
+        assert [a["number"] for a in client.predict("m", large)] == list(range(5))
+        assert seen == [2, 2, 1]
+
+
+def test_an_open_file_is_read_once_and_remembered(house: str) -> None:
+    with Client(house) as client:
+        answer = client.predict("colors", io.BytesIO(png(0, 9, 0)))
+        assert answer.picture == png(0, 9, 0)
+        assert answer.draw().ndim == 3
+        first, second = client.predict("colors", [io.BytesIO(png(9, 0, 0)), png(0, 9, 0)])
+        assert (first["predictions"][0]["label"], first.picture) == ("red", None)
+        assert second.picture == png(0, 9, 0)
+
+
+def test_a_call_may_have_a_time_of_its_own() -> None:
+    given: list[float] = []
+
+    class Wire:
+        def send(self, request: Any, timeout_s: float) -> Reply:
+            given.append(timeout_s)
+            return Reply(200, {"content-type": "application/json"}, b"{}")
+
+        def close(self) -> None: ...
+
+    with Client(transport=Wire(), timeout_s=30) as client:
+        client.predict("m", b"x")
+        client.predict("m", b"x", timeout_s=5)
+        assert 29 < given[0] <= 30
+        assert 4 < given[1] <= 5
+        for wrong in (0, -1, float("nan"), float("inf")):
+            with pytest.raises(UsageError):
+                client.predict("m", b"x", timeout_s=wrong)
 
 
 def test_what_the_caller_gets_wrong(tmp_path: Path) -> None:
