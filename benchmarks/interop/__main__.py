@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks import environment, machine
 from benchmarks.interop import stage, tritonserver
 
-CLIENTS = ("triton",)
+CLIENTS = ("triton", "custom_vision")
 HERE = Path(__file__).parent
 
 

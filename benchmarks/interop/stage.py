@@ -17,6 +17,8 @@ import numpy as np
 from saccade.inference.model import Model
 from saccade.testing.packages import colors, png
 
+PROTOCOLS = ("open_inference", "tf_serving", "torchserve", "custom_vision")
+
 
 @dataclass(frozen=True)
 class Server:
@@ -54,7 +56,7 @@ def served(package: Path, home: Path) -> Iterator[Server]:
     process = subprocess.Popen(
         [*command, "--port", str(port), "--grpc-port", str(grpc_port)],
         stderr=subprocess.PIPE,
-        env={**os.environ, "SACCADE_DRAIN_S": "0.1"},
+        env={**os.environ, "SACCADE_DRAIN_S": "0.1", "SACCADE_PROTOCOLS": ",".join(PROTOCOLS)},
     )
     try:
         _wait(process, port)

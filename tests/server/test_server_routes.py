@@ -47,7 +47,8 @@ def keys(home: Path, clock: list[float]) -> Keys:
 def app(home: Path, keys: Keys) -> Iterator[App]:
     engine = Engine()
     engine.load(colors(home / "package").path, "colors", 1)
-    yield build(Settings(home=home, grpc_reflection=True, finish_s=0.1), engine, keys=keys)
+    every = (*Settings.protocols, "custom_vision")
+    yield build(Settings(home=home, protocols=every, grpc_reflection=True, finish_s=0.1), engine, keys=keys)
     engine.close(0)
 
 
@@ -67,11 +68,12 @@ ALLOWED = {"open": {"anonymous", "garbage", "expired", "revoked", "use", "contro
 ALLOWED["control"] = {"control"}
 
 
-def asked(app: App, method: str, pattern: str, authorization: str) -> tuple[int, dict[str, str], bytes]:
+def asked(app: App, method: str, pattern: str, authorization: str, **more: str) -> tuple[int, dict[str, str], bytes]:
     """The application's answer, without a socket."""
     parts = {"name": "colors", "version": "1", "label": "stable", "file": "console.css", "region": "r"}
     path = re.sub(r"\{(\w+)(?::path)?\}", lambda m: parts.get(m[1], "x"), pattern)
     headers = [(b"host", b"localhost"), *([(b"authorization", authorization.encode())] if authorization else [])]
+    headers += [(name.encode(), value.encode()) for name, value in more.items()]
     scope = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": headers}
     sent: list[dict[str, Any]] = []
 
@@ -107,7 +109,8 @@ def test_every_address_asks_every_caller_for_what_the_table_says(app: App, roles
             status, headers, body = asked(app, method, pattern, authorization)
             expected = role in ALLOWED[needs]
             refused = 403 if role == "use" else 401
-            assert (status in (401, 403)) is not expected, (method, pattern, role, status)
+            refused_by_key = status in (401, 403) and b"are not fetched" not in body
+            assert refused_by_key is not expected, (method, pattern, role, status)
             if not expected:
                 assert status == refused, (method, pattern, role, status)
                 assert json.loads(body)
@@ -154,6 +157,19 @@ def test_refusals_speak_the_dialect_of_their_address(app: App, roles: dict[str, 
     assert asked(app, "GET", "/v2/nothing", roles["use"])[0] == 404
     status, headers, body = asked(app, "GET", "/v2x", roles["use"])
     assert (status, headers["content-type"]) == (404, "application/problem+json")
+
+
+def test_a_dialect_may_have_a_header_of_its_own_for_the_key(app: App, roles: dict[str, str]) -> None:
+    key = roles["use"].removeprefix("Bearer ")
+    address = "/customvision/v3.1/prediction/p/classify/iterations/colors/image"
+    for headers, status in (
+        ({"prediction-key": key}, 400),  # the key will do, an empty body will not
+        ({"prediction-key": roles["garbage"].removeprefix("Bearer ")}, 401),
+        ({"prediction-key": ""}, 401),
+    ):
+        assert asked(app, "POST", address, "", **headers)[0] == status
+    assert asked(app, "POST", address, "Bearer x", **{"prediction-key": key})[0] == 401
+    assert asked(app, "POST", "/predictions/colors", "", **{"prediction-key": key})[0] == 401
 
 
 def test_a_protocol_can_be_switched_off(home: Path) -> None:

@@ -190,7 +190,8 @@ class Route:
     """pattern: a path whose `{name}` segments become parameters; a last `{name:path}` takes the rest.
 
     max_bytes: of the body, 0 refuses one. open: answered without an API key (probes, pages without data). scope: what
-    a key must allow, see SCOPES. any_case: the pattern's own letters match in either case.
+    a key must allow, see SCOPES. any_case: the pattern's own letters match in either case. key: the header in which this
+    dialect's clients send a bare key, beside Authorization.
     """
 
     method: str
@@ -200,6 +201,7 @@ class Route:
     open: bool = False
     scope: str = "use"
     any_case: bool = False
+    key: str = ""
 
     @property
     def needs(self) -> str:

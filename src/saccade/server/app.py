@@ -15,6 +15,7 @@ from saccade.protocols.native.http import Native
 from saccade.protocols.native.messages import prediction_id
 from saccade.protocols.open_inference.http import OpenInference
 from saccade.protocols.protocol import STATUSES, Call, Control, Protocol, Reply, Route, as_problem, single
+from saccade.protocols.shims.custom_vision import CustomVision
 from saccade.protocols.shims.torchserve import TorchServe
 from saccade.protocols.tf_serving.http import TensorFlowServing
 from saccade.server.console import views
@@ -139,7 +140,8 @@ class App:
     def _admit(self, route: Route, headers: dict[str, str]) -> None:
         """What can be refused on the head alone: no key, an encoding, a body that says it is too large."""
         if route.needs != "open" and guarded(self.settings, self.keys):
-            self.keys.admit(headers.get("authorization", ""), route.needs)
+            bare = headers.get(route.key, "")
+            self.keys.admit(headers.get("authorization") or (f"Bearer {bare}" if bare else ""), route.needs)
         heads.check_encoding(headers)
         length = headers.get("content-length", "0")
         if not re.fullmatch(r"[0-9]{1,18}", length):
@@ -253,6 +255,7 @@ def speak(settings: Settings, control: Control) -> list[Protocol]:
         "open_inference": lambda: OpenInference(settings.body_bytes, control, settings.oip_style),
         "tf_serving": lambda: TensorFlowServing(settings.body_bytes),
         "torchserve": lambda: TorchServe(settings.body_bytes, control),
+        "custom_vision": lambda: CustomVision(settings.body_bytes),
     }
     strange = [name for name in settings.protocols if name not in known]
     if strange:

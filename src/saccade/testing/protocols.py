@@ -18,6 +18,7 @@ from saccade.inference.engine import Engine
 from saccade.protocols.native.http import Native
 from saccade.protocols.open_inference.http import OpenInference
 from saccade.protocols.protocol import Call, Protocol, Reply, Route
+from saccade.protocols.shims.custom_vision import BASE, CustomVision
 from saccade.protocols.shims.torchserve import TorchServe
 from saccade.protocols.tf_serving.http import TensorFlowServing
 
@@ -124,6 +125,9 @@ def mouths() -> list[Mouth]:
         Mouth("tensorflow serving, columns", tfs, rows, lambda i: _tfs(i, "inputs", True), _tfs_columns),
         Mouth("tensorflow serving, classify", tfs, classes, lambda i: _tfs(i, "examples", True, True), _tfs_classes),
         Mouth("torchserve", TorchServe(), "/predictions/{name}", lambda i: Asked(i, {}), _torchserve),
+        Mouth(
+            "custom vision", CustomVision(), f"{BASE}/classify/iterations/{{name}}/image", lambda i: Asked(i, {}), _tags
+        ),
     ]
 
 
@@ -185,6 +189,11 @@ def _tfs_columns(reply: Reply, labels: Sequence[str]) -> Scores:
 
 def _tfs_classes(reply: Reply, labels: Sequence[str]) -> Scores:
     return dict(json.loads(reply.body)["results"][0])
+
+
+def _tags(reply: Reply, labels: Sequence[str]) -> Scores:
+    scores = {p["tagName"]: p["probability"] for p in json.loads(reply.body)["predictions"]}
+    return dict.fromkeys(labels, 0.0) | scores
 
 
 def _torchserve(reply: Reply, labels: Sequence[str]) -> Scores:
