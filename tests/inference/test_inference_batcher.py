@@ -15,7 +15,7 @@ def row(mark):
     return {"image": np.full((4, 4, 3), mark % 251, np.uint8)}
 
 
-def double(arrays):
+def double(arrays, deadline=None):
     return {"scores": arrays["image"].reshape(len(arrays["image"]), -1).astype(np.float32) * 2}
 
 
@@ -27,7 +27,7 @@ def far():
 def test_every_caller_gets_its_own_row(runners):
     batches = []
 
-    def run(arrays):
+    def run(arrays, deadline):
         batches.append(len(arrays["image"]))
         time.sleep(0.001)
         return double(arrays)
@@ -49,7 +49,7 @@ def test_every_caller_gets_its_own_row(runners):
 def test_two_runners_run_at_the_same_time_and_a_failing_row_stays_alone():
     both = threading.Barrier(2)
 
-    def run(arrays):
+    def run(arrays, deadline):
         both.wait(10)
         if (arrays["image"] == 13).any():
             raise RuntimeError("bad row")
@@ -68,7 +68,7 @@ def held():
     """A runner that waits at a gate, so that rows queue behind it."""
     gate, entered, seen = threading.Event(), threading.Event(), []
 
-    def run(arrays):
+    def run(arrays, deadline):
         seen.append([int(a[0, 0, 0]) for a in arrays["image"]])
         entered.set()
         assert gate.wait(10)
@@ -128,7 +128,7 @@ def test_the_queue_is_bounded(extra):
 
 
 def test_one_bad_row_in_a_batch_fails_alone():
-    def run(arrays):
+    def run(arrays, deadline):
         if (arrays["image"][:, 0, 0, 0] == 13).any():
             raise RuntimeError("unlucky")
         return double(arrays)
@@ -150,7 +150,7 @@ def test_one_bad_row_in_a_batch_fails_alone():
 def test_rows_of_unlike_shape_never_share_a_batch():
     shapes = []
 
-    def run(arrays):
+    def run(arrays, deadline):
         shapes.append(arrays["image"].shape)
         return {"scores": arrays["image"].sum((1, 2, 3))[:, None]}
 
@@ -163,7 +163,7 @@ def test_rows_of_unlike_shape_never_share_a_batch():
 
 
 def test_a_graph_that_loses_rows_is_an_error():
-    batcher = Batcher(lambda arrays: {"scores": np.zeros((7, 1))}).start()
+    batcher = Batcher(lambda arrays, deadline: {"scores": np.zeros((7, 1))}).start()
     with pytest.raises(InferenceError, match="shape"):
         batcher.submit(row(1), far()).result(10)
     batcher.close()
@@ -216,7 +216,7 @@ def test_urgent_rows_go_first_and_the_others_never_starve():
 def test_batches_shrink_to_what_the_objective_leaves_room_for_and_grow_again():
     now, cost = [0.0], [0.010]
 
-    def run(arrays):
+    def run(arrays, deadline):
         now[0] += cost[0] * len(arrays["image"])
         return double(arrays)
 
@@ -247,7 +247,7 @@ def test_marked_rows_of_many_callers_come_back_to_them_whatever_goes_wrong():
     """Sizes, errors, deadlines and departures mixed: whoever gets an answer gets his own."""
     dice = np.random.default_rng(5)
 
-    def run(arrays):
+    def run(arrays, deadline):
         time.sleep(0.0005)
         if (arrays["image"][:, 0, 0, 0] == 13).any():
             raise RuntimeError("unlucky")

@@ -8,7 +8,7 @@ from saccade.verbs.imports import import_model
 
 
 def import_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", type=Path, help="an ONNX file")
+    parser.add_argument("model", metavar="MODEL", help="an ONNX file, or triton://HOST:PORT/MODEL")
     parser.add_argument("--out", type=Path, required=True, metavar="PACKAGE", help="the new package folder")
     parser.add_argument("--task", help="what is asked of a picture; without it the package answers tensors only")
     parser.add_argument("--labels", type=Path, metavar="FILE", help="names of the classes, one a line or a JSON list")
@@ -16,6 +16,7 @@ def import_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tail", choices=("softmax", "sigmoid", "none"), help="what makes scores of its numbers")
     parser.add_argument("--images", type=Path, metavar="DIR", help="pictures that become golden samples")
     parser.add_argument("--name", help="default: the file's name")
+    parser.add_argument("--like", type=Path, metavar="PACKAGE", help="of a model server: it answers as this package")
 
 
 def import_(options: argparse.Namespace) -> int:
@@ -28,6 +29,7 @@ def import_(options: argparse.Namespace) -> int:
         tail=options.tail,
         images=options.images,
         name=options.name,
+        like=options.like,
     )
     for note in made.notes:
         print(f"note     {note}")

@@ -1,17 +1,18 @@
 """A graph that was made elsewhere, behind the face of a sealed one: uint8 pixels in, the task's outputs out."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import cv2
 import numpy as np
 
-from saccade.errors import InferenceError
+from saccade.errors import InferenceError, SaccadeError
 from saccade.images.fill import fill
 from saccade.images.geometry import iou_matrix
 from saccade.inference.runtime import OpenGraph
 from saccade.package.adapter import Adapter, BoxRule
 from saccade.types import Array, TensorSpec
 
+Run = Callable[[Mapping[str, Array]], dict[str, Array]]
 CANDIDATES = 1000
 """Boxes of an image that are compared with each other, best first."""
 INVERTED = 0.1
@@ -49,10 +50,19 @@ class Adapted(OpenGraph):
         return tuple(TensorSpec(s.name, s.dtype, (None, *s.shape[1:])) for s in self._graph.outputs)
 
     def run(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        return self._read(arrays, self._graph.run)
+
+    def run_until(self, arrays: Mapping[str, Array], deadline: float) -> dict[str, Array]:
+        return self._read(arrays, lambda part: self._graph.run_until(part, deadline))
+
+    def fault(self) -> SaccadeError | None:
+        return self._graph.fault()
+
+    def _read(self, arrays: Mapping[str, Array], run: Run) -> dict[str, Array]:
         adapter = self._adapter
         if not adapter.outputs:
-            return self._run(arrays)
-        raw = self._run({adapter.input: fill(arrays[self._image], adapter.filling)})
+            return self._run(arrays, run)
+        raw = self._run({adapter.input: fill(arrays[self._image], adapter.filling)}, run)
         if adapter.boxes is not None:
             return self._boxes(raw, adapter.boxes)
         if adapter.mask:
@@ -62,18 +72,18 @@ class Adapted(OpenGraph):
     def close(self) -> None:
         self._graph.close()
 
-    def _run(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    def _run(self, arrays: Mapping[str, Array], run: Run) -> dict[str, Array]:
         size = self._adapter.batch
         rows = len(next(iter(arrays.values())))
         if not size or size == rows:
-            return self._graph.run(arrays)
+            return run(arrays)
         parts = []
         for start in range(0, rows, size):
             part = {name: value[start : start + size] for name, value in arrays.items()}
             lacking = size - len(next(iter(part.values())))
             if lacking:
                 part = {k: np.concatenate([v, np.zeros((lacking, *v.shape[1:]), v.dtype)]) for k, v in part.items()}
-            parts.append({name: value[: size - lacking] for name, value in self._graph.run(part).items()})
+            parts.append({name: value[: size - lacking] for name, value in run(part).items()})
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _scores(self, raw: Array) -> Array:

@@ -17,11 +17,16 @@ import numpy as np
 from saccade.errors import InferenceError, SaccadeError
 from saccade.types import Array
 
-Run = Callable[[Mapping[str, Array]], dict[str, Array]]
+Run = Callable[[Mapping[str, Array], float], dict[str, Array]]
+"""Arrays, and the moment of the clock at which their callers give up."""
 
 
 PATIENT = 8
 """Urgent rows that may pass waiting ones that are not; then one of those goes first, so that they never starve."""
+WHOLE = ("dependency_unavailable", "overloaded", "not_ready")
+"""Errors for which no row of a batch is to blame: asking again row by row would only ask in vain."""
+LATE_S = 0.05
+"""A row with less time left than this when its batch gave up is the one that gave up."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ class Batcher:
 
     objective_s: how long a row may take from queue to answer, None for no bound. A row that comes just after a batch
     began waits for it before its own, so batches are kept as small as makes one last half of that, as measured.
-    run takes arrays with a batch axis [N, ...] and gives outputs [N, ...]; several runners call it at the same time.
+    run takes arrays with a batch axis [N, ...] and the nearest deadline, and gives outputs [N, ...]; several runners call it at the same time.
     Rows of unlike shape never share a batch. ran: told of every run that succeeded, its rows and seconds.
     """
 
@@ -191,11 +196,7 @@ class Batcher:
         try:
             outputs = self._stacked(batch)
         except Exception as error:  # noqa: BLE001 - a runner may raise anything, and this thread must live on
-            if len(batch) == 1:
-                batch[0].future.set_exception(_typed(error))
-                return
-            for row in batch:
-                self._serve([row])
+            self._part(batch, _typed(error))
             return
         took = self._clock() - began
         self._ran(len(batch), took)
@@ -208,9 +209,25 @@ class Batcher:
             own = {name: np.array(value[i]) for name, value in outputs.items()}
             row.future.set_result(Ran(own, began - row.queued, took, len(batch)))
 
+    def _part(self, batch: list[_Row], error: SaccadeError) -> None:
+        """Gives the error to the rows it belongs to, and the others another run."""
+        if error.code == "deadline_exceeded":
+            now = self._clock() + LATE_S
+            blamed = [row for row in batch if row.deadline <= now] or batch
+        else:
+            blamed = batch if len(batch) == 1 or error.code in WHOLE else []
+        for row in blamed:
+            row.future.set_exception(error)
+        rest = [row for row in batch if row not in blamed]
+        if error.code == "deadline_exceeded" and rest:
+            self._serve(rest)
+            return
+        for row in rest:
+            self._serve([row])
+
     def _stacked(self, batch: list[_Row]) -> dict[str, Array]:
         arrays = {name: np.stack([row.arrays[name] for row in batch]) for name in batch[0].arrays}
-        outputs = self._run(arrays)
+        outputs = self._run(arrays, min(row.deadline for row in batch))
         for name, value in outputs.items():
             if value.ndim == 0 or value.shape[0] != len(batch):
                 raise InferenceError(f"output {name!r} has shape {value.shape} for {len(batch)} rows")

@@ -17,7 +17,7 @@ from saccade.inference.stages import Outcome
 from saccade.process import cores
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,127}")
-STATES = ("loading", "ready", "failed", "unloading")
+STATES = ("loading", "ready", "away", "failed", "unloading")
 
 Observer = Callable[[str, str, Answer | SaccadeError, float], None]
 """Called once per request with model name, version ("" when unknown), what came out, and seconds taken."""
@@ -25,7 +25,10 @@ Observer = Callable[[str, str, Answer | SaccadeError, float], None]
 
 @dataclass(frozen=True)
 class Entry:
-    """One version as the engine holds it. model is there while ready or unloading; error says why it failed."""
+    """One version as the engine holds it. model is there while ready, away or unloading; error says why it failed.
+
+    away: loaded and checked, but another server runs its graph, and that one cannot be asked now.
+    """
 
     name: str
     version: int
@@ -34,6 +37,15 @@ class Entry:
     model: Model | None = None
     error: SaccadeError | None = None
     load_s: float = 0.0
+
+    @property
+    def loaded(self) -> bool:
+        return self.state in ("ready", "away")
+
+    def now(self) -> "Entry":
+        """The entry as it is at this moment: away when its model cannot be asked."""
+        fault = self.model.fault() if self.model is not None and self.state == "ready" else None
+        return replace(self, state="away", error=fault) if fault else self
 
 
 @dataclass
@@ -135,7 +147,7 @@ class Engine:
     def versions(self, name: str) -> dict[int, Entry]:
         with self._lock:
             shelf = self._shelves.get(name)
-            return dict(sorted(shelf.versions.items())) if shelf else {}
+            return {v: e.now() for v, e in sorted(shelf.versions.items())} if shelf else {}
 
     def aliases(self, name: str) -> dict[str, int]:
         with self._lock:
@@ -160,10 +172,17 @@ class Engine:
                 entry = shelf.versions.get(version)
                 if entry is None:
                     raise InferenceError("the model has no such version", code="not_found")
+                entry = entry.now()
+                if entry.state == "away" and entry.error is not None:
+                    raise entry.error
                 if entry.state != "ready":
                     raise InferenceError(f"the version is {entry.state}", hint="ask again later", code="not_ready")
                 return entry
-            ready = [e for e in shelf.versions.values() if e.state == "ready"]
+            held = [e.now() for e in shelf.versions.values()]
+        ready = [e for e in held if e.state == "ready"]
+        faults = [e.error for e in held if e.state == "away" and e.error is not None]
+        if not ready and faults:
+            raise faults[-1]
         if not ready:
             raise InferenceError("no version of this model is ready", hint="ask again later", code="not_ready")
         return max(ready, key=lambda e: e.version)

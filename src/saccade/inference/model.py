@@ -57,7 +57,7 @@ class Model:
         self.output_specs = graph.outputs
         self.counts = Counts()
         self._batcher = Batcher(
-            graph.run,
+            graph.run_until,
             max_batch=options.max_batch or MAX_BATCH,
             max_queue=options.max_queue,
             runners=options.runners or 1,
@@ -173,6 +173,10 @@ class Model:
             source = Path(image) if isinstance(image, str) else image
             waiting.append(self.submit(source, time.monotonic() + 3600.0, tile=tile))
         return [future.result() for future in waiting]
+
+    def fault(self) -> SaccadeError | None:
+        """Why no picture could be answered now, though the package is loaded: who runs its graph is away."""
+        return self._graph.fault()
 
     def expected_wait_s(self) -> float:
         """How long a picture that came now would wait, by what the pictures before it cost."""

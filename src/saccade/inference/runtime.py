@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 
+from saccade.errors import SaccadeError
 from saccade.types import Array, TensorSpec
 
 INPUT = "image"
@@ -19,6 +20,14 @@ class OpenGraph(ABC):
     @abstractmethod
     def run(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
         """Outputs that belong to the caller alone. Raises InferenceError: inference_failed, not_ready after close."""
+
+    def run_until(self, arrays: Mapping[str, Array], deadline: float) -> dict[str, Array]:
+        """As run, and given up at this moment of time.monotonic, with deadline_exceeded, where the graph can do that."""
+        return self.run(arrays)
+
+    def fault(self) -> SaccadeError | None:
+        """Why no run would succeed now; None as long as one may."""
+        return None
 
     @abstractmethod
     def close(self) -> None: ...

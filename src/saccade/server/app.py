@@ -206,7 +206,8 @@ class App:
 
     async def _readyz(self, call: Call) -> Reply:
         self.state.check()
-        return Reply(200, b"ready\n", [TEXT])
+        lost = "".join(f"{entry.name} version {entry.version} is away\n" for entry in self.state.away())
+        return Reply(200, f"ready\n{lost}".encode(), [TEXT])
 
     async def _startupz(self, call: Call) -> Reply:
         if not self.state.started:
@@ -236,6 +237,7 @@ def build(
     if state is None:
         state = State()
         state.started = True
+    state.engine = engine
     if metrics is None:
         metrics = Metrics()
     engine.observer = metrics.observe

@@ -5,6 +5,7 @@ import logging
 import os
 import socket
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from saccade.server.control import Control
 from saccade.server.keys import Keys
 from saccade.server.quiet import Quiet
 from saccade.server.settings import Settings
-from saccade.server.source import Both, Folders, Follower, Source
+from saccade.server.source import AGAIN_S, Both, Folders, Follower, Source
 from saccade.server.state import State
 
 log = logging.getLogger("saccade.server")
@@ -97,8 +98,11 @@ def run(settings: Settings, source: Source, keys: Keys | None = None) -> int:
         def load() -> None:
             try:
                 errors = follower.step()
-                if errors and not any(e.state == "ready" for n in engine.names() for e in engine.versions(n).values()):
-                    raise errors[0]
+                while errors and not any(e.loaded for n in engine.names() for e in engine.versions(n).values()):
+                    if any(error.code != "dependency_unavailable" for error in errors):
+                        raise errors[0]
+                    time.sleep(AGAIN_S)
+                    errors = follower.step()
             except BaseException as error:  # noqa: BLE001 - handed to the main thread, which raises it
                 failure.append(error)
                 loop.call_soon_threadsafe(listening.cancel)

@@ -1,7 +1,9 @@
 """Which packages are served: folders as named, or what a home's registry holds; followed as it changes."""
 
 import logging
+import math
 import threading
+import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +13,8 @@ from saccade.errors import RegistryError, SaccadeError
 from saccade.inference.engine import Engine
 
 log = logging.getLogger("saccade.server")
+AGAIN_S = 5.0
+"""Between two tries to load a version whose graph is run by a server that is away."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,7 @@ class Follower:
         self._thread: threading.Thread | None = None
         self._stepping = threading.Lock()
         self._away: set[str] = set()
+        self._again = math.inf
 
     def names(self) -> list[str]:
         """Models that the source has, loaded or not."""
@@ -86,7 +91,7 @@ class Follower:
             self._away.discard(name)
             self._seen = object()
         for error in self.step():
-            if not any(entry.state == "ready" for entry in self._engine.versions(name).values()):
+            if not any(entry.loaded for entry in self._engine.versions(name).values()):
                 raise error
 
     def unload(self, name: str) -> None:
@@ -105,7 +110,7 @@ class Follower:
 
     def _step(self) -> list[SaccadeError]:
         revision = self._source.revision()
-        if revision == self._seen:
+        if revision == self._seen and time.monotonic() < self._again:
             return []
         whole = self._source.wanted()
         errors: list[SaccadeError] = []
@@ -113,7 +118,7 @@ class Follower:
         for name, versions in wanted.versions.items():
             held = self._engine.versions(name)
             for version, path in sorted(versions.items(), reverse=True):
-                if version in held and held[version].state == "ready":
+                if version in held and held[version].loaded:
                     continue
                 try:
                     entry = self._engine.load(path, name, version)
@@ -128,6 +133,9 @@ class Follower:
                     self._engine.unload(name, version, drain_s=self._finish_s)
                     log.info("%s version %d is unloaded", name, version)
         self._seen = revision
+        # Nothing changes here when a server comes back on which a model depends, so that one is tried again unasked.
+        waits = any(error.code == "dependency_unavailable" for error in errors)
+        self._again = time.monotonic() + AGAIN_S if waits else math.inf
         return errors
 
     def _usable(self, name: str, aliases: Mapping[str, int]) -> dict[str, int]:
@@ -135,7 +143,7 @@ class Follower:
         held, before = self._engine.versions(name), self._engine.aliases(name)
         moved = {}
         for alias, version in aliases.items():
-            ready = version in held and held[version].state == "ready"
+            ready = version in held and held[version].loaded
             moved[alias] = version if ready else before.get(alias, version)
         return moved
 
@@ -143,7 +151,7 @@ class Follower:
         """A version goes when nothing points at it and, if its name is still wanted, another one can answer."""
         if version in self._engine.aliases(name).values() and name in wanted.versions:
             return False
-        others = [e for v, e in self._engine.versions(name).items() if v != version and e.state == "ready"]
+        others = [e for v, e in self._engine.versions(name).items() if v != version and e.loaded]
         return name not in wanted.versions or bool(others)
 
     def start(self, on_error: Callable[[Exception], None] | None = None) -> None:

@@ -3,7 +3,8 @@
 import hashlib
 import platform
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,13 +14,16 @@ import saccade
 from saccade import tasks
 from saccade.errors import PackageError, SaccadeError, UsageError
 from saccade.images import encode, preprocess
-from saccade.inference import guest, runtimes
+from saccade.inference import guest, remote, runtimes
 from saccade.inference.model import Model
 from saccade.inference.opening import adapted
 from saccade.inference.runtime import OpenGraph
+from saccade.package import reader
 from saccade.package.manifest import NAME, GraphEntry, Manifest
+from saccade.package.reader import Package
 from saccade.package.writer import PackageWriter
 from saccade.types import Labels, Sample, TensorSpec
+from saccade.verbs import remotes
 from saccade.verbs.golden import GOLDENS, golden_image, name_of
 
 
@@ -45,25 +49,63 @@ def import_model(
     tail: str | None = None,
     images: Path | None = None,
     name: str | None = None,
+    like: Path | str | None = None,
 ) -> Imported:
     """Seals an ONNX file as a package: the graph as it is, and an adapter that says how to speak to it.
+
+    A model may also be the address of one that another server runs (inference/remote.py, FORM). like: a package that it
+    answers as; task, labels and everything else are then that package's.
 
     preprocess: imagenet, unit, symmetric, or a TOML or JSON file (inference/guest.py, KEYS). tail: softmax, sigmoid or
     none. images: a folder whose pictures become golden samples, else a pattern does. Without task and labels the package
     answers tensors only. What the file does not say is asked for by name, never guessed.
     Raises UsageError for what is lacking, PackageError for a graph that cannot be taken.
     """
-    from saccade.inference import onnx  # a library of its own extra, which every other verb does without
-
-    file, chosen = Path(model), task or tasks.TENSORS
-    asked = tasks.find(chosen)
-    if (task is None) != (labels is None):
+    chosen = task or tasks.TENSORS
+    tasks.find(chosen)
+    if like is None and (task is None) != (labels is None):
         lacking = "--task, what is asked of a picture," if task is None else "--labels, the names of the classes,"
         raise UsageError(f"{lacking} is written nowhere in the graph", hint="say it, or leave both for tensors only")
     if name is not None and not NAME.fullmatch(name):
         raise UsageError(f"a model name is {NAME.pattern}, got {name!r}")
     if Path(out).exists() and not (Path(out) / "manifest.json").is_file():
         raise UsageError(f"{out} is in the way and is no package", hint="name a new folder with --out")
+    wish = {**guest.description(preprocess), **({} if tail is None else {"tail": tail})}
+    if not remote.is_remote(str(model)):
+        if like is not None:
+            raise UsageError("--like goes with the address of a model server", hint=remote.FORM)
+        with _onnx(Path(model)) as origin:
+            return _seal(origin, Path(out), chosen, labels, wish, images, name)
+    if like is not None:
+        if task or labels or wish or images:
+            raise UsageError("with --like everything else is the package's", hint="say --like, --out and --name alone")
+        return _opened(remotes.like(str(model), Path(out), reader.open_package(like), name), ())
+    with _remote(str(model)) as origin:
+        return _seal(origin, Path(out), chosen, labels, wish, images, name)
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """A graph that is to be sealed. name: of the model, unless another is wished. file, data: what lies in the package.
+
+    last: by output, the operator that makes it, as far as that is known. certificate: from the number of goldens.
+    """
+
+    name: str
+    graph: OpenGraph
+    runtime: str
+    file: str
+    data: bytes
+    last: Mapping[str, str]
+    notes: tuple[str, ...]
+    provenance: Mapping[str, Any]
+    certificate: Callable[[int], dict[str, Any]]
+
+
+@contextmanager
+def _onnx(file: Path) -> Iterator[_Origin]:
+    from saccade.inference import onnx  # a library of its own extra, which every other verb does without
+
     facts = onnx.read(file)
     with tempfile.TemporaryDirectory(prefix="saccade-import-") as space:
         graph_file = Path(space) / "model.onnx"
@@ -78,38 +120,68 @@ def import_model(
                 hint="export it with the standard operators",
                 code="onnx_invalid",
             ) from error
-        try:
-            found = _guest(graph, facts.last, asked.outputs, labels, guest.description(preprocess), tail)
-            manifest = Manifest(
-                name=name or name_of(file),
-                task=asked.name,
-                labels=found.labels,
-                preprocess=found.preprocess,
-                graphs={"default": GraphEntry("model.onnx", "onnxruntime", graph.inputs, graph.outputs)},
-                provenance={
-                    "created": datetime.now(UTC).isoformat(timespec="seconds"),
-                    "saccade": saccade.__version__,
-                    "imported": file.name,
-                    "imported_sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
-                    "notes": [*facts.notes, *found.notes],
-                },
-                adapter=found.adapter,
-            )
-            writer = PackageWriter(Path(out))
-            try:
-                writer.add("model.onnx", facts.data)
-                golden = _guest_goldens(writer, adapted(graph, manifest), manifest, images)
-                writer.add_json("certificate.json", _imported(manifest, len(golden)))
-                sealed = writer.seal(replace(manifest, golden=golden))
-            except SaccadeError:
-                writer.drop()
-                raise
-        finally:
-            graph.close()
-    with Model.open(sealed.path) as opened:
-        return Imported(
-            sealed.path, sealed.digest, opened.task.name, opened.labels, len(golden), (*facts.notes, *found.notes)
-        )
+    provenance = {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "saccade": saccade.__version__,
+        "imported": file.name,
+        "imported_sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+    }
+    with closing(graph):
+        yield _Origin(
+            name_of(file), graph, "onnxruntime", "model.onnx", facts.data, facts.last, facts.notes, provenance,
+            lambda goldens: _imported(provenance, goldens),
+        )  # fmt: skip
+
+
+@contextmanager
+def _remote(url: str) -> Iterator[_Origin]:
+    runtime, where, graph = remotes.reach(url)
+    notes = (f"the graph stays at {where.address}: that server must be there whenever the package is opened or asked",)
+    with closing(graph):
+        yield _Origin(
+            name_of(where.model), graph, runtime, remotes.FILE, where.to_bytes(), {}, notes, remotes.facts(url),
+            lambda goldens: remotes.certificate(url, runtime, goldens),
+        )  # fmt: skip
+
+
+def _seal(
+    origin: _Origin,
+    out: Path,
+    task: str,
+    labels: Path | None,
+    wish: dict[str, Any],
+    images: Path | None,
+    name: str | None,
+) -> Imported:
+    graph = origin.graph
+    found = _guest(graph, origin.last, tasks.find(task).outputs, labels, wish)
+    notes = (*origin.notes, *found.notes)
+    manifest = Manifest(
+        name=name or origin.name,
+        task=task,
+        labels=found.labels,
+        preprocess=found.preprocess,
+        graphs={"default": GraphEntry(origin.file, origin.runtime, graph.inputs, graph.outputs)},
+        provenance={**origin.provenance, "notes": list(notes)},
+        adapter=found.adapter,
+    )
+    writer = PackageWriter(out)
+    try:
+        writer.add(origin.file, origin.data)
+        golden = _guest_goldens(writer, adapted(graph, manifest), manifest, images)
+        writer.add_json("certificate.json", origin.certificate(len(golden)))
+        sealed = writer.seal(replace(manifest, golden=golden))
+    except SaccadeError:
+        writer.drop()
+        raise
+    return _opened(sealed, notes)
+
+
+def _opened(sealed: Package, notes: tuple[str, ...]) -> Imported:
+    """Opens it as whoever serves it will."""
+    with Model.open(sealed.path) as model:
+        golden = len(sealed.manifest.golden)
+        return Imported(sealed.path, sealed.digest, model.task.name, model.labels, golden, notes)
 
 
 def _guest(
@@ -118,13 +190,12 @@ def _guest(
     outputs: Callable[[Labels], tuple[TensorSpec, ...]],
     labels: Path | None,
     wish: dict[str, Any],
-    tail: str | None,
 ) -> guest.Guest:
     if labels is not None:
         ledger = guest.labels(labels)
         wanted = tuple(spec.name for spec in outputs(ledger))
-        return guest.understand(graph, last, wanted, ledger, wish if tail is None else {**wish, "tail": tail})
-    if wish or tail:
+        return guest.understand(graph, last, wanted, ledger, wish)
+    if wish:
         raise UsageError("a model without a task answers tensors: nothing is done to pictures", hint="say --task")
     return guest.tensors_only(graph)
 
@@ -155,14 +226,14 @@ def _guest_goldens(writer: PackageWriter, graph: OpenGraph, manifest: Manifest, 
     return names
 
 
-def _imported(manifest: Manifest, golden: int) -> dict[str, Any]:
+def _imported(provenance: Mapping[str, Any], golden: int) -> dict[str, Any]:
     """The certificate of a graph without a trainer: it states that nothing was compared."""
     return {
         "origin": "imported",
         "graph": "model.onnx",
         "runtime": "onnxruntime",
-        "file": manifest.provenance["imported"],
-        "file_sha256": manifest.provenance["imported_sha256"],
+        "file": provenance["imported"],
+        "file_sha256": provenance["imported_sha256"],
         "statement": "No trainer was here to compare with. The golden samples hold what this host answered at import.",
         "golden": golden,
         "host": f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}",

@@ -1,4 +1,4 @@
-"""Runtimes by name. Each keeper is one file named after its library; it is opened only when asked for."""
+"""Runtimes by name. Each keeper is one file named after its library, or after the server that runs its graphs; it is opened only when asked for."""
 
 from importlib import import_module
 from importlib.util import find_spec
@@ -6,13 +6,15 @@ from importlib.util import find_spec
 from saccade.errors import InferenceError
 from saccade.inference.runtime import Runtime
 
-EXTRAS = {"onnxruntime": "", "openvino": "openvino", "torch": "torch", "tensorflow": "tensorflow"}
+EXTRAS = {"onnxruntime": "", "openvino": "openvino", "torch": "torch", "tensorflow": "tensorflow", "triton": "grpc"}
 """Every runtime, and the extra that brings its library; the first is always there."""
+LIBRARIES = {"triton": "grpc"}
+"""Of runtimes that have another name than their library: those whose graphs run elsewhere."""
 
 
 def names() -> list[str]:
     """Runtimes whose library is installed."""
-    return [name for name in EXTRAS if find_spec(name)]
+    return [name for name in EXTRAS if find_spec(LIBRARIES.get(name, name))]
 
 
 def find(name: str) -> Runtime:
@@ -21,7 +23,7 @@ def find(name: str) -> Runtime:
         raise InferenceError(
             f"there is no runtime {name!r}", hint=f"runtimes are {', '.join(EXTRAS)}", code="not_found"
         )
-    if not find_spec(name):
+    if not find_spec(LIBRARIES.get(name, name)):
         raise InferenceError(
             f"runtime {name!r} is not installed", hint=f"pip install 'saccade[{EXTRAS[name]}]'", code="not_found"
         )

@@ -11,7 +11,13 @@ from saccade.protocols.open_inference.messages import DATATYPES, EXTENSIONS
 from saccade.protocols.views import model_of
 from saccade.types import TensorSpec
 
-STATES = {"loading": "LOADING", "ready": "READY", "failed": "UNAVAILABLE", "unloading": "UNLOADING"}
+STATES = {
+    "loading": "LOADING",
+    "ready": "READY",
+    "away": "UNAVAILABLE",
+    "failed": "UNAVAILABLE",
+    "unloading": "UNLOADING",
+}
 
 
 def server() -> dict[str, Any]:
@@ -179,7 +185,7 @@ def counted(engine: Engine, name: str | None, version: int | None) -> list[Entry
         entries = [engine.find(name, version)]
     else:
         entries = list(engine.versions(engine.find(name).name).values())
-    return [entry for entry in entries if entry.state == "ready"]
+    return [entry for entry in entries if entry.loaded]
 
 
 def index(engine: Engine, available: Sequence[str], only_ready: bool) -> list[dict[str, str]]:

@@ -11,7 +11,7 @@ from saccade.protocols.protocol import Call, Protocol, Reply, Route, marks, said
 from saccade.protocols.tf_serving import messages
 
 JSON = ("content-type", "application/json")
-STATES = {"loading": "LOADING", "ready": "AVAILABLE", "failed": "END", "unloading": "UNLOADING"}
+STATES = {"loading": "LOADING", "ready": "AVAILABLE", "away": "LOADING", "failed": "END", "unloading": "UNLOADING"}
 BASES = ("/v1/models/{name}", "/v1/models/{name}/versions/{version}", "/v1/models/{name}/labels/{label}")
 KEPT = (401, 403, 404, 405, 408, 413, 414, 415, 429, 431, 500, 501, 503, 504, 507)
 """Statuses that this dialect shares; of every other mistake it says 400."""
