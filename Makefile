@@ -22,11 +22,11 @@ serve: $(STAMP)         ## the demo's model, served until Ctrl-C
 	$(BIN)/saccade demo --serve
 
 test: $(STAMP)          ## the whole suite but the long proofs
-	$(BIN)/python -m benchmarks.interop triton custom_vision --prepare
+	$(BIN)/python -m benchmarks.interop --prepare
 	$(BIN)/python -m pytest -m 'not long'
 
 test-all: $(STAMP)
-	$(BIN)/python -m benchmarks.interop triton custom_vision --prepare
+	$(BIN)/python -m benchmarks.interop --prepare
 	$(BIN)/python -m pytest
 
 check: $(STAMP)         ## lint, format, types

@@ -17,8 +17,7 @@ from pathlib import Path
 from benchmarks import environment, machine
 from benchmarks.interop import stage, tritonserver
 
-CLIENTS = ("triton", "custom_vision")
-HERE = Path(__file__).parent
+CLIENTS = ("triton", "tf_serving", "custom_vision")
 
 
 def main() -> int:
@@ -32,7 +31,7 @@ def main() -> int:
         parser.error(f"there is no client {sorted(unknown)[0]}; there are {', '.join(CLIENTS)}")
     clients = options.clients or CLIENTS
     for client in clients:
-        environment.python_of(HERE / f"{client}.txt")
+        stage.prepared(client)
     if options.prepare:
         if "triton" in clients:
             environment.python_of(tritonserver.REQUIREMENTS)
@@ -44,8 +43,7 @@ def main() -> int:
             with stage.served(package, Path(folder) / "home") as server:
                 case = stage.case(package, Path(folder) / f"{name}.npz")
                 for client in clients:
-                    python = environment.python_of(HERE / f"{client}.txt")
-                    found = stage.told(python, HERE / f"{client}.py", server, name, case)
+                    found = stage.told(stage.prepared(client), client, server, name, case)
                     calls += [{"client": client, "model": name, **call} for call in found]
     print(f"\n{'client':22} {'protocol':12} {'model':14} passed")
     for key in dict.fromkeys((c["client"], c["protocol"], c["model"]) for c in calls):

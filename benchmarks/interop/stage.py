@@ -14,10 +14,20 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks import environment
 from saccade.inference.model import Model
 from saccade.testing.packages import colors, png
 
+HERE = Path(__file__).parent
 PROTOCOLS = ("open_inference", "tf_serving", "torchserve", "custom_vision")
+
+
+@dataclass(frozen=True)
+class Python:
+    """An interpreter, and a folder that goes before its own packages."""
+
+    file: Path
+    path: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -84,10 +94,28 @@ def _wait(process: "subprocess.Popen[bytes]", port: int) -> None:
     raise RuntimeError(f"the server is not ready: {process.communicate()[1].decode(errors='replace')}")
 
 
-def told(python: Path, script: Path, server: Server, model: str, case: Path) -> list[dict[str, object]]:
+def prepared(client: str, make: bool = True) -> Python | None:
+    """What runs a client's script; None when its environment is not there and not to be made. Raises CalledProcessError.
+
+    tensorflow-serving-api is nothing but stubs that need tensorflow: it stands beside the one installed here.
+    """
+    requirements = HERE / f"{client}.txt"
+    if not make and not (environment.folder_of(requirements) / "complete").is_file():
+        return None
+    if client == "tf_serving":
+        return Python(Path(sys.executable), environment.beside(requirements))
+    return Python(environment.python_of(requirements))
+
+
+def told(python: Python, client: str, server: Server, model: str, case: Path) -> list[dict[str, object]]:
     """Every call a client made: protocol, call, ok, said. Raises CalledProcessError when it could not go through."""
-    command = [str(python), str(script), "--http", server.http, "--grpc", server.grpc]
+    command = [str(python.file), str(HERE / f"{client}.py"), "--http", server.http, "--grpc", server.grpc]
+    path = {"PYTHONPATH": str(python.path)} if python.path else {}
     done = subprocess.run(
-        [*command, "--model", model, "--case", str(case)], capture_output=True, check=True, timeout=300
+        [*command, "--model", model, "--case", str(case)],
+        capture_output=True,
+        check=True,
+        timeout=300,
+        env={**os.environ, **path},
     )
     return [json.loads(line) for line in done.stdout.splitlines()]

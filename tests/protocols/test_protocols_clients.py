@@ -11,36 +11,20 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.clients
-def test_tritonclient_goes_through_its_whole_api(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("client", "least"), [("triton", 120), ("tf_serving", 35), ("custom_vision", 12)])
+def test_a_client_goes_through_its_whole_api(tmp_path: Path, client: str, least: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(ROOT))
-        environment = importlib.import_module("benchmarks.environment")
         stage = importlib.import_module("benchmarks.interop.stage")
-    folder = environment.folder_of(ROOT / "benchmarks" / "interop" / "triton.txt")
-    if not (folder / "complete").is_file():
-        pytest.skip("tritonclient has no environment here: python -m benchmarks.interop triton --prepare")
-    for name, package in stage.packages(tmp_path).items():
+    python = stage.prepared(client, make=False)
+    if python is None:
+        pytest.skip(f"{client} has no environment here: python -m benchmarks.interop {client} --prepare")
+    packages = stage.packages(tmp_path)
+    if client == "custom_vision":  # the one of them that speaks of boxes in a way of its own
+        packages["boxes"] = boxes(tmp_path / "boxes").path
+    for name, package in packages.items():
         with stage.served(package, tmp_path / "home") as server:
             case = stage.case(package, tmp_path / f"{name}.npz")
-            script = ROOT / "benchmarks" / "interop" / "triton.py"
-            calls = stage.told(folder / "bin" / "python", script, server, name, case)
-        assert len(calls) > 60
+            calls = stage.told(python, client, server, name, case)
         assert [call for call in calls if not call["ok"]] == []
-
-
-@pytest.mark.clients
-def test_the_client_of_custom_vision_goes_through_its_whole_api(tmp_path: Path) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOT))
-        environment = importlib.import_module("benchmarks.environment")
-        stage = importlib.import_module("benchmarks.interop.stage")
-    folder = environment.folder_of(ROOT / "benchmarks" / "interop" / "custom_vision.txt")
-    if not (folder / "complete").is_file():
-        pytest.skip("Custom Vision has no environment here: python -m benchmarks.interop custom_vision --prepare")
-    for name, package in (stage.packages(tmp_path) | {"boxes": boxes(tmp_path / "boxes").path}).items():
-        with stage.served(package, tmp_path / "home") as server:
-            case = stage.case(package, tmp_path / f"{name}.npz")
-            script = ROOT / "benchmarks" / "interop" / "custom_vision.py"
-            calls = stage.told(folder / "bin" / "python", script, server, name, case)
-        assert len(calls) == 12
-        assert [call for call in calls if not call["ok"]] == []
+        assert len(calls) >= least

@@ -7,7 +7,7 @@ import pytest
 from saccade.inference.engine import Engine
 from saccade.testing.graphs import CHANNELS
 from saccade.testing.packages import colors, png
-from saccade.testing.protocols import Mouth, agree, check, mouths
+from saccade.testing.protocols import Mouth, Tongue, agree, check, check_method, mouths, tongues
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +23,11 @@ def test_a_mouth_keeps_the_contract(mouth: Mouth, engine: Engine) -> None:
     check(mouth, engine, "colors", png(1, 2, 3))
 
 
+@pytest.mark.parametrize("tongue", tongues(), ids=lambda t: t.name)
+def test_a_tongue_keeps_the_contract(tongue: Tongue, engine: Engine) -> None:
+    check_method(tongue, engine, "colors", png(1, 2, 3))
+
+
 @pytest.mark.parametrize("color", [(255, 0, 51), (0, 0, 0), (7, 130, 201)])
 def test_all_mouths_say_the_same(engine: Engine, color: tuple[int, int, int]) -> None:
-    agree(mouths(), engine, "colors", png(*color), CHANNELS)
+    agree([*mouths(), *tongues()], engine, "colors", png(*color), CHANNELS)

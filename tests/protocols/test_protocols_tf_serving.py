@@ -134,6 +134,22 @@ def test_mistakes_are_400(engine: Engine, body: Any) -> None:
     assert set(json.loads(reply.body)) == {"error"}
 
 
+def test_mistakes_are_said_in_the_sentences_of_old(engine: Engine) -> None:
+    def said(pattern: str, body: Any, **parameters: str) -> tuple[int, str]:
+        reply = send(engine, pattern, body, **parameters)
+        return reply.status, json.loads(reply.body)["error"]
+
+    predict, one = "/v1/models/{name}:predict", {"instances": [B64]}
+    at = "/v1/models/{name}/versions/{version}:predict"
+    assert said(predict, b"") == (400, "JSON Parse error: The document is empty")
+    assert said(predict, {}) == (400, "Missing 'inputs' or 'instances' key")
+    assert said(predict, one, name="nobody") == (404, "Servable not found for request: Latest(nobody)")
+    assert said(at, one, version="7") == (404, "Servable not found for request: Specific(colors, 7)")
+    for pattern in ("/v1/models/{name}", "/v1/models/{rest:path}"):
+        status, words = said(pattern, one)
+        assert (status, words.startswith("Malformed request: POST /v1/models/")) == (400, True)
+
+
 def test_other_signatures_and_torchserve(engine: Engine) -> None:
     other = {"signature_name": "other", "instances": [B64]}
     assert send(engine, "/v1/models/{name}:predict", other).status == 404

@@ -1,7 +1,7 @@
 """What every protocol must keep: plain routes, names that never become paths, typed refusals, and the same answer.
 
-A Mouth says how a picture is asked about in a dialect and how its answer is read; `check` holds one mouth to the
-contract, `agree` demands of all of them the same scores.
+A Mouth says how a picture is asked about in a dialect over HTTP and how its answer is read, a Tongue the same over gRPC;
+`check` and `check_method` hold one of them to the contract, `agree` demands of all of them the same scores.
 """
 
 import asyncio
@@ -10,17 +10,20 @@ import io
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from saccade.errors import SaccadeError
 from saccade.inference.engine import Engine
+from saccade.protocols.method import Invocation, Method
 from saccade.protocols.native.http import Native
 from saccade.protocols.open_inference.http import OpenInference
-from saccade.protocols.protocol import Call, Protocol, Reply, Route
+from saccade.protocols.protocol import Call, Protocol, Reply, Route, grpc_status, said
 from saccade.protocols.shims.custom_vision import BASE, CustomVision
 from saccade.protocols.shims.torchserve import TorchServe
 from saccade.protocols.tf_serving.http import TensorFlowServing
+from saccade.wire import schema
 
 Scores = Mapping[str, float]
 """Label to score."""
@@ -49,6 +52,40 @@ class Mouth:
         found = [r for r in self.protocol.routes(engine) if r.pattern == self.pattern and r.method == "POST"]
         assert len(found) == 1, f"{self.name} has {len(found)} routes {self.pattern}"
         return found[0]
+
+    def scores(self, engine: Engine, model: str, image: bytes, labels: Sequence[str]) -> Scores:
+        asked = self.say(image)
+        return self.read(ask(self.route(engine), asked.body, asked.headers, name=model), labels)
+
+
+@dataclass(frozen=True)
+class Tongue:
+    """path: of the method that answers. say: a picture and a model's name as a message. read: scores of an answer."""
+
+    name: str
+    protocol: Protocol
+    path: str
+    say: Callable[[bytes, str], Any]
+    read: Callable[[Any, Sequence[str]], Scores]
+
+    def method(self, engine: Engine) -> Method:
+        """Raises AssertionError when the protocol has no such method."""
+        found = [m for m in self.protocol.methods(engine) if m.path == self.path]
+        assert len(found) == 1, f"{self.name} has {len(found)} methods {self.path}"
+        return found[0]
+
+    def scores(self, engine: Engine, model: str, image: bytes, labels: Sequence[str]) -> Scores:
+        return self.read(asked_once(self.method(engine), self.say(image, model)), labels)
+
+
+def asked_once(method: Method, message: Any, deadline_s: float = 10.0) -> Any:
+    """Calls a method without a socket, through the bytes of its messages. Raises what the method raises."""
+
+    async def run() -> Any:
+        request = schema.read(method.request, message.SerializeToString())
+        return await method.handler(Invocation("r", deadline_s), request)  # type: ignore[misc]
+
+    return asyncio.run(run())
 
 
 async def _body(data: bytes) -> AsyncIterator[bytes]:
@@ -92,15 +129,36 @@ def check(mouth: Mouth, engine: Engine, model: str, image: bytes) -> None:
             assert not any(word in answer.body.decode() for word in ("Traceback", "/src/", ".py")), answer.body
 
 
-def agree(mouths: Sequence[Mouth], engine: Engine, model: str, image: bytes, labels: Sequence[str]) -> None:
+def check_method(tongue: Tongue, engine: Engine, model: str, image: bytes) -> None:
+    """Raises AssertionError where a method breaks the contract. model: ready in the engine; image: readable."""
+    methods = tongue.protocol.methods(engine)
+    assert len({m.path for m in methods}) == len(methods)
+    method = tongue.method(engine)
+    assert method.needs == "use"
+    assert isinstance(asked_once(method, tongue.say(image, model)), method.reply)
+    for name in ("nobody", "../" + model, model + "@nobody", "\x00", "a" * 10_000):
+        assert refused(method, tongue.say(image, name)) == "NOT_FOUND", name
+    for data in (b"", b"\x00", image[: len(image) // 2], b"\xff\xd8\xff" + b"\x00" * 64, b"GIF89a" + b"\x00" * 64):
+        assert refused(method, tongue.say(data, model)) == "INVALID_ARGUMENT", data
+
+
+def refused(method: Method, message: Any) -> str:
+    """The gRPC status a message is refused with, empty for an answer. Raises AssertionError for what tells of the inside."""
+    words, status = "", ""
+    try:
+        asked_once(method, message)
+    except SaccadeError as error:
+        words, status = said(error), grpc_status(error.code)
+    assert not any(word in words for word in ("Traceback", "/src/", ".py")), words
+    return status
+
+
+def agree(mouths: Sequence[Mouth | Tongue], engine: Engine, model: str, image: bytes, labels: Sequence[str]) -> None:
     """Raises AssertionError unless every mouth gives each label the same score, to 1e-6."""
-    said = {}
-    for mouth in mouths:
-        asked = mouth.say(image)
-        said[mouth.name] = mouth.read(ask(mouth.route(engine), asked.body, asked.headers, name=model), labels)
-    first = said[mouths[0].name]
+    found = {mouth.name: mouth.scores(engine, model, image, labels) for mouth in mouths}
+    first = found[mouths[0].name]
     assert set(first) == set(labels)
-    for name, scores in said.items():
+    for name, scores in found.items():
         assert set(scores) == set(first), name
         assert all(abs(scores[label] - first[label]) <= 1e-6 for label in first), (name, scores, first)
 
@@ -129,6 +187,64 @@ def mouths() -> list[Mouth]:
             "custom vision", CustomVision(), f"{BASE}/classify/iterations/{{name}}/image", lambda i: Asked(i, {}), _tags
         ),
     ]
+
+
+def tongues() -> list[Tongue]:
+    """Every way over gRPC in which an encoded picture can be asked about."""
+    oip, tfs = OpenInference(), TensorFlowServing()
+    infer, prediction = "/inference.GRPCInferenceService/ModelInfer", "/tensorflow.serving.PredictionService/"
+    return [
+        Tongue("open inference, gRPC raw", oip, infer, lambda i, m: _infer(i, m, True), _infer_raw),
+        Tongue("open inference, gRPC typed", oip, infer, lambda i, m: _infer(i, m, False), _infer_typed),
+        Tongue("tensorflow serving, Predict", tfs, f"{prediction}Predict", _predict, _predicted),
+        Tongue("tensorflow serving, Classify", tfs, f"{prediction}Classify", _classify, _classified),
+    ]
+
+
+def _infer(image: bytes, model: str, raw: bool) -> Any:
+    request = schema.message("inference.ModelInferRequest")(model_name=model)
+    tensor = request.inputs.add(name="image", datatype="BYTES", shape=[1])
+    if raw:
+        request.raw_input_contents.append(len(image).to_bytes(4, "little") + image)
+    else:
+        tensor.contents.bytes_contents.append(image)
+    return request
+
+
+def _infer_raw(reply: Any, labels: Sequence[str]) -> Scores:
+    index = [output.name for output in reply.outputs].index("scores")
+    return dict(zip(labels, np.frombuffer(reply.raw_output_contents[index], "<f4").tolist(), strict=True))
+
+
+def _infer_typed(reply: Any, labels: Sequence[str]) -> Scores:
+    output = next(output for output in reply.outputs if output.name == "scores")
+    return dict(zip(labels, output.contents.fp32_contents, strict=True))
+
+
+def _predict(image: bytes, model: str) -> Any:
+    request = schema.message("tensorflow.serving.PredictRequest")()
+    request.model_spec.name = model
+    tensor = request.inputs["image"]
+    tensor.dtype = "DT_STRING"
+    tensor.tensor_shape.dim.add(size=1)
+    tensor.string_val.append(image)
+    return request
+
+
+def _predicted(reply: Any, labels: Sequence[str]) -> Scores:
+    return dict(zip(labels, reply.outputs["scores"].float_val, strict=True))
+
+
+def _classify(image: bytes, model: str) -> Any:
+    request = schema.message("tensorflow.serving.ClassificationRequest")()
+    request.model_spec.name = model
+    example = request.input.example_list.examples.add()
+    example.features.feature["image"].bytes_list.value.append(image)
+    return request
+
+
+def _classified(reply: Any, labels: Sequence[str]) -> Scores:
+    return {one.label: one.score for one in reply.result.classifications[0].classes}
 
 
 def _native_json(image: bytes) -> Asked:

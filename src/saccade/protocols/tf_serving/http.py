@@ -6,12 +6,12 @@ from typing import Any
 from saccade.errors import InferenceError, SaccadeError, ServerError
 from saccade.inference.engine import Engine, Entry
 from saccade.protocols import views
+from saccade.protocols.method import Method
 from saccade.protocols.native.http import MAX_BODY
 from saccade.protocols.protocol import Call, Protocol, Reply, Route, marks, said, status
-from saccade.protocols.tf_serving import messages
+from saccade.protocols.tf_serving import messages, models
 
 JSON = ("content-type", "application/json")
-STATES = {"loading": "LOADING", "ready": "AVAILABLE", "away": "LOADING", "failed": "END", "unloading": "UNLOADING"}
 BASES = ("/v1/models/{name}", "/v1/models/{name}/versions/{version}", "/v1/models/{name}/labels/{label}")
 KEPT = (401, 403, 404, 405, 408, 413, 414, 415, 429, 431, 500, 501, 503, 504, 507)
 """Statuses that this dialect shares; of every other mistake it says 400."""
@@ -33,13 +33,22 @@ class TensorFlowServing(Protocol):
             found += [
                 Route("POST", f"{base}:predict", api.predict, self.max_bytes, any_case=True),
                 Route("POST", f"{base}:classify", api.classify, self.max_bytes, any_case=True),
+                Route("POST", f"{base}:regress", api.regress, self.max_bytes, any_case=True),
             ]
         for base in BASES:
             found += [
                 Route("GET", f"{base}/metadata", api.metadata, any_case=True),
                 Route("GET", base, api.status, any_case=True),
+                Route("POST", base, api.malformed, self.max_bytes, any_case=True),
             ]
+        for method in ("GET", "POST"):
+            found.append(Route(method, "/v1/models/{rest:path}", api.malformed, self.max_bytes, any_case=True))
         return found
+
+    def methods(self, engine: Engine) -> list[Method]:
+        from saccade.protocols.tf_serving import grpc  # protobuf comes with an extra
+
+        return grpc.offered(engine)
 
     def refuse(self, error: SaccadeError, request_id: str) -> Reply:
         number = status(error.code)
@@ -52,9 +61,7 @@ class _Api:
 
     def _find(self, call: Call) -> Entry:
         name, label, version = (call.parameters.get(key) for key in ("name", "label", "version"))
-        if version is not None and (not version.isascii() or not version.isdigit() or len(version) > 9):
-            raise InferenceError("a version is a whole number from 1", code="not_found")
-        return self._engine.find(f"{name}@{label}" if label else str(name), int(version) if version else None)
+        return models.find(self._engine, str(name), _number(version), label)
 
     async def predict(self, call: Call) -> Reply:
         entry = self._find(call)
@@ -68,15 +75,15 @@ class _Api:
         entry = self._find(call)
         inputs = messages.examples(await call.read(), views.model_of(entry).input_specs)
         answer, _ = await views.ask(self._engine, entry, views.Given(inputs, []), call.deadline_s, call.left)
-        results = []
-        for result in answer.results:
-            if isinstance(result, SaccadeError):
-                raise result
-            if result.class_ids is None or result.scores is None or result.boxes is not None:
-                raise ServerError("this model does not name classes of a picture", code="not_implemented")
-            pairs = zip(result.class_ids.tolist(), result.scores.tolist(), strict=True)
-            results.append([[answer.labels.names[k], score] for k, score in pairs])
-        return Reply(200, _dumps({"results": results}), [JSON, *marks(answer)])
+        return Reply(200, _dumps({"results": models.classes(answer)}), [JSON, *marks(answer)])
+
+    async def regress(self, call: Call) -> Reply:
+        entry = self._find(call)
+        model = views.model_of(entry)
+        name = models.number(model.output_specs)
+        given = views.Given(messages.examples(await call.read(), model.input_specs), [name])
+        answer, outputs = await views.ask(self._engine, entry, given, call.deadline_s, call.left)
+        return Reply(200, _dumps({"results": models.numbers(outputs[0])}), [JSON, *marks(answer)])
 
     async def metadata(self, call: Call) -> Reply:
         entry = self._find(call)
@@ -85,21 +92,25 @@ class _Api:
         return Reply(200, _dumps(told), [JSON])
 
     async def status(self, call: Call) -> Reply:
-        name = call.parameters["name"]
-        if call.parameters.get("version") or call.parameters.get("label"):
-            entries = [self._find(call)]
-        else:
-            entries = sorted(self._engine.versions(name).values(), key=lambda e: -e.version)
-        if not entries:
-            raise InferenceError("Could not find any versions of the model", code="not_found")
+        name, label, version = (call.parameters.get(key) for key in ("name", "label", "version"))
+        entries = models.held(self._engine, str(name), _number(version), label)
         return Reply(200, _dumps({"model_version_status": [_status(entry) for entry in entries]}), [JSON])
+
+    async def malformed(self, call: Call) -> Reply:
+        raise ServerError(f"Malformed request: {call.method} {call.path}", code="malformed_http")
+
+
+def _number(version: str | None) -> int | None:
+    if version is not None and (not version.isascii() or not version.isdigit() or len(version) > 9):
+        raise InferenceError("a version is a whole number from 1", code="not_found")
+    return int(version) if version else None
 
 
 def _status(entry: Entry) -> dict[str, Any]:
     error = {"error_code": "UNKNOWN", "error_message": entry.error.code} if entry.error else {}
     return {
         "version": str(entry.version),
-        "state": STATES[entry.state],
+        "state": models.STATES[entry.state],
         "status": error or {"error_code": "OK", "error_message": ""},
     }
 

@@ -8,6 +8,7 @@ from saccade.images import decode
 from saccade.protocols import tensors
 from saccade.protocols.native.messages import strict_json
 from saccade.protocols.tensors import Tensor
+from saccade.protocols.tf_serving import models
 from saccade.types import TensorSpec
 
 DTYPES = {
@@ -26,8 +27,8 @@ DTYPES = {
 }
 
 
-def wrong(what: str, hint: str = "") -> ServerError:
-    return ServerError(what, hint=hint, code="invalid_value")
+def wrong(what: str, hint: str = "", code: str = "invalid_value") -> ServerError:
+    return ServerError(what, hint=hint, code=code)
 
 
 def record(data: bytes) -> dict[str, Any]:
@@ -44,8 +45,10 @@ def predict(data: bytes, specs: Sequence[TensorSpec]) -> tuple[list[Tensor], boo
     """The inputs of a body, and whether they came as rows. Raises ServerError."""
     body = record(data)
     _signature(body)
-    if ("instances" in body) == ("inputs" in body):
-        raise wrong("Missing 'inputs' or 'instances' key, or both came", hint="send one of them")
+    if "instances" not in body and "inputs" not in body:
+        raise wrong("Missing 'inputs' or 'instances' key")
+    if "instances" in body and "inputs" in body:
+        raise wrong("both 'inputs' and 'instances' came", hint="send one of them")
     if "inputs" in body:
         given = body["inputs"]
         named = isinstance(given, dict) and set(given) != {"b64"}
@@ -62,7 +65,7 @@ def predict(data: bytes, specs: Sequence[TensorSpec]) -> tuple[list[Tensor], boo
 
 
 def examples(data: bytes, specs: Sequence[TensorSpec]) -> list[Tensor]:
-    """The inputs of a body for `:classify`."""
+    """The inputs of a body for `:classify` and `:regress`."""
     body = record(data)
     _signature(body)
     rows = body.get("examples")
@@ -72,8 +75,8 @@ def examples(data: bytes, specs: Sequence[TensorSpec]) -> list[Tensor]:
 
 
 def _signature(body: dict[str, Any]) -> None:
-    if body.get("signature_name", "serving_default") not in ("serving_default", ""):
-        raise ServerError("the only signature here is serving_default", code="not_found")
+    name = body.get("signature_name", "")
+    models.signature(name if isinstance(name, str) else "?")
 
 
 def _alone(value: Any, specs: Sequence[TensorSpec]) -> dict[str, Any]:
