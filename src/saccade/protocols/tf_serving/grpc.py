@@ -41,7 +41,7 @@ async def _refuse(call: Invocation, request: Any) -> Any:
 
 
 def _reply(name: str, **fields: Any) -> Any:
-    return schema.message(f"tensorflow.serving.{name}Response")(**fields)
+    return schema.message(f"tensorflow.serving.{name}")(**fields)
 
 
 class _Api:
@@ -62,7 +62,7 @@ class _Api:
         names = list(request.output_filter) or [spec.name for spec in views.model_of(entry).output_specs]
         given = views.Given(protobuf.inputs(request.inputs), names)
         answer, outputs = await self._ask(call, entry, given)
-        reply = _reply("Predict", model_spec=_spec(answer))
+        reply = _reply("PredictResponse", model_spec=_spec(answer))
         for output in outputs:
             reply.outputs[output.name].CopyFrom(protobuf.tensor(output))
         return reply
@@ -71,7 +71,7 @@ class _Api:
         entry = self._find(request.model_spec)
         given = views.Given(protobuf.examples(request.input, views.model_of(entry).input_specs), [])
         answer, _ = await self._ask(call, entry, given)
-        reply = _reply("Classification", model_spec=_spec(answer))
+        reply = _reply("ClassificationResponse", model_spec=_spec(answer))
         for row in models.classes(answer):
             named = reply.result.classifications.add()
             for label, score in row:
@@ -85,7 +85,7 @@ class _Api:
         answer, outputs = await self._ask(
             call, entry, views.Given(protobuf.examples(request.input, model.input_specs), [name])
         )
-        reply = _reply("Regression", model_spec=_spec(answer))
+        reply = _reply("RegressionResponse", model_spec=_spec(answer))
         for value in models.numbers(outputs[0]):
             reply.result.regressions.add(value=value)
         return reply
@@ -96,13 +96,13 @@ class _Api:
         entry = self._find(request.model_spec)
         model = views.model_of(entry)
         told = messages.metadata(entry.name, entry.version, model.input_specs, model.output_specs)["metadata"]
-        reply = _reply("GetModelMetadata", model_spec=_named(entry.name, entry.version))
+        reply = _reply("GetModelMetadataResponse", model_spec=_named(entry.name, entry.version))
         signatures = schema.message("tensorflow.serving.SignatureDefMap")
         reply.metadata["signature_def"].Pack(schema.fill(signatures, told["signature_def"]))
         return reply
 
     async def status(self, call: Invocation, request: Any) -> Any:
-        reply = _reply("GetModelStatus")
+        reply = _reply("GetModelStatusResponse")
         for entry in models.held(self._engine, *_meant(request.model_spec)):
             told = reply.model_version_status.add(version=entry.version, state=models.STATES[entry.state])
             told.status.error_code = "UNKNOWN" if entry.error else "OK"
