@@ -31,6 +31,7 @@ SHORT: dict[str, tuple[str, list[str]]] = {
     "box_metrics": ("numbers of boxes: ours and pycocotools", ["--images", "300"]),
     "lessons": ("the newcomers' experiments, here the first", ["kernel", "--seeds", "1", "--epochs", "2"]),
     "interop": ("real clients of other houses: calls that pass, by protocol and model", []),
+    "web_applications": ("a model inside a web application and behind it", ["--seconds", "3"]),
     "hostile": ("files as bodies to a real server, here sound ones", [PHOTOS]),
 }
 """Name of the module: what it measures, and the arguments of its short form."""

@@ -79,3 +79,11 @@ def test_beside_puts_pictures_in_a_row() -> None:
     assert out.shape[1] == 40 + 6 + 60
     assert (out[10, 5] == 1).all()
     assert (out[10, 50] == 2).all()
+
+
+def test_bars_grow_with_the_picture() -> None:
+    small, large = (draw.bars(np.zeros((side, side, 3), np.uint8), ["a", "b"], [0.5, 1.0]) for side in (300, 3000))
+    assert small.shape[0] - 300 == 2 * 16 + 4
+    assert large.shape[0] - 3000 > 5 * (small.shape[0] - 300)
+    assert (large[3000 + 40, 1000:1490] == (37, 99, 235)).all()
+    assert not (large[3000 + 40, 1510:] == (37, 99, 235)).any()

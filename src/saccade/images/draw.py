@@ -157,8 +157,9 @@ def overlay(image: Image, heat_HW: Array, strength: float = 0.5) -> Image:
 
 
 def bars(image: Image, names: Sequence[str], values: Sequence[float]) -> Image:
-    """The picture with one labelled bar (0..1) a line below it."""
-    line = 16
+    """The picture with one labelled bar (0..1) a line below it, larger below larger pictures."""
+    px = max(11, round(max(image.shape[:2]) / 48))
+    line = round(16 / 11 * px)
     width = max(image.shape[1], 220)
     canvas = pillow.new("RGB", (width, image.shape[0] + line * len(names) + 4), _DARK)
     canvas.paste(pillow.fromarray(image), (0, 0))
@@ -166,7 +167,7 @@ def bars(image: Image, names: Sequence[str], values: Sequence[float]) -> Image:
     for i, (name, value) in enumerate(zip(names, values, strict=True)):
         y = image.shape[0] + 2 + i * line
         pen.rectangle((0, y, round(value * (width - 1)), y + line - 3), fill=(37, 99, 235))
-        font = fonts.font(name, 11)
+        font = fonts.font(name, px)
         pen.text((4, y), fonts.drawable(f"{name} {value:.3f}", font), font=font, fill=_LIGHT)
     return np.array(canvas, np.uint8)
 
