@@ -82,7 +82,7 @@ FRAMEWORKS = {
     "torch": "torch",
     "torchvision": "torch",
     "keras": "keras",
-    "tensorflow": "tensorflow",
+    "tensorflow": "tensorflow keras",
     "onnxruntime": "onnxruntime",
     "openvino": "openvino",
     "ray": "ray",
@@ -90,7 +90,7 @@ FRAMEWORKS = {
     "django": "django",
     "tritonclient": "triton",
 }
-"""Library to the word that the importing file, or a folder above it, must bear."""
+"""Library to the words of which the importing file, or a folder above it, must bear one: our Keras stands on TensorFlow."""
 
 TASKS = {"classification", "detection", "segmentation"}
 TASK_NAMES_ELSEWHERE = {
@@ -239,9 +239,9 @@ def homeless(root: Path) -> list[str]:
     for file in read(root):
         words = set(Path(file.path).with_suffix("").parts)
         for module in imports(file, root):
-            word = FRAMEWORKS.get(module.split(".")[0])
-            if word is not None and word not in words:
-                found.append(f"{file.path} imports {module}, but neither it nor a folder above is named {word}")
+            wanted = FRAMEWORKS.get(module.split(".")[0])
+            if wanted is not None and words.isdisjoint(wanted.split()):
+                found.append(f"{file.path} imports {module}, but neither it nor a folder above is named {wanted}")
     return found
 
 

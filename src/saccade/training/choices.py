@@ -145,8 +145,12 @@ def _network(filler: _Filler, facts: Facts) -> None:
         filler.fill("network", "residual-64", f"{longest} px input")
     else:
         filler.fill("network", "residual-224", f"{longest} px input")
-    own = filler.recipe.network in ("cnn-small", "residual-64", "residual-224")
-    filler.fill("weights", "none" if own else "auto", "this network learns from scratch" if own else "a timm network")
+    own = filler.recipe.network in ("cnn-small", "residual-64", "residual-224") or ":" in filler.recipe.network
+    filler.fill(
+        "weights",
+        "none" if own else "auto",
+        "this network learns from scratch" if own else "pretrained where they can be had",
+    )
 
 
 def _growth(filler: _Filler, facts: Facts) -> None:

@@ -19,7 +19,7 @@ class Moving:
 
     micro: images that go through at once. share: of the input size. several: whether pictures may be joined.
     kept, ever: the watched number of the weights that are kept, and the highest. stale: validations without a gain.
-    reserve: seconds of a budget that the end will take.
+    reserve: seconds of a budget that the end will take. per_step: images; total: steps of the whole run.
     """
 
     recipe: Recipe
@@ -42,7 +42,16 @@ class Moving:
     stale: int = 0
     watched: str = ""
     reserve: float = 0.0
+    per_step: int = 1
+    steps_an_epoch: int = 1
+    total: int = 1
     saved_at: float = field(default_factory=time.monotonic)
+
+    def progress(self, step: int | None = None) -> float:
+        """Share of the schedule done at a step (now, unless told): by the clock under a budget, else by steps."""
+        if self.recipe.budget:
+            return self.elapsed / max(0.1, self.recipe.budget - self.reserve)
+        return (self.step if step is None else step) / self.total
 
     MOVING: ClassVar[tuple[str, ...]] = (
         "step",
@@ -112,6 +121,9 @@ class Learner(ABC):
     @abstractmethod
     def fill(self, found: Checkpoint) -> None:
         """The inverse."""
+
+    def close(self) -> None:  # noqa: B027 - most have nothing to end
+        """Ends what runs beside the loop."""
 
     @abstractmethod
     def rehearse(self) -> float:

@@ -1,4 +1,4 @@
-"""The training loop, told top to bottom in `LoopTrainer.fit`; what an engine does in it stands in `learner.py`.
+"""The training loop, told top to bottom in `_learn`; what an engine does in it stands in `learner.py`.
 
 All randomness of a step follows from the seed and the step's number, so a resumed run repeats the lost steps exactly.
 """
@@ -6,6 +6,7 @@ All randomness of a step follows from the seed and the step's number, so a resum
 import time
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict
 
 import numpy as np
@@ -55,90 +56,94 @@ class LoopTrainer(Trainer):
         task = tasks.find(task_name(run.recipe, dataset))
         half = half_of(task, self.name)
         yield from choose_knobs(run, dataset.labels, task, half, train_samples, *self.machine(run.recipe))
-        recipe = run.recipe
         yield from tiny_boxes(run, dataset.labels, task, train_samples)
         tune_memory(TRAINING)
-        learner = self.learner(run, dataset.labels, task, train_samples, val_samples)
-        s = learner.s
-        yield from (Note(text) for text in learner.said)
-        yield Started(recipe.network, learner.parameters, learner.device, learner.train, learner.val)
-        if checkpoints.last(run).exists():
-            _resume(run, learner)
-            began = time.monotonic() - s.elapsed
-            yield Resumed(s.step, s.epoch)
-        else:
-            run.forget_after(0)
-            _write_contact_sheet(run, learner)
-            if recipe.rate == "find":
-                found = learner.find_rate()
-                s.rate = found.rate
-                yield found
+        with closing(self.learner(run, dataset.labels, task, train_samples, val_samples)) as learner:
+            yield from _learn(run, learner, began)
 
-        if recipe.budget:
-            s.reserve = min(learner.rehearse(), recipe.budget / 2)
-        per_step = int(recipe.batch) * recipe.accumulate
-        steps_an_epoch = max(1, learner.train // per_step)
-        if recipe.smoke:
-            steps_an_epoch = min(steps_an_epoch, 4)
-        total = int(recipe.epochs) * steps_an_epoch
-        every = validate_every(recipe, learner.train, learner.val)
-        reason, spoken, speed = "all epochs done", 0.0, 0.0
-        ended = s.step >= total
-        if recipe.patience and s.stale >= recipe.patience:
-            ended, reason = True, f"no gain in {s.stale} validations"
 
-        while not ended:
-            turn = learner.order(s.epoch)
-            while s.position < steps_an_epoch * per_step and not ended:
-                s.elapsed = time.monotonic() - began
-                progress = _progress(s, total)
-                # However short a budget is, something is learned before it is judged.
-                if progress >= 1 and s.step:
-                    ended, reason = True, "the budget is spent"
-                    break
-                s.now = s.rate * schedules.factor(recipe, progress)
-                s.share = schedules.size_share(recipe, progress)
-                s.several = progress < 1 - recipe.mosaic_close
-                places = turn[s.position : s.position + per_step]
-                start = time.monotonic()
-                loss, words = learner.step(places)
-                yield from (Note(text) for text in words)
-                if not np.isfinite(loss):
-                    raise TrainingError(
-                        f"the loss became {loss} at step {s.step} of epoch {s.epoch} (rate {s.now:.2g})",
-                        hint=f"lower the rate (--set rate={s.now / 5:.2g}), keep clip above 0, or set precision=float32",
-                    )
-                s.step, s.position = s.step + 1, s.position + per_step
-                s.loss_sum, s.loss_steps = s.loss_sum + loss, s.loss_steps + 1
-                now = time.monotonic()
-                speed = 0.9 * speed + 0.1 * len(places) / (now - start) if speed else len(places) / (now - start)
-                if now - spoken >= SAY_EVERY_S:
-                    spoken = now
-                    eta = _eta(s, total, began, per_step, speed)
-                    yield Step(s.step, s.epoch, _progress(s, total), loss, s.now, speed, eta)
-                if now - s.saved_at >= recipe.checkpoint_every and s.position < steps_an_epoch * per_step:
-                    s.elapsed = now - began
-                    _save(run, learner)
+def _learn(run: Run, learner: Learner, began: float) -> Iterator[Event]:
+    recipe, s = run.recipe, learner.s
+    s.per_step = int(recipe.batch) * recipe.accumulate
+    s.steps_an_epoch = max(1, learner.train // s.per_step)
+    if recipe.smoke:
+        s.steps_an_epoch = min(s.steps_an_epoch, 4)
+    s.total = int(recipe.epochs) * s.steps_an_epoch
+    yield from (Note(text) for text in learner.said)
+    yield Started(recipe.network, learner.parameters, learner.device, learner.train, learner.val)
+    if checkpoints.last(run).exists():
+        _resume(run, learner)
+        began = time.monotonic() - s.elapsed
+        yield Resumed(s.step, s.epoch)
+    else:
+        run.forget_after(0)
+        _write_contact_sheet(run, learner)
+        if recipe.rate == "find":
+            found = learner.find_rate()
+            s.rate = found.rate
+            yield found
+
+    if recipe.budget:
+        s.reserve = min(learner.rehearse(), recipe.budget / 2)
+    per_step, steps_an_epoch, total = s.per_step, s.steps_an_epoch, s.total
+    every = validate_every(recipe, learner.train, learner.val)
+    reason, spoken, speed = "all epochs done", 0.0, 0.0
+    ended = s.step >= total
+    if recipe.patience and s.stale >= recipe.patience:
+        ended, reason = True, f"no gain in {s.stale} validations"
+
+    while not ended:
+        turn = learner.order(s.epoch)
+        while s.position < steps_an_epoch * per_step and not ended:
+            s.elapsed = time.monotonic() - began
+            progress = s.progress()
+            # However short a budget is, something is learned before it is judged.
+            if progress >= 1 and s.step:
+                ended, reason = True, "the budget is spent"
+                break
+            s.now = s.rate * schedules.factor(recipe, progress)
+            s.share = schedules.size_share(recipe, progress)
+            s.several = progress < 1 - recipe.mosaic_close
+            places = turn[s.position : s.position + per_step]
+            start = time.monotonic()
+            loss, words = learner.step(places)
+            yield from (Note(text) for text in words)
+            if not np.isfinite(loss):
+                raise TrainingError(
+                    f"the loss became {loss} at step {s.step} of epoch {s.epoch} (rate {s.now:.2g})",
+                    hint=f"lower the rate (--set rate={s.now / 5:.2g}), keep clip above 0, or set precision=float32",
+                )
+            s.step, s.position = s.step + 1, s.position + per_step
+            s.loss_sum, s.loss_steps = s.loss_sum + loss, s.loss_steps + 1
+            now = time.monotonic()
+            speed = 0.9 * speed + 0.1 * len(places) / (now - start) if speed else len(places) / (now - start)
+            if now - spoken >= SAY_EVERY_S:
+                spoken = now
+                eta = _eta(s, began, speed)
+                yield Step(s.step, s.epoch, s.progress(), loss, s.now, speed, eta)
+            if now - s.saved_at >= recipe.checkpoint_every and s.position < steps_an_epoch * per_step:
+                s.elapsed = now - began
+                _save(run, learner)
+        if not ended:
+            s.epoch, s.position = s.epoch + 1, 0
+            ended = s.step >= total
+        # A budget may end right after a validation: nothing was learned since, so nothing is judged again.
+        if s.loss_steps and (ended or s.epoch % every == 0):
+            s.elapsed = time.monotonic() - began
+            event = validate(run, learner, speed)
+            yield event
+            if recipe.patience and s.stale >= recipe.patience:
+                ended, reason = True, f"no gain in {s.stale} validations"
+            s.elapsed = time.monotonic() - began
             if not ended:
-                s.epoch, s.position = s.epoch + 1, 0
-                ended = s.step >= total
-            # A budget may end right after a validation: nothing was learned since, so nothing is judged again.
-            if s.loss_steps and (ended or s.epoch % every == 0):
-                s.elapsed = time.monotonic() - began
-                event = validate(run, learner, speed)
-                yield event
-                if recipe.patience and s.stale >= recipe.patience:
-                    ended, reason = True, f"no gain in {s.stale} validations"
-                s.elapsed = time.monotonic() - began
-                if not ended:
-                    _save(run, learner)
+                _save(run, learner)
 
-        s.elapsed = time.monotonic() - began
-        _save(run, learner)
-        calibration = calibrate(run, learner)
-        epochs = s.epoch + (s.position > 0)
-        yield from _too_short(recipe, epochs)
-        yield Finished(s.step, epochs, time.monotonic() - began, s.watched, s.kept, reason, calibration)
+    s.elapsed = time.monotonic() - began
+    _save(run, learner)
+    calibration = calibrate(run, learner)
+    epochs = s.epoch + (s.position > 0)
+    yield from _too_short(recipe, epochs)
+    yield Finished(s.step, epochs, time.monotonic() - began, s.watched, s.kept, reason, calibration)
 
 
 def _too_short(recipe: Recipe, epochs: int) -> Iterator[Note]:
@@ -150,17 +155,10 @@ def _too_short(recipe: Recipe, epochs: int) -> Iterator[Note]:
         )
 
 
-def _progress(s: Moving, total: int) -> float:
-    """Share of the schedule done: by the clock under a budget, else by steps."""
-    if s.recipe.budget:
-        return s.elapsed / max(0.1, s.recipe.budget - s.reserve)
-    return s.step / total
-
-
-def _eta(s: Moving, total: int, began: float, per_step: int, speed: float) -> float:
+def _eta(s: Moving, began: float, speed: float) -> float:
     if s.recipe.budget:
         return max(0.0, s.recipe.budget - (time.monotonic() - began))
-    return (total - s.step) * per_step / max(speed, 1e-9)
+    return (s.total - s.step) * s.per_step / max(speed, 1e-9)
 
 
 def _save(run: Run, learner: Learner) -> None:

@@ -3,31 +3,18 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from saccade.tasks import statistics
-from saccade.tasks.statistics import Ranking
-from saccade.types import Array, Labels
+from saccade.tasks.classification import learning
+from saccade.tasks.classification.learning import FEATURES, answers, class_weights, losses, prefer, watch
+from saccade.types import Labels
 
-DRAWS = 60
-"""Bootstrap draws behind the error of a watched number; it only decides which weights are kept."""
-
-FEATURES = "pooled"
-"""What the head wants of a backbone: one vector a picture."""
-
-
-def losses(labels: Labels) -> tuple[str, ...]:
-    """Losses that can be asked for; the first is taken when nobody asks."""
-    first = ("cross_entropy", "bce") if labels.exclusive else ("bce",)
-    return (*first, "focal", "mse")
-
-
-def prefer(facts: Any, recipe: Any) -> Mapping[str, tuple[Any, str]]:
-    """Nothing but the general table, which was made on this task."""
-    return {}
+__all__ = [
+    "FEATURES", "answers", "captions", "class_weights", "evidence", "head", "keep", "loss", "losses", "named", "prefer",
+    "soft_targets", "tail", "watch",
+]  # fmt: skip
 
 
 def head(features: int, labels: Labels, options: Mapping[str, Any]) -> nn.Module:
@@ -51,14 +38,6 @@ def soft_targets(targets: Mapping[str, Tensor], labels: Labels) -> dict[str, Ten
     if target.dtype == torch.int64 and target.ndim == 1:
         target = F.one_hot(target, len(labels))
     return {"target": target.float()}
-
-
-def class_weights(targets: Mapping[str, Array], labels: Labels) -> Array:
-    """Balanced weights float32 [C], mean 1: a class half as common weighs twice as much."""
-    target = np.asarray(targets["target"])
-    counts = np.bincount(target, minlength=len(labels)) if target.ndim == 1 else target.sum(0)
-    weights = 1.0 / np.maximum(counts, 1)
-    return np.asarray(weights * len(labels) / weights.sum(), np.float32)
 
 
 def loss(
@@ -108,35 +87,10 @@ def evidence(outputs: Mapping[str, Tensor], class_id: Tensor) -> Tensor:
     return outputs["logits"].gather(1, class_id[:, None])[:, 0]
 
 
-def watch(outputs: Mapping[str, Array], targets: Mapping[str, Array], labels: Labels) -> tuple[str, float, float]:
-    """The number a run steers by, higher is better: its name, value and standard error.
-
-    Accuracy for exclusive classes; else mean average precision over the classes that some images show and some do not,
-    with its bootstrap error. Before thresholds are fitted, a ranking says more than any F1.
-    """
-    logits, target = np.asarray(outputs["logits"]), np.asarray(targets["target"])
-    if labels.exclusive:
-        right = float((logits.argmax(1) == target).mean())
-        return "accuracy", right, float(np.sqrt(max(right * (1 - right), 1e-6) / len(target)))
-    truth = target > 0.5
-    rankings = [Ranking(logits[:, c], truth[:, c]) for c in np.flatnonzero(truth.any(0) & ~truth.all(0))]
-    if not rankings:
-        return "mean_average_precision", 0.0, 0.0
-    value = float(np.mean([r.areas()[1] for r in rankings]))
-    drawn = [np.mean([r.areas(w)[1] for r in rankings], 0) for w in statistics.resamples(len(truth), DRAWS)]
-    return "mean_average_precision", value, float(np.nanstd(np.concatenate(drawn)))
-
-
 def _probabilities(logits: Tensor, labels: Labels) -> Tensor:
     return logits.softmax(1) if labels.exclusive else logits.sigmoid()
 
 
 def captions(targets: Mapping[str, Tensor], labels: Labels) -> list[str]:
-    """What a soft row says, for a contact sheet: "glass" or "glass 60 % paper 40 %"."""
-    lines = []
-    for row in targets["target"].cpu():
-        held = [(float(v), labels.names[i]) for i, v in enumerate(row) if v > 0.02]
-        held.sort(reverse=True)
-        plain = not labels.exclusive or len(held) == 1
-        lines.append(", ".join(n for _, n in held) if plain else " ".join(f"{n} {100 * v:.0f} %" for v, n in held))
-    return lines
+    """What a soft row says, for a contact sheet."""
+    return learning.captions(targets["target"].cpu().numpy(), labels)

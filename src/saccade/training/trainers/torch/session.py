@@ -11,10 +11,11 @@ from torch import nn
 from saccade.errors import UsageError
 from saccade.tasks.task import Task
 from saccade.tasks.torch import load_file
+from saccade.training import given
 from saccade.training.learner import Moving
 from saccade.training.outset import half_of, refuse_mixing
 from saccade.training.recipe import Recipe
-from saccade.training.trainers.torch import networks, optimizers
+from saccade.training.trainers.torch import networks, optimizers, user
 from saccade.training.trainers.torch.batches import Pack
 from saccade.training.trainers.torch.ema import Average
 from saccade.types import Labels
@@ -56,6 +57,13 @@ def build(recipe: Recipe, half: Any, labels: Labels, width: int, height: int, we
     if whole is not None:
         network, mean, std, said = whole
         return networks.Network(network, nn.Identity(), 0.0, mean, std), f"weights {said}"
+    if given.is_given(recipe.network):
+        body, words = user.body(recipe.network, half, labels, width, height)
+        if weights in ("none", "auto"):
+            return networks.Network(body, nn.Identity(), 0.0, (0.0,) * 3, (1.0,) * 3), words
+        return networks.Network(
+            body, nn.Identity(), 0.0, (0.0,) * 3, (1.0,) * 3
+        ), f"{words}; {load_file(body, Path(weights))}"
     dropout = recipe.dropout if half.FEATURES == "pooled" else 0.0
     if recipe.network in networks.OWN:
         body = networks.backbone(recipe, width, height, half.FEATURES)

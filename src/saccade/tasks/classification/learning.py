@@ -1,0 +1,70 @@
+"""What the learning halves of classification share: losses by name, weights of classes, the number watched, captions."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from saccade.tasks import statistics
+from saccade.tasks.statistics import Ranking
+from saccade.types import Array, Labels
+
+DRAWS = 60
+"""Bootstrap draws behind the error of a watched number; it only decides which weights are kept."""
+
+FEATURES = "pooled"
+"""What the head wants of a backbone: one vector a picture."""
+
+
+def losses(labels: Labels) -> tuple[str, ...]:
+    """Losses that can be asked for; the first is taken when nobody asks."""
+    first = ("cross_entropy", "bce") if labels.exclusive else ("bce",)
+    return (*first, "focal", "mse")
+
+
+def prefer(facts: Any, recipe: Any) -> Mapping[str, tuple[Any, str]]:
+    """Nothing but the general table, which was made on this task."""
+    return {}
+
+
+def class_weights(targets: Mapping[str, Array], labels: Labels) -> Array:
+    """Balanced weights float32 [C], mean 1: a class half as common weighs twice as much."""
+    target = np.asarray(targets["target"])
+    counts = np.bincount(target, minlength=len(labels)) if target.ndim == 1 else target.sum(0)
+    weights = 1.0 / np.maximum(counts, 1)
+    return np.asarray(weights * len(labels) / weights.sum(), np.float32)
+
+
+def watch(outputs: Mapping[str, Array], targets: Mapping[str, Array], labels: Labels) -> tuple[str, float, float]:
+    """The number a run steers by, higher is better: its name, value and standard error.
+
+    Accuracy for exclusive classes; else mean average precision over the classes that some images show and some do not,
+    with its bootstrap error. Before thresholds are fitted, a ranking says more than any F1.
+    """
+    logits, target = np.asarray(outputs["logits"]), np.asarray(targets["target"])
+    if labels.exclusive:
+        right = float((logits.argmax(1) == target).mean())
+        return "accuracy", right, float(np.sqrt(max(right * (1 - right), 1e-6) / len(target)))
+    truth = target > 0.5
+    rankings = [Ranking(logits[:, c], truth[:, c]) for c in np.flatnonzero(truth.any(0) & ~truth.all(0))]
+    if not rankings:
+        return "mean_average_precision", 0.0, 0.0
+    value = float(np.mean([r.areas()[1] for r in rankings]))
+    drawn = [np.mean([r.areas(w)[1] for r in rankings], 0) for w in statistics.resamples(len(truth), DRAWS)]
+    return "mean_average_precision", value, float(np.nanstd(np.concatenate(drawn)))
+
+
+def captions(rows_NC: Array, labels: Labels) -> list[str]:
+    """What each soft row says, for a contact sheet: "glass" or "glass 60 % paper 40 %"."""
+    lines = []
+    for row in rows_NC:
+        held = [(float(v), labels.names[i]) for i, v in enumerate(row) if v > 0.02]
+        held.sort(reverse=True)
+        plain = not labels.exclusive or len(held) == 1
+        lines.append(", ".join(n for _, n in held) if plain else " ".join(f"{n} {100 * v:.0f} %" for v, n in held))
+    return lines
+
+
+def answers(labels: Labels, width: int, height: int) -> tuple[int, ...]:
+    """What a network of another hand must give for one picture, channels last: a raw score a class."""
+    return (len(labels),)

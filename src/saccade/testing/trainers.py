@@ -1,0 +1,169 @@
+"""What every trainer must keep: it learns, leaves a whole run folder, repeats itself, goes on where it stopped, ends on time,
+refuses what it cannot do, and exports a graph that answers as it does.
+
+Each check trains for seconds on coloured squares, in a folder of its own.
+"""
+
+import itertools
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from saccade import tasks
+from saccade.data.dataset import Dataset
+from saccade.errors import SaccadeError, TrainingError, UsageError
+from saccade.training import checkpoints
+from saccade.training.events import Chosen, Epoch, Event, Finished, Started
+from saccade.training.recipe import Recipe
+from saccade.training.run import Run
+from saccade.training.trainer import Trainer
+from saccade.types import Array, Labels, Sample
+
+NEAR = 1e-4
+"""How far answers of the exported graph may lie from the trainer's."""
+SIDE = 16
+
+
+def squares(train: int = 48, val: int = 12, exclusive: bool = True) -> Dataset:
+    """Noisy squares, redder, greener or bluer than grey."""
+    random = np.random.default_rng(0)
+
+    def sample(place: int, split: str) -> Sample:
+        kind = place % 3
+        pixels = (random.random((SIDE, SIDE, 3)) * 80).astype(np.uint8)
+        pixels[..., kind] += 120
+        return Sample(f"{split}/{place}", pixels, {"classes": np.array([kind], np.int64)})
+
+    parts = {k: tuple(sample(i, k) for i in range(n)) for k, n in (("train", train), ("val", val))}
+    return Dataset("arrays", Path("memory"), Labels(("red", "green", "blue"), exclusive=exclusive), parts)
+
+
+def recipe(trainer: Trainer, **changes: Any) -> Recipe:
+    """A small one for squares."""
+    plain = {
+        "task": tasks.fitting(squares().fields)[0], "engine": trainer.name, "network": "cnn-small", "filters": "8,16",
+        "dense": 16, "cache": "none", "threads": 1, "epochs": 3, "batch": 8, "size": SIDE, "precision": "float32",
+        "dropout": 0.2, "device": "cpu", "weights": "none",
+    }  # fmt: skip
+    return Recipe.load(None, {**plain, **changes})
+
+
+def fit(trainer: Trainer, folder: Path, data: Dataset | None = None, **changes: Any) -> tuple[Run, list[Event]]:
+    dataset = data or squares()
+    run = Run.create(folder, recipe(trainer, **changes), dataset)
+    return run, list(trainer.fit(run, dataset))
+
+
+def weights(run: Run) -> Mapping[str, Array]:
+    return checkpoints.read(checkpoints.last(run)).arrays
+
+
+def check_learning(trainer: Trainer, folder: Path) -> None:
+    """It learns, says so in events that stand in the folder, and its graph answers as it does."""
+    data = squares()
+    run, said = fit(trainer, folder / "run", data, epochs=8)
+    kinds = [e.kind for e in said]
+    assert isinstance(said[-1], Finished)
+    assert said[-1].metric > 0.9
+    assert kinds.index(Chosen.kind) < kinds.index(Started.kind) < kinds.index(Epoch.kind)
+    assert list(Run.open(run.folder).events()) == said
+    assert Run.open(run.folder).recipe == run.recipe
+    assert "auto" not in [str(v) for k, v in vars(run.recipe).items() if k != "cache"]
+    names = {p.name for p in run.folder.iterdir()}
+    assert names >= {"recipe.toml", "events.jsonl", "metrics.csv", "dataset.lock.json", "checkpoints", "samples"}
+    assert (run.samples / "first_batch.png").stat().st_size > 100
+
+    graph = trainer.export(run, data, folder / "graph")
+    session = onnxruntime.InferenceSession(str(graph.file))
+    assert [(i.name, i.type) for i in session.get_inputs()] == [("image", "tensor(uint8)")]
+    assert [o.name for o in session.get_outputs()] == [o.name for o in graph.outputs]
+    for rows in (1, 3, 12):
+        images = graph.probe_inputs["image"][:rows]
+        theirs = trainer.outputs(run, images)
+        for spec, ours in zip(graph.outputs, session.run(None, {"image": images}), strict=True):
+            assert ours.dtype == np.dtype(spec.dtype)
+            np.testing.assert_allclose(ours, graph.probe_outputs[spec.name][:rows], atol=NEAR)
+            np.testing.assert_allclose(ours, theirs[spec.name], atol=NEAR)
+    heat = trainer.explain(run, graph.probe_inputs["image"], np.zeros(len(graph.probe_inputs["image"]), np.int64))
+    assert heat.ndim == 3
+    assert 0 <= heat.min() <= heat.max() <= 1
+
+
+def check_resume(trainer: Trainer, folder: Path) -> None:
+    """The same seed gives the same bits, whether a run was cut off inside an epoch, between two, or not at all."""
+    data = squares(32, 8)
+    plain: dict[str, Any] = {"epochs": 4, "checkpoint_every": 0, "validation_share": 1, "rotation": 15.0, "erase": 0.5}
+    whole, _ = fit(trainer, folder / "whole", data, **plain)
+    expected = weights(whole)
+    for cut in (3, 6):
+        run = Run.create(folder / f"cut-{cut}", recipe(trainer, **plain), data)
+        events = trainer.fit(run, data)
+        # A checkpoint stands after every step here; whoever stops listening ends the run.
+        for event in events:
+            if event.kind == "step" and event.step >= cut:  # type: ignore[attr-defined]
+                break
+            if isinstance(event, Epoch) and event.step >= cut:
+                break
+        events.close()  # type: ignore[attr-defined]
+        said = list(trainer.fit(Run.open(run.folder), data))
+        assert "resumed" in [e.kind for e in said]
+        found = weights(run)
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():
+            np.testing.assert_array_equal(found[name], value, err_msg=name)
+    rows = (whole.folder / "metrics.csv").read_text().splitlines()
+    assert (run.folder / "metrics.csv").read_text().splitlines() == rows
+
+
+def check_budget(trainer: Trainer, folder: Path, seconds: float = 12.0) -> None:
+    """A budget ends about on time, and the rate has fallen by then."""
+    began = time.monotonic()
+    _, said = fit(trainer, folder / "run", budget=f"{seconds}s", epochs="auto")
+    assert isinstance(said[-1], Finished)
+    assert said[-1].reason == "the budget is spent"
+    assert time.monotonic() - began < 2 * seconds
+    rates = [e.rate for e in said if isinstance(e, Epoch)]
+    assert rates[-1] < 0.1 * max(rates)
+
+
+def check_ends(trainer: Trainer, folder: Path) -> None:
+    """A smoke run with a range test, a stop for want of gain, several classes at once."""
+    _, said = fit(trainer, folder / "smoke", smoke=True, epochs="auto", rate="find")
+    assert {"rate_found", "finished"} <= {e.kind for e in said}
+    _, said = fit(trainer, folder / "early", epochs=60, patience=2, rate=1e-9)
+    assert isinstance(said[-1], Finished)
+    assert "no gain" in said[-1].reason
+    run, said = fit(trainer, folder / "several", squares(exclusive=False), epochs=2)
+    scores = trainer.outputs(run, np.zeros((2, SIDE, SIDE, 3), np.uint8))["scores"]
+    assert scores.shape == (2, 3)
+    assert said[-1].metric_name == "mean_average_precision"  # type: ignore[attr-defined]
+
+
+def check_refusals(trainer: Trainer, folder: Path) -> None:
+    """What cannot be is said in one sentence with a cure, before or while learning."""
+    number = itertools.count()
+
+    def refused(kind: type[SaccadeError], **changes: Any) -> str:
+        with pytest.raises(kind) as caught:
+            fit(trainer, folder / str(next(number)), **changes)
+        assert caught.value.hint
+        return str(caught.value)
+
+    assert "loss became" in refused(TrainingError, optimizer="sgd", rate=1e30, clip=0, ema=0)
+    assert "has no loss 'dice'" in refused(UsageError, loss="dice")
+    assert "no network is called 'residual-46'" in refused(UsageError, network="residual-46")
+    assert "too small" in refused(UsageError, filters="4,4,4,4,4,4", padding="valid")
+    assert "has no function 'build'" in refused(UsageError, network="json:build")
+    assert "no_such_module" in refused(UsageError, network="no_such_module:build")
+    run, data = Run.create(folder / "untrained", recipe(trainer, width=SIDE, height=SIDE), squares()), squares()
+    with pytest.raises(TrainingError, match="missing"):
+        trainer.export(run, data, folder / "graph")
+    run, _ = fit(trainer, folder / "other", epochs=1)
+    run.keep_recipe(run.recipe.replace_from({"epochs": 5}), {})
+    with pytest.raises(TrainingError, match=r"changed since this run began: epochs"):
+        list(trainer.fit(Run.open(run.folder), data))

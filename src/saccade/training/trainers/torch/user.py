@@ -1,0 +1,39 @@
+"""An `nn.Module` of the user's own: checked for type and shape, and taken without its last softmax or sigmoid."""
+
+import torch
+from torch import Tensor, nn
+
+from saccade.training import given
+from saccade.types import Labels
+
+
+def body(name: str, half: object, labels: Labels, width: int, height: int) -> tuple[nn.Module, str]:
+    """From images [N, 3, H, W] in 0..1 to raw scores, and a line on what was done. Raises UsageError."""
+    wanted = half.answers(labels, width, height)  # type: ignore[attr-defined]
+    if wanted is None:
+        given.refuse_task(name)
+    wanted = (wanted[-1], *wanted[:-1])
+    network = given.make(name, width, height, len(labels))
+    if not isinstance(network, nn.Module):
+        given.refuse_type(name, network, "torch.nn.Module")
+    meaning = f"{len(labels)} values, one a class ({', '.join(labels.names[:3])}{', ...' if len(labels) > 3 else ''})"
+    shape: object = None
+    try:
+        with torch.no_grad():
+            answer = network.eval()(torch.zeros(2, 3, height, width))
+        shape = ("N", *answer.shape[1:]) if isinstance(answer, Tensor) else type(answer).__name__
+    except Exception as error:  # noqa: BLE001 - whatever a stranger's network raises is told
+        given.refuse_shape(name, f"{type(error).__name__}: {str(error).splitlines()[0]}", wanted, meaning)
+    if shape != ("N", *wanted):
+        given.refuse_shape(name, shape, wanted, meaning)
+    return network, _raw(network, name)
+
+
+def _raw(network: nn.Module, name: str) -> str:
+    """Losses and calibration want the scores before softmax."""
+    place, last = next(((k, m) for k, m in reversed(list(network.named_modules())) if k), ("", network))
+    if not isinstance(last, nn.Softmax | nn.LogSoftmax | nn.Sigmoid):
+        return f"network  {name}, its last layer taken as raw scores"
+    holder, _, key = place.rpartition(".")
+    setattr(network.get_submodule(holder), key, nn.Identity())
+    return f"network  {name}, without its last {type(last).__name__}: loss and calibration work on raw scores"
