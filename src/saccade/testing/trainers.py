@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
 
 from saccade import tasks
 from saccade.data.dataset import Dataset
 from saccade.errors import SaccadeError, TrainingError, UsageError
+from saccade.inference import runtimes
 from saccade.training import checkpoints
 from saccade.training.events import Chosen, Epoch, Event, Finished, Started
 from saccade.training.recipe import Recipe
@@ -79,16 +79,17 @@ def check_learning(trainer: Trainer, folder: Path) -> None:
     assert (run.samples / "first_batch.png").stat().st_size > 100
 
     graph = trainer.export(run, data, folder / "graph")
-    session = onnxruntime.InferenceSession(str(graph.file))
-    assert [(i.name, i.type) for i in session.get_inputs()] == [("image", "tensor(uint8)")]
-    assert [o.name for o in session.get_outputs()] == [o.name for o in graph.outputs]
+    opened = runtimes.find("onnxruntime").open(graph.file, "cpu", 1)
+    assert [(i.name, i.dtype) for i in opened.inputs] == [("image", "uint8")]
+    assert {o.name for o in opened.outputs} == {o.name for o in graph.outputs}
     for rows in (1, 3, 12):
         images = graph.probe_inputs["image"][:rows]
-        theirs = trainer.outputs(run, images)
-        for spec, ours in zip(graph.outputs, session.run(None, {"image": images}), strict=True):
-            assert ours.dtype == np.dtype(spec.dtype)
-            np.testing.assert_allclose(ours, graph.probe_outputs[spec.name][:rows], atol=NEAR)
-            np.testing.assert_allclose(ours, theirs[spec.name], atol=NEAR)
+        theirs, ours = trainer.outputs(run, images), opened.run({"image": images})
+        for spec in graph.outputs:
+            assert ours[spec.name].dtype == np.dtype(spec.dtype)
+            np.testing.assert_allclose(ours[spec.name], graph.probe_outputs[spec.name][:rows], atol=NEAR)
+            np.testing.assert_allclose(ours[spec.name], theirs[spec.name], atol=NEAR)
+    opened.close()
     heat = trainer.explain(run, graph.probe_inputs["image"], np.zeros(len(graph.probe_inputs["image"]), np.int64))
     assert heat.ndim == 3
     assert 0 <= heat.min() <= heat.max() <= 1
