@@ -2,28 +2,31 @@
 
 import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from queue import SimpleQueue
 
 from saccade.errors import InferenceError
 
 
 class PixelBudget:
-    """Pictures are decoded only while the sum of their pixels in flight fits; others wait, then are refused."""
+    """Pictures are decoded only while the sum of their pixels in flight fits; others wait in turn, then are refused."""
 
     def __init__(self, pixels: int = 200_000_000) -> None:
         self._free = pixels
         self._total = pixels
         self._changed = threading.Condition()
+        self._turns: deque[object] = deque()
 
     @contextmanager
     def hold(self, pixels: int, deadline: float) -> Iterator[None]:
-        """deadline: a moment of time.monotonic. Raises InferenceError(overloaded) when no room came in time."""
+        """pixels: that decoding will write. deadline: a moment of time.monotonic. Raises InferenceError(overloaded) when
+        no room came in time. Small pictures do not pass a large one that waits, or it would wait for ever."""
         wanted = min(pixels, self._total)
         with self._changed:
-            if not self._changed.wait_for(lambda: self._free >= wanted, deadline - time.monotonic()):
-                raise InferenceError("too many pixels are being decoded", hint="ask again later", code="overloaded")
+            if self._turns or self._free < wanted:
+                self._wait(wanted, deadline)
             self._free -= wanted
         try:
             yield
@@ -32,14 +35,58 @@ class PixelBudget:
                 self._free += wanted
                 self._changed.notify_all()
 
+    def _wait(self, wanted: int, deadline: float) -> None:
+        turn = object()
+        self._turns.append(turn)
+        try:
+            came = self._changed.wait_for(
+                lambda: self._turns[0] is turn and self._free >= wanted, deadline - time.monotonic()
+            )
+        finally:
+            self._turns.remove(turn)
+            self._changed.notify_all()
+        if not came:
+            raise InferenceError("too many pixels are being decoded", hint="ask again later", code="overloaded")
+
 
 class Intake:
-    """A small thread pool that decodes and preprocesses; the libraries release the interpreter's lock meanwhile."""
+    """A few threads that decode and preprocess; the libraries release the interpreter's lock meanwhile."""
 
     def __init__(self, threads: int, pixels: int = 200_000_000) -> None:
         self.threads = threads
         self.budget = PixelBudget(pixels)
-        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._crew: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def submit(self, work: Callable[[], None]) -> None:
+        """Has it done by whichever thread is free first; it must not raise. Raises InferenceError(draining) once closed.
+
+        An executor of the standard library would make a future for each, which costs more than a small picture.
+        """
+        if self._closed:
+            raise InferenceError("the engine is closing", code="draining")
+        if not self._crew:
+            self._start()
+        self._queue.put(work)
+
+    def _start(self) -> None:
+        with self._lock:
+            if not self._crew:
+                names = [f"decode-{i}" for i in range(self.threads)]
+                self._crew = [threading.Thread(target=self._work, name=name, daemon=True) for name in names]
+                for thread in self._crew:
+                    thread.start()
+
+    def _work(self) -> None:
+        while (work := self._queue.get()) is not None:
+            work()
 
     def close(self) -> None:
-        self.pool.shutdown(wait=True, cancel_futures=True)
+        """Does what was submitted, then ends the threads."""
+        self._closed = True
+        for _ in self._crew:
+            self._queue.put(None)
+        for thread in self._crew:
+            thread.join()

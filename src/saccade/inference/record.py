@@ -31,14 +31,15 @@ def shown(
     """
     if found.class_ids is None or found.scores is None:
         return found
-    least: Any = threshold
-    if threshold is None:
-        least = np.array([thresholds.get(name, -math.inf) for name in labels.names])[found.class_ids]
-    order = np.flatnonzero(~(found.scores < least))
-    if found.boxes is None:
-        order = order[:top_k]
-    boxes = None if found.boxes is None else found.boxes[order]
-    return replace(found, class_ids=found.class_ids[order], scores=found.scores[order], boxes=boxes)
+    order: Any = slice(None)
+    if threshold is not None or thresholds:
+        least: Any = threshold
+        if threshold is None:
+            least = np.array([thresholds.get(name, -math.inf) for name in labels.names])[found.class_ids]
+        order = np.flatnonzero(~(found.scores < least))
+    if found.boxes is not None:
+        return replace(found, class_ids=found.class_ids[order], scores=found.scores[order], boxes=found.boxes[order])
+    return replace(found, class_ids=found.class_ids[order][:top_k], scores=found.scores[order][:top_k])
 
 
 def record(found: Prediction, labels: Labels, mask: str = "png") -> dict[str, Any]:

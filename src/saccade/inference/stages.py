@@ -87,11 +87,11 @@ class Stages:
             # Nothing to decode: a hop to the pool would cost more than the work.
             self._prepare(source, deadline, future, began, caller, urgent)
             return future
+        prepare = self._spread if tile else self._prepare
         try:
-            prepare = self._spread if tile else self._prepare
-            self._intake.pool.submit(prepare, source, deadline, future, began, caller, urgent)
-        except RuntimeError:
-            self._finish(future, Outcome(InferenceError("the engine is closing", code="draining"), {}))
+            self._intake.submit(lambda: prepare(source, deadline, future, began, caller, urgent))
+        except InferenceError as error:
+            self._finish(future, Outcome(error, {}))
         return future
 
     def _prepare(
@@ -217,7 +217,8 @@ class Stages:
             return {INPUT: pixels}, placement
         data = decode.read(source)
         header = decode.inspect(data)
-        with self._intake.budget.hold(header.width * header.height, deadline):
+        smaller = preprocess.reduction(header, spec) ** 2
+        with self._intake.budget.hold(header.width * header.height // smaller, deadline):
             pixels, placement = preprocess.load_inspected(data, header, spec)
         return {INPUT: pixels}, placement
 

@@ -4,6 +4,7 @@ A handler takes a Call and gives a Reply, so ASGI, Flask and Django can mount th
 """
 
 import asyncio
+import contextlib
 import json
 import random
 from abc import ABC, abstractmethod
@@ -259,22 +260,55 @@ def as_problem(error: SaccadeError, request_id: str) -> Reply:
     return Reply(body["status"], json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(), headers)
 
 
+WATCH_S = 0.02
+"""An answer that comes sooner is not worth watching for its caller's leaving, which costs as much as an empty graph."""
+
+
 async def settled(future: "Future[Answer]", left: Callable[[], Awaitable[None]] | None) -> Answer:
     """The answer, unless the caller leaves first: then the work is dropped. Raises what the future raises."""
-    asked = asyncio.wrap_future(future)
-    if left is None:
-        return await asked
-    gone = asyncio.ensure_future(left())
-    try:
-        await asyncio.wait((asked, gone), return_when=asyncio.FIRST_COMPLETED)
-        if asked.done():
-            return asked.result()
-        future.cancel()
-        raise InferenceError("the caller left", code="deadline_exceeded")
-    finally:
-        gone.cancel()
+    loop = asyncio.get_running_loop()
+    asked = loop.create_future()
+
+    def wake() -> None:
         if not asked.done():
-            asked.cancel()
+            asked.set_result(None)
+
+    def answered(_: "Future[Answer]") -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits any more
+            loop.call_soon_threadsafe(wake)
+
+    future.add_done_callback(answered)
+    try:
+        if left is not None and not await _soon(asked, loop):
+            gone = asyncio.ensure_future(left())
+            try:
+                await asyncio.wait((asked, gone), return_when=asyncio.FIRST_COMPLETED)
+                if not asked.done():
+                    raise InferenceError("the caller left", code="deadline_exceeded")
+            finally:
+                gone.cancel()
+        else:
+            await asked
+        return future.result()
+    finally:
+        future.cancel()  # nothing happens to one that is done
+
+
+async def _soon(asked: "asyncio.Future[None]", loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether it is done within WATCH_S; it stays as it is."""
+    first = loop.create_future()
+
+    def end(_: object = None) -> None:
+        if not first.done():
+            first.set_result(None)
+
+    asked.add_done_callback(end)
+    timer = loop.call_later(WATCH_S, end)
+    try:
+        await first
+    finally:
+        timer.cancel()
+    return asked.done()
 
 
 STAGES = ("decode", "queue", "infer", "post")

@@ -31,6 +31,7 @@ Send = Callable[[Message], Awaitable[None]]
 log = logging.getLogger("saccade.server")
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 TEXT = ("content-type", "text/plain; charset=utf-8")
+KNOWN_HOSTS = 64
 
 
 class App:
@@ -54,6 +55,8 @@ class App:
         self.routes = [*routes, *self._own()]
         self.protocols = tuple(protocols)
         self._table = heads.Table(self.routes)
+        self._hosts: set[str] = set()
+        """Host headers that passed once; not many, as anybody may make some up."""
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -129,6 +132,8 @@ class App:
             if version in ("2", "1.0"):
                 return
             raise ServerError("the Host header is missing", code="bad_host")
+        if host in self._hosts:
+            return
         name = re.sub(r":[0-9]{1,5}$", "", host).lower()
         if not re.fullmatch(r"[a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\]", name):
             raise ServerError("the Host header is no host name", code="bad_host")
@@ -136,6 +141,8 @@ class App:
         # On loopback a page from elsewhere could rebind its own name to 127.0.0.1 and ask with the user's browser.
         if (s.loopback or s.hosts) and name not in (*_LOOPBACK, s.host, *s.hosts):
             raise ServerError("the Host header is not one of this server's names", hint="set hosts", code="bad_host")
+        if len(self._hosts) < KNOWN_HOSTS:
+            self._hosts.add(host)
 
     def _admit(self, route: Route, headers: dict[str, str]) -> None:
         """What can be refused on the head alone: no key, an encoding, a body that says it is too large."""

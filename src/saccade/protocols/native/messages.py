@@ -26,6 +26,7 @@ TOP_K = 5
 _chance: deque[bytes] = deque()
 os.register_at_fork(after_in_child=_chance.clear)
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
 # A text without an end takes the rest: were it no match, each of its quotes would be tried again to the end.
 _MARKS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -43,7 +44,7 @@ def prediction_id() -> str:
         _chance.extend(block[i : i + 10] for i in range(0, 2550, 10))
         chance = block[2550:]
     number = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(chance)
-    return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
+    return "".join([_PAIRS[(number >> shift) & 1023] for shift in range(120, -1, -10)])
 
 
 # Bodies
@@ -356,5 +357,8 @@ def _plain(value: Any) -> Any:
     return value
 
 
+_WRITE = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
 def dumps(record: Any) -> bytes:
-    return json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    return _WRITE(record).encode()
