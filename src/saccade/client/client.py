@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar, Unpack, overload
 from saccade.client.answer import Answer, Picture, Readable
 from saccade.client.messages import Reply, Request
 from saccade.client.talks import RETRIES, TIMEOUT_S, Progress, Send, Talk, Talks, Wait, Wishes, Work, pictures
-from saccade.client.transport import AsyncTransport, Http, Transport
+from saccade.client.transport import AsyncTransport, Transport, connect
 from saccade.errors import SaccadeError, UsageError
 
 WORKERS = 4
@@ -19,10 +19,12 @@ T = TypeVar("T")
 
 
 class Client:
-    """A saccade server, asked over HTTP. A context manager; safe from several threads.
+    """A saccade server, asked over HTTP, or gRPC. A context manager; safe from several threads.
+
+    url: http(s)://host:port, or grpc(s)://host:port, which answers predict, ready, health and models.
 
     key: API key. timeout_s: for a whole call, tries included. retries: how often a request that the server could not
-    take is sent again. transport: instead of HTTP to `url`.
+    take is sent again. transport: instead of a connection to `url`.
     """
 
     def __init__(
@@ -35,7 +37,7 @@ class Client:
         transport: Transport | None = None,
     ) -> None:
         self._talks = Talks(key, timeout_s, retries)
-        self._transport = transport or Http(url)
+        self._transport = transport or connect(url)
 
     @overload
     def predict(self, model: str, image: Picture | Readable, **wishes: Unpack[Wishes]) -> Answer: ...  # type: ignore[overload-overlap]
@@ -121,7 +123,7 @@ class Client:
 class AsyncClient:
     """As Client, awaited. An asynchronous context manager.
 
-    The HTTP of the standard library runs in threads; a cancelled call stops waiting at once, its thread ends by
+    Connections run in threads; a cancelled call stops waiting at once, its thread ends by
     timeout_s at the latest.
     """
 
@@ -135,7 +137,7 @@ class AsyncClient:
         transport: AsyncTransport | None = None,
     ) -> None:
         self._talks = Talks(key, timeout_s, retries)
-        self._transport = transport or _Threads(Http(url))
+        self._transport = transport or _Threads(connect(url))
 
     @overload
     async def predict(self, model: str, image: Picture | Readable, **wishes: Unpack[Wishes]) -> Answer: ...  # type: ignore[overload-overlap]

@@ -46,12 +46,13 @@ FAMILIES: dict[str, type[SaccadeError]] = {
 
 @dataclass(frozen=True)
 class Request:
-    """target: path and query. headers: lower-case names."""
+    """target: path and query. headers: lower-case names. pictures: what the body holds, for a carrier of no forms."""
 
     method: str
     target: str
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
+    pictures: Sequence[bytes] = ()
 
 
 @dataclass(frozen=True)
@@ -85,9 +86,9 @@ def predict(name: str, images: Sequence[bytes] | bytes, version: int | None, opt
     middle = "" if version is None else f"/versions/{version:d}"
     target = f"/api/v1/models/{_segment(name)}{middle}/predict" + (f"?{urlencode(given)}" if given else "")
     if isinstance(images, bytes):
-        return Request("POST", target, {"content-type": "application/octet-stream"}, images)
+        return Request("POST", target, {"content-type": "application/octet-stream"}, images, (images,))
     kind, body = form(images)
-    return Request("POST", target, {"content-type": kind}, body)
+    return Request("POST", target, {"content-type": kind}, body, tuple(images))
 
 
 def form(images: Sequence[bytes]) -> tuple[str, bytes]:

@@ -1,4 +1,4 @@
-"""Requests over HTTP/1.1 with the standard library; connections are kept and used again."""
+"""How requests travel: over HTTP/1.1 with the standard library, on connections that are kept and used again."""
 
 import http.client
 import ssl
@@ -31,6 +31,15 @@ class AsyncTransport(Protocol):
     async def close(self) -> None: ...
 
 
+def connect(url: str) -> Transport:
+    """The carrier to an address. Raises UsageError for one that is none, or whose library is missing."""
+    if not url.startswith(("grpc://", "grpcs://")):
+        return Http(url)
+    from saccade.client.grpc import Grpc  # grpc is loaded only for those who ask over it
+
+    return Grpc(url)
+
+
 class Http:
     """url: http or https, host, port, optional path before every target. Redirects are not followed, proxies not used.
 
@@ -44,7 +53,10 @@ class Http:
         except ValueError as error:
             raise UsageError(f"{url!r} is no address: {error}", hint="http://127.0.0.1:8000") from error
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or "@" in url:
-            raise UsageError(f"a server's address is http(s)://host:port, got {url!r}", hint="http://127.0.0.1:8000")
+            raise UsageError(
+                f"a server's address is http(s)://host:port or grpc(s)://host:port, got {url!r}",
+                hint="http://127.0.0.1:8000",
+            )
         self._host, self._port, self._tls = parts.hostname, port, parts.scheme == "https"
         self._base = parts.path.rstrip("/")
         self._context = context

@@ -64,6 +64,8 @@ class Models:
     ) -> None:
         if (not packages) == (server is None) and transport is None:
             raise UsageError("either packages or a server was expected", hint='Models("run/package")')
+        if server is not None and not server.startswith(("http://", "https://")):
+            raise UsageError(f"the server of an application speaks http(s)://, got {server!r}")
         self.settings = settings or Settings()
         self.remote = server is not None
         self._inside = None if server or transport else Inside(packages, self.settings)

@@ -25,10 +25,11 @@ DECISIONS = "prediction"
 
 @dataclass(frozen=True)
 class Given:
-    """What came, and what is wanted of it: names of outputs, or None for all."""
+    """What came, and what is wanted of it: names of outputs, or None for all. wishes: of the native answers, as its query."""
 
     inputs: Sequence[Tensor]
     outputs: Sequence[str] | None = None
+    wishes: Sequence[tuple[str, str]] = ()
 
 
 def model_of(entry: Entry) -> Model:
@@ -60,11 +61,13 @@ async def ask(
     model = model_of(entry)
     rows, pictures = _rows(model, given.inputs, engine.max_images)
     wanted = _wanted(model, given.outputs, pictures)
-    answer = await settled(engine.submit(Request(entry.name, rows, entry.version, deadline_s)), left)
+    wish = native.Wish(list(given.wishes))
+    request = Request(entry.name, rows, entry.version, deadline_s, tile=wish.tile and pictures)
+    answer = await settled(engine.submit(request), left)
     for result in answer.results:
         if isinstance(result, SaccadeError):
             raise result
-    return answer, [_output(answer, name, request_id) for name in wanted]
+    return answer, [_output(answer, name, wish, request_id) for name in wanted]
 
 
 def _rows(model: Model, inputs: Sequence[Tensor], most: int) -> tuple[tuple[Source, ...], bool]:
@@ -130,10 +133,10 @@ def _wanted(model: Model, outputs: Sequence[str] | None, pictures: bool) -> list
     return list(outputs)
 
 
-def _output(answer: Answer, name: str, request_id: str) -> Tensor:
+def _output(answer: Answer, name: str, wish: native.Wish, request_id: str) -> Tensor:
     rows = [row for row in answer.rows if row is not None]
-    if name in rows[0]:
+    if rows and name in rows[0]:
         return tensors.of(name, np.stack([row[name] for row in rows]))
-    records = native.answer(answer, native.Wish([]), True, request_id)["results"]
+    records = native.answer(answer, wish, True, request_id)["results"]
     texts = [native.dumps(record) for record in records]
     return Tensor(name, texts, (len(texts),))

@@ -115,9 +115,8 @@ class _Api:
     async def infer(self, call: Invocation, request: Any) -> Any:
         entry = self._engine.find(request.model_name, state.number(request.model_version))
         asked = protobuf.infer(request)
-        names = [wish.name for wish in asked.outputs] if asked.outputs is not None else None
         deadline_s = min(call.left_s(), asked.timeout_s or call.deadline_s)
-        given = views.Given(asked.inputs, names)
+        given = messages.asked(asked.inputs, asked.outputs)
         answer, outputs = await views.ask(self._engine, entry, given, deadline_s, request_id=call.request_id)
         call.told += marks(answer)
         wanted = asked.outputs or [messages.Wanted(output.name) for output in outputs]

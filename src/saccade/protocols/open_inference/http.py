@@ -146,9 +146,8 @@ class _Api:
             asked = messages.raw_request(data, model.input_specs[0], views.pixels(model) is not None)
         else:
             asked = messages.infer(data, length)
-        names = [wish.name for wish in asked.outputs] if asked.outputs is not None else None
         deadline_s = min(call.deadline_s, asked.timeout_s or call.deadline_s)
-        given = views.Given(asked.inputs, names)
+        given = messages.asked(asked.inputs, asked.outputs)
         answer, outputs = await views.ask(self._engine, entry, given, deadline_s, call.left, call.request_id)
         wanted = asked.outputs or [messages.Wanted(output.name, asked.binary) for output in outputs]
         head: dict[str, Any] = {"model_name": answer.model, "model_version": str(answer.version)}

@@ -1,7 +1,7 @@
 """Open Inference Protocol v2 over JSON, with its binary, raw and classification extensions. Opens no socket."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,8 +10,9 @@ import numpy as np
 from saccade.errors import ServerError
 from saccade.images import decode
 from saccade.protocols import tensors
-from saccade.protocols.native.messages import dumps, strict_json
+from saccade.protocols.native.messages import Wish, dumps, strict_json
 from saccade.protocols.tensors import MAX_TENSORS, Tensor
+from saccade.protocols.views import DECISIONS, Given
 from saccade.types import Array, Labels, TensorSpec
 
 LENGTH = "inference-header-content-length"
@@ -46,11 +47,15 @@ MAX_CLASSIFIED = 1_000_000
 
 @dataclass(frozen=True)
 class Wanted:
-    """One output as asked for. classes: how many of the best as strings, 0 for the tensor itself."""
+    """One output as asked for. classes: how many of the best as strings, 0 for the tensor itself.
+
+    wishes: of the native answers, their parameters as its query has them: top_k, threshold, mask, tile.
+    """
 
     name: str
     binary: bool = False
     classes: int = 0
+    wishes: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -199,8 +204,23 @@ def _outputs(given: Any, binary: bool) -> list[Wanted] | None:
             raise wrong("an output is an object with a name")
         own = parameters(entry.get("parameters", {}))
         classes = count_of_classes(own.get(CLASSES, 0))
-        found.append(Wanted(entry["name"], _flag(own, "binary_data", binary), classes))
+        found.append(Wanted(entry["name"], _flag(own, "binary_data", binary), classes, wishes(entry["name"], own)))
     return found
+
+
+def wishes(output: str, parameters: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """What an output's parameters say of the native answers; of another output, nothing."""
+    if output != DECISIONS:
+        return ()
+    given = {name: value for name, value in parameters.items() if name in Wish.names}
+    return tuple((name, str(value).lower() if isinstance(value, bool) else str(value)) for name, value in given.items())
+
+
+def asked(inputs: Sequence[Tensor], outputs: Sequence[Wanted] | None) -> Given:
+    """Inputs and outputs as the views take them."""
+    if outputs is None:
+        return Given(inputs)
+    return Given(inputs, [wanted.name for wanted in outputs], [wish for wanted in outputs for wish in wanted.wishes])
 
 
 def count_of_classes(value: Any) -> int:

@@ -81,7 +81,8 @@ def _outputs(given: Sequence[Any]) -> list[Wanted] | None:
     found = []
     for entry in given:
         parameters = messages.parameters(_parameters(entry.parameters))
-        found.append(Wanted(entry.name, classes=messages.count_of_classes(parameters.get(CLASSES, 0))))
+        classes = messages.count_of_classes(parameters.get(CLASSES, 0))
+        found.append(Wanted(entry.name, classes=classes, wishes=messages.wishes(entry.name, parameters)))
     return found or None
 
 
