@@ -30,6 +30,8 @@ SHORT: dict[str, tuple[str, list[str]]] = {
     ),
     "box_metrics": ("numbers of boxes: ours and pycocotools", ["--images", "300"]),
     "lessons": ("the newcomers' experiments, here the first", ["kernel", "--seeds", "1", "--epochs", "2"]),
+    "tensors": ("pictures per second through every mouth", ["--seconds", "1", "--rounds", "1"]),
+    "bodies": ("fuzzed bodies and messages of every dialect", ["--cases", "2000"]),
     "interop": ("real clients of other houses: calls that pass, by protocol and model", []),
     "web_applications": ("a model inside a web application and behind it", ["--seconds", "3"]),
     "hostile": ("files as bodies to a real server, here sound ones", [PHOTOS]),

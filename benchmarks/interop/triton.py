@@ -7,8 +7,10 @@ import argparse
 import asyncio
 import inspect
 import json
+import queue
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +18,11 @@ import tritonclient.grpc as grpc_client
 import tritonclient.grpc.aio as grpc_aio
 import tritonclient.http as http_client
 import tritonclient.http.aio as http_aio
+from google.protobuf import descriptor_pb2, descriptor_pool
+from tritonclient.grpc import service_pb2
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype, serialize_byte_tensor
 
+COMPILED = Path(__file__).resolve().parents[2] / "src" / "saccade" / "wire" / "protos.binpb"
 Check = tuple[str, Callable[[], Any], Callable[[Any], bool]]
 
 
@@ -164,7 +169,125 @@ def checks(client: Any, lib: Any, case: Case, http: bool) -> Iterator[Check]:
             refused(lambda: client.infer(model, input_of(rows, "UINT8"), request_compression_algorithm="gzip")),
             lambda s: s.startswith("415"),
         )
-    yield "get_system_shared_memory_status", refused(client.get_system_shared_memory_status), bool
+    for name, call in (
+        ("get_system_shared_memory_status", client.get_system_shared_memory_status),
+        ("register_system_shared_memory", lambda: client.register_system_shared_memory("a", "/a", 8)),
+        ("unregister_system_shared_memory", client.unregister_system_shared_memory),
+        ("get_cuda_shared_memory_status", client.get_cuda_shared_memory_status),
+        ("register_cuda_shared_memory", lambda: client.register_cuda_shared_memory("a", b"aa==", 0, 8)),
+        ("unregister_cuda_shared_memory", client.unregister_cuda_shared_memory),
+        ("get_trace_settings", client.get_trace_settings),
+        ("update_trace_settings", lambda: client.update_trace_settings(settings={"trace_rate": "1"})),
+        ("get_log_settings", client.get_log_settings),
+        ("update_log_settings", lambda: client.update_log_settings({"log_info": True})),
+    ):
+        yield f"{name}, refused", refused(call), bool
+    if not http:
+        yield from only_grpc(client, lib, case)
+
+
+def only_grpc(client: Any, lib: Any, case: Case) -> Iterator[Check]:
+    """What the two styles of the gRPC client share beyond HTTP."""
+    given = lib.InferInput("image", list(case.rows.shape), "UINT8")
+    given.set_data_from_numpy(case.rows)
+    yield (
+        "get_model_metadata, as JSON",
+        lambda: client.get_model_metadata(case.model, as_json=True),
+        lambda r: r["versions"],
+    )
+    yield (
+        "infer, typed contents",
+        lambda: client.infer(case.model, [typed(lib, case.rows)]),
+        lambda r: len(r.get_output("scores").contents.fp32_contents if "scores" in case.outputs else case.outputs),
+    )
+    yield (
+        "infer, gzip",
+        refused(lambda: client.infer(case.model, [given], compression_algorithm="gzip")),
+        lambda said: "UNIMPLEMENTED" in said,
+    )
+    yield (
+        "infer, no time",
+        refused(lambda: client.infer(case.model, [given], client_timeout=1e-6)),
+        lambda said: "DEADLINE" in said.upper(),
+    )
+    yield "descriptions of messages", lambda: differences(COMPILED), lambda found: found == []
+
+
+def typed(lib: Any, rows: Any) -> Any:
+    """An input whose values stand in the message itself, which the client cannot say by its own verbs."""
+    given = lib.InferInput("image", list(rows.shape), "UINT8")
+    given._get_tensor().contents.uint_contents.extend(rows.ravel().tolist())
+    return given
+
+
+def differences(compiled: Path) -> list[str]:
+    """Where our descriptions of messages say another thing than those of the client. Empty is well."""
+    own, theirs = descriptor_pool.DescriptorPool(), descriptor_pool.Default()
+    found: list[str] = []
+
+    def compare(message: Any) -> None:
+        other = theirs.FindMessageTypeByName(message.full_name).fields_by_number
+        for field in message.fields:
+            same = other.get(field.number)
+            if same is None or any(
+                getattr(field, what) != getattr(same, what) for what in ("name", "type", "is_repeated", "is_packed")
+            ):
+                found.append(field.full_name)
+        for inner in message.nested_types:
+            compare(inner)
+
+    for file in descriptor_pb2.FileDescriptorSet.FromString(compiled.read_bytes()).file:
+        own.Add(file)
+        if file.package != "inference":
+            continue
+        described = own.FindFileByName(file.name)
+        for message in described.message_types_by_name.values():
+            compare(message)
+        for enum in described.enum_types_by_name.values():
+            known = theirs.FindEnumTypeByName(enum.full_name).values_by_name
+            found += [v.name for v in enum.values if v.name not in known or known[v.name].number != v.number]
+        for method in described.services_by_name["GRPCInferenceService"].methods:
+            same = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods_by_name[method.name]
+            if (
+                method.input_type.full_name != same.input_type.full_name
+                or method.client_streaming != same.client_streaming
+            ):
+                found.append(method.full_name)
+    return found
+
+
+def streamed(client: Any, lib: Any, case: Case) -> list[Any]:
+    """Eight requests of one stream, the third of them for nobody's model; answers and errors in the order they came."""
+    given = lib.InferInput("image", list(case.rows.shape), "UINT8")
+    given.set_data_from_numpy(case.rows)
+    got: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    client.start_stream(lambda result, error: got.put(error or result))
+    for i in range(8):
+        client.async_stream_infer("nobody" if i == 2 else case.model, [given], request_id=str(i))
+    found = [got.get(timeout=30) for _ in range(8)]
+    client.stop_stream()
+    return found
+
+
+async def streamed_later(client: Any, lib: Any, case: Case) -> list[Any]:
+    given = lib.InferInput("image", list(case.rows.shape), "UINT8")
+    given.set_data_from_numpy(case.rows)
+
+    async def asked() -> Any:
+        for i in range(8):
+            yield {"model_name": "nobody" if i == 2 else case.model, "inputs": [given], "request_id": str(i)}
+
+    return [error or result async for result, error in client.stream_infer(asked())]
+
+
+def in_order(case: Case, found: list[Any]) -> bool:
+    lost = found.pop(2)
+    ids = [one.get_response().id for one in found]
+    return (
+        "no such model" in str(lost)
+        and ids == [str(i) for i in range(8) if i != 2]
+        and all(case.right("rows", r) for r in found)
+    )
 
 
 def sync_only(client: Any, lib: Any, case: Case, http: bool) -> Iterator[Check]:
@@ -194,6 +317,7 @@ def sync_only(client: Any, lib: Any, case: Case, http: bool) -> Iterator[Check]:
         return got
 
     yield "async_infer", wait, lambda r: len(r) == 4 and all(case.right("rows", one) for one in r)
+    yield "async_stream_infer", lambda: streamed(client, lib, case), lambda r: in_order(case, r)
 
 
 def tell(protocol: str, call: str, ok: bool, said: str = "") -> None:
@@ -219,7 +343,10 @@ def blocking(protocol: str, client: Any, lib: Any, case: Case, http: bool) -> No
 
 
 async def waiting(protocol: str, client: Any, lib: Any, case: Case, http: bool) -> None:
-    for call, ask, test in checks(client, lib, case, http):
+    later: list[Check] = [
+        ("stream_infer", lambda: streamed_later(client, lib, case), lambda r: in_order(case, r)),
+    ]
+    for call, ask, test in [*checks(client, lib, case, http), *([] if http else later)]:
         try:
             made = ask()
             value = await made if inspect.isawaitable(made) else made

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import os
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
@@ -41,7 +42,11 @@ SPOKEN: dict[str, Protocol] = {
 LENGTH = "inference-header-content-length"
 PNG = packages.png(255, 0, 51)
 TEXT = base64.b64encode(PNG).decode()
-few = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+CASES = int(os.environ.get("SACCADE_CASES", "60"))
+"""Of each property; python -m benchmarks.bodies asks for many."""
+few = settings(
+    max_examples=CASES, deadline=None, derandomize=CASES == 60, database=None, suppress_health_check=list(HealthCheck)
+)
 
 
 @pytest.fixture(scope="module")

@@ -58,6 +58,8 @@ async def ask(
 
     Raises SaccadeError: of the request, or of its first row that failed.
     """
+    if deadline_s <= 0:
+        raise InferenceError("the request came after its deadline", code="deadline_exceeded")
     model = model_of(entry)
     rows, pictures = _rows(model, given.inputs, engine.max_images)
     wanted = _wanted(model, given.outputs, pictures)
