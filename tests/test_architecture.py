@@ -75,6 +75,8 @@ OUTSIDE = {
 """Libraries a room must not import; the two remote runtimes are exempt."""
 
 REMOTE = ("inference/runtimes/triton.py", "inference/runtimes/tf_serving.py")
+PAIRS = tuple(f"inference/workers/{name}.py" for name in ("frames", "child", "worker"))
+"""Their sockets are pairs, shared with a process of our own; none has an address."""
 SOCKETS = {"socket", "ssl", "http", "httpx", "requests", "urllib", "grpc", "starlette", "granian"}
 PARSERS = ("urllib.parse",)
 
@@ -206,7 +208,7 @@ def _breach(file: File, module: str) -> str:
 
 def _outside(file: File, module: str) -> str:
     top = module.split(".")[0]
-    if file.path not in REMOTE and top in OUTSIDE.get(file.room, ()):
+    if file.path not in (*REMOTE, *PAIRS) and top in OUTSIDE.get(file.room, ()):
         return f"{file.room} opens no connection"
     if file.path.endswith("messages.py") and top in SOCKETS and module not in PARSERS:
         return "messages open no socket"

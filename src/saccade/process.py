@@ -88,6 +88,91 @@ def host() -> str:
     return ", ".join([name, f"{number} core{'s' if number > 1 else ''}", *(f for f in FEATURES if f in flags)])
 
 
+def free_memory() -> int | None:
+    """Bytes that can still be had: what the machine has available, or less where a control group (v1, v2) bounds it.
+
+    None where nothing tells.
+    """
+    found = []
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for line in Path("/proc/meminfo").read_text("ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                found.append(int(line.split()[1]) * 1024)
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text("ascii", errors="replace").splitlines():
+            _, kinds, path = line.split(":", 2)
+            if not kinds:
+                found += _group_free(Path("/sys/fs/cgroup"), path, "memory.max", "memory.current", "inactive_file")
+            elif "memory" in kinds.split(","):
+                names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+                found += _group_free(Path("/sys/fs/cgroup/memory"), path, *names)
+    return min(found, default=None)
+
+
+def _group_free(root: Path, path: str, limit: str, usage: str, cache: str) -> list[int]:
+    """Of a control group and all it lies in. Inside a container the path may not exist; its root is then the group."""
+    found = []
+    place = root / path.lstrip("/")
+    for folder in [place, *(p for p in place.parents if p.is_relative_to(root))]:
+        with contextlib.suppress(OSError, ValueError):
+            most, used = (int((folder / name).read_text("ascii")) for name in (limit, usage))
+            stat = dict(line.split() for line in (folder / "memory.stat").read_text("ascii").splitlines())
+            found.append(max(0, most - used + int(stat.get(cache, 0))))
+    return found
+
+
+def memory_of(pid: int) -> tuple[int, int]:
+    """Resident bytes of a process now and at their peak; (0, 0) where /proc does not tell."""
+    now = peak = 0
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for line in Path(f"/proc/{pid}/status").read_text("ascii", errors="replace").splitlines():
+            if line.startswith("VmRSS:"):
+                now = int(line.split()[1]) * 1024
+            elif line.startswith("VmHWM:"):
+                peak = int(line.split()[1]) * 1024
+    return now, peak
+
+
+_HUMBLE = 10
+"""Nice value of work that others should not feel; at 10 a thread gets a tenth of what one at 0 gets."""
+
+
+def lower_priority() -> int | None:
+    """Lets this process give way; its former nice value, or None where that could not be had again, for then it stays."""
+    if not _may_raise():
+        return None
+    usual = os.getpriority(os.PRIO_PROCESS, 0)
+    _nice(max(usual, _HUMBLE))
+    return usual
+
+
+def raise_priority(usual: int) -> None:
+    """Back to a former nice value, every thread of this process."""
+    _nice(usual)
+
+
+def _may_raise() -> bool:
+    """Whether this process may lower a nice value: CAP_SYS_NICE, or RLIMIT_NICE of 20 and more."""
+    if sys.platform != "linux":
+        return False
+    import resource
+
+    if resource.getrlimit(resource.RLIMIT_NICE)[0] >= 20:
+        return True
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        status = Path("/proc/self/status").read_text("ascii", errors="replace").splitlines()
+        capabilities = next(line for line in status if line.startswith("CapEff:")).split()[1]
+        return bool(int(capabilities, 16) >> 23 & 1)
+    return False
+
+
+def _nice(value: int) -> None:
+    # On Linux the value belongs to a thread, and a thread hands it down to those it starts.
+    for thread in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, int(thread.name), value)
+
+
 def _quota() -> int | None:
     """Whole cores of cgroup v2's cpu.max ("200000 100000"), None when unlimited or unreadable."""
     try:
@@ -99,9 +184,10 @@ def _quota() -> int | None:
 
 
 def report_nothing() -> None:
-    """Shuts out the package through which OpenVINO and NNCF count their users over the network, unless it is loaded.
+    """Keeps libraries from telling their makers over the network that they are used. Call this before they are imported.
 
-    Hazard: importing openvino writes a client id into the home and sends an event, without asking. Both libraries do
-    without that package when it cannot be imported. Call this before either is.
+    Hazard: none of them asks. Importing onnxruntime (1.32) starts a thread that sends events under an id it keeps in the
+    home, and importing openvino or nncf writes such an id and sends one through a package they can do without.
     """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]

@@ -227,7 +227,7 @@ def test_batches_shrink_to_what_the_objective_leaves_room_for_and_grow_again():
     def serve(rows):
         futures = [batcher.submit(row(m), 1e9) for m in range(rows)]
         while len(batcher):
-            batcher._serve(batcher._take())
+            batcher._serve(*batcher._take())
             limits.append(batcher.limit)
         assert [int(f.result(0).outputs["scores"][0]) for f in futures] == [m * 2 for m in range(rows)]
 

@@ -104,8 +104,12 @@ def test_unknown_and_missing_runtimes(monkeypatch):
 
 
 def test_no_library_reports_home_or_leaves_an_id(tmp_path: Path) -> None:
-    code = "from saccade.inference import runtimes; runtimes.find('openvino'); import nncf; nncf.Dataset([])"
+    code = (
+        "from saccade.inference import runtimes; runtimes.find('onnxruntime'); runtimes.find('openvino'); "
+        "import nncf; nncf.Dataset([])"
+    )
     environment = {**os.environ, "HOME": str(tmp_path)}
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-500:]
     assert not [p for p in tmp_path.rglob("*") if p.is_file()]

@@ -196,6 +196,8 @@ GOOD = {"inputs": [tensor(ROWS.tolist())]}
         {**GOOD, "outputs": [{"name": "scores", "parameters": {"classification": -1}}]},
         {**GOOD, "outputs": [{"name": "scores", "parameters": {"binary_data": 1}}]},
         {**GOOD, "parameters": {"timeout": "soon"}},
+        {**GOOD, "parameters": {"priority": "first"}},
+        {**GOOD, "parameters": {"priority": -1}},
         {**GOOD, "id": 7},
         {"inputs": [tensor(["!!"], shape=[1], datatype="BYTES")]},
         {"inputs": [tensor(["aGk="] * 2, shape=[1], datatype="BYTES")]},

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -105,9 +106,11 @@ def test_one_photo(server):
     assert [s.split(";")[0].strip() for s in headers["server-timing"].split(",")] == [
         "decode",
         "queue",
+        "batch",
         "infer",
         "post",
     ]
+    assert 'batch;desc="1: all that waited"' in headers["server-timing"]
     assert headers["x-content-type-options"] == "nosniff"
     own = server.ask("POST", PREDICT, png(0, 0, 0), x_request_id="mine-1")[1]
     assert own["x-request-id"] == "mine-1"
@@ -132,6 +135,8 @@ def test_typed_refusals(server):
     assert code(server.ask("POST", PREDICT, image, content_encoding="gzip")) == (415, "content_encoding_unsupported")
     assert code(server.ask("POST", PREDICT, image, host="evil.example")) == (400, "bad_host")
     assert code(server.ask("POST", PREDICT, image, x_request_timeout_ms="soon")) == (400, "invalid_value")
+    assert code(server.ask("POST", PREDICT, image, x_priority="first")) == (400, "invalid_value")
+    assert server.ask("POST", PREDICT, image, x_priority="batch")[0] == 200
     assert code(server.ask("GET", "/nowhere")) == (404, "not_found")
     assert code(server.ask("GET", "/api/v1/models?x=1")) == (400, "unknown_field")
     assert code(server.ask("POST", PREDICT, b"")) == (422, "image_undecodable")
@@ -283,3 +288,36 @@ def test_the_application_opens_without_heavy_neighbours():
     code = f"import sys, saccade.server.app; print([m for m in {heavy} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
     assert out.stdout.strip() == "[]"
+
+
+def test_a_refusal_before_the_body_reaches_a_caller_who_is_still_sending(server):
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    for _ in range(3):  # and the connection lives on
+        connection.request("POST", "/api/v1/models/nobody/predict", bytes(90_000), {"content-type": "image/png"})
+        reply = connection.getresponse()
+        assert (reply.status, json.loads(reply.read())["code"]) == (404, "not_found")
+    connection.close()
+
+
+def workers(running):
+    told = subprocess.run(
+        ["ps", "-o", "pid=,comm=", "--ppid", str(running.process.pid)], capture_output=True, text=True
+    )
+    return [int(line.split()[0]) for line in told.stdout.splitlines() if "saccade:colors" in line]
+
+
+def test_a_killed_worker_is_seen_and_replaced_and_none_is_left_behind(tmp_path):
+    running = Running(colors(tmp_path / "p").path, tmp_path, isolation="process").wait()
+    [pid] = workers(running)
+    assert running.ask("POST", PREDICT, png(9, 0, 0))[0] == 200
+    os.kill(pid, signal.SIGKILL)
+    end = time.monotonic() + 20
+    while 'saccade_workers_lost_total{model="colors",version="1"} 1' not in running.ask("GET", "/metrics")[2].decode():
+        assert time.monotonic() < end
+    while (status := running.ask("POST", PREDICT, png(9, 0, 0))[0]) != 200:
+        assert status == 503
+        assert time.monotonic() < end
+    assert running.ask("GET", "/readyz")[2] == b"ready\n"
+    [other] = workers(running)
+    assert running.stop() == 0
+    assert not Path(f"/proc/{other}").exists()

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from saccade.cli.text import duration_s
+from saccade.inference.options import ISOLATIONS
 from saccade.server.serve import serve as run
 
 
@@ -15,6 +16,10 @@ def serve_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--grpc-port", type=int, help="also speak gRPC, on this port; default 0: do not")
     parser.add_argument("--variant", help="which graph of the packages; default the fastest certified on this host")
     parser.add_argument("--p99", metavar="TIME", type=duration_s, help="latency to stay below, like 80ms or 0.2s")
+    parser.add_argument(
+        "--isolation", choices=ISOLATIONS, help="where graphs run: in the server's process, or their own"
+    )
+    parser.add_argument("--replicas", type=int, metavar="N", help="processes of each version; default 1")
     parser.add_argument("--insecure", action="store_true", default=None, help="beyond loopback without keys")
     parser.add_argument("--tls-cert", type=Path)
     parser.add_argument("--tls-key", type=Path)
@@ -32,6 +37,8 @@ def serve(options: argparse.Namespace) -> int:
         grpc_port=options.grpc_port,
         variant=options.variant,
         p99_s=options.p99,
+        isolation=options.isolation,
+        replicas=options.replicas,
         insecure=options.insecure,
         tls_cert=options.tls_cert,
         tls_key=options.tls_key,

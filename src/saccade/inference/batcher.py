@@ -8,7 +8,7 @@ row by row, so an error belongs to one row only.
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -21,9 +21,14 @@ Run = Callable[[Mapping[str, Array], float], dict[str, Array]]
 """Arrays, and the moment of the clock at which their callers give up."""
 
 
+LOOK_S = 0.1
+"""How often rows are looked at while nothing can run."""
+WAITED, ALL, SMALL = "all that waited", "the most", "kept small for p99"
+SHAPE, ALONE = "the next has another shape", "alone after a failure"
+"""Why a batch is no larger."""
 PATIENT = 8
 """Urgent rows that may pass waiting ones that are not; then one of those goes first, so that they never starve."""
-WHOLE = ("dependency_unavailable", "overloaded", "not_ready")
+WHOLE = ("dependency_unavailable", "overloaded", "not_ready", "worker_lost")
 """Errors for which no row of a batch is to blame: asking again row by row would only ask in vain."""
 LATE_S = 0.05
 """A row with less time left than this when its batch gave up is the one that gave up."""
@@ -31,12 +36,16 @@ LATE_S = 0.05
 
 @dataclass(frozen=True)
 class Ran:
-    """One row's own outputs, each without the batch axis; queue_s and infer_s in seconds."""
+    """One row's own outputs, each without the batch axis; queue_s and infer_s in seconds.
+
+    batch: rows that shared the run; why: what kept it from being larger.
+    """
 
     outputs: dict[str, Array]
     queue_s: float
     infer_s: float
     batch: int
+    why: str = ""
 
 
 @dataclass(eq=False)
@@ -45,6 +54,20 @@ class _Row:
     deadline: float
     future: "Future[Ran]" = field(default_factory=Future)
     queued: float = 0.0
+
+    def over(self, now: float) -> bool:
+        return self.future.cancelled() or self.deadline <= now
+
+    def begin(self, now: float) -> bool:
+        """Marks the row as running; False when its caller left, and then it must never run, or its time is over."""
+        if not self.future.set_running_or_notify_cancel():
+            return False
+        if self.deadline > now:
+            return True
+        self.future.set_exception(
+            InferenceError("the deadline passed in the queue", hint="allow more time", code="deadline_exceeded")
+        )
+        return False
 
 
 class _Line:
@@ -71,6 +94,18 @@ class _Line:
             del self._callers[caller]
         return row
 
+    def take(self, which: Callable[[_Row], bool]) -> list[_Row]:
+        """Out of the line, in its order."""
+        taken: list[_Row] = []
+        for caller, rows in list(self._callers.items()):
+            left = deque(row for row in rows if not which(row))
+            taken += [row for row in rows if which(row)]
+            if left:
+                self._callers[caller] = left
+            else:
+                del self._callers[caller]
+        return taken
+
 
 class Batcher:
     """A bounded queue and the threads that run it. max_batch and max_queue count rows; runners counts threads.
@@ -79,6 +114,9 @@ class Batcher:
     began waits for it before its own, so batches are kept as small as makes one last half of that, as measured.
     run takes arrays with a batch axis [N, ...] and the nearest deadline, and gives outputs [N, ...]; several runners call it at the same time.
     Rows of unlike shape never share a batch. ran: told of every run that succeeded, its rows and seconds.
+
+    stack: makes arrays of the rows of a batch. ready: blocks at most so many seconds until a run could begin, True if
+    so; while it could not, rows whose deadline passes are answered. What it raises is the answer of all that wait.
     """
 
     def __init__(
@@ -92,8 +130,12 @@ class Batcher:
         clock: Callable[[], float] = time.monotonic,
         name: str = "batcher",
         ran: Callable[[int, float], None] = lambda rows, seconds: None,
+        stack: Callable[[Sequence[Mapping[str, Array]]], Mapping[str, Array]] | None = None,
+        ready: Callable[[float], bool] = lambda seconds: True,
     ) -> None:
         self._run = run
+        self._stack = stack or _stack
+        self._ready = ready
         self._ran = ran
         self._max_batch = max_batch
         self._max_queue = max_queue
@@ -144,37 +186,65 @@ class Batcher:
                 thread.join()
 
     def _loop(self) -> None:
-        while (batch := self._take()) is not None:
+        while self._some():
+            try:
+                if not self._ready(LOOK_S):
+                    self.drop_late()
+                    continue
+            except SaccadeError as error:
+                self._refuse(error)
+                continue
+            batch, why = self._take()
             if batch:
-                self._serve(batch)
+                self._serve(batch, why)
 
-    def _take(self) -> list[_Row] | None:
+    def _some(self) -> bool:
+        """Waits for a row; False once there is none and none will come."""
         with self._wake:
             while not self._waiting:
                 if self._closing:
-                    return None
+                    return False
                 self._wake.wait()
+            return True
+
+    def drop_late(self) -> None:
+        """Answers rows whose time is over now, rather than when a runner comes to them."""
+        if not self._waiting:
+            return
+        now = self._clock()
+        with self._wake:
+            late = [row for line in (self._urgent, self._others) for row in line.take(lambda r: r.over(now))]
+            self._waiting -= len(late)
+        for row in late:
+            row.begin(now)
+
+    def _refuse(self, error: SaccadeError) -> None:
+        with self._wake:
+            rows = [row for line in (self._urgent, self._others) for row in line.take(lambda r: True)]
+            self._waiting -= len(rows)
+        for row in rows:
+            if row.future.set_running_or_notify_cancel():
+                row.future.set_exception(error)
+
+    def _take(self) -> tuple[list[_Row], str]:
+        """The next batch, and what ended it."""
+        with self._wake:
             batch: list[_Row] = []
             now = self._clock()
+            why = ALL if self.limit == self._max_batch else SMALL
             while self._waiting and len(batch) < self.limit:
                 line = self._next()
                 if batch and _shape(line.first()) != _shape(batch[0]):
+                    why = SHAPE
                     break
                 row = line.pop()
                 self._waiting -= 1
                 self._passed = self._passed + 1 if line is self._urgent and self._others else 0
-                # Marks the row as running; False means its caller left, and then it must never run.
-                if not row.future.set_running_or_notify_cancel():
-                    continue
-                if row.deadline <= now:
-                    row.future.set_exception(
-                        InferenceError(
-                            "the deadline passed in the queue", hint="allow more time", code="deadline_exceeded"
-                        )
-                    )
-                    continue
-                batch.append(row)
-            return batch
+                if row.begin(now):
+                    batch.append(row)
+            if why != SHAPE and len(batch) < self.limit:
+                why = WAITED
+            return batch, why
 
     def _next(self) -> _Line:
         if self._urgent and not (self._others and self._passed >= PATIENT):
@@ -191,12 +261,12 @@ class Batcher:
         elif rows >= self.limit and took < room / 2:
             self.limit = min(self._max_batch, self.limit * 2)
 
-    def _serve(self, batch: list[_Row]) -> None:
+    def _serve(self, batch: list[_Row], why: str) -> None:
         began = self._clock()
         try:
             outputs = self._stacked(batch)
         except Exception as error:  # noqa: BLE001 - a runner may raise anything, and this thread must live on
-            self._part(batch, _typed(error))
+            self._part(batch, _typed(error), why)
             return
         took = self._clock() - began
         self._ran(len(batch), took)
@@ -207,9 +277,9 @@ class Batcher:
         for i, row in enumerate(batch):
             # A copy: a view would keep the whole batch alive, other callers' rows with it.
             own = {name: np.array(value[i]) for name, value in outputs.items()}
-            row.future.set_result(Ran(own, began - row.queued, took, len(batch)))
+            row.future.set_result(Ran(own, began - row.queued, took, len(batch), why))
 
-    def _part(self, batch: list[_Row], error: SaccadeError) -> None:
+    def _part(self, batch: list[_Row], error: SaccadeError, why: str) -> None:
         """Gives the error to the rows it belongs to, and the others another run."""
         if error.code == "deadline_exceeded":
             now = self._clock() + LATE_S
@@ -220,18 +290,21 @@ class Batcher:
             row.future.set_exception(error)
         rest = [row for row in batch if row not in blamed]
         if error.code == "deadline_exceeded" and rest:
-            self._serve(rest)
+            self._serve(rest, why)
             return
         for row in rest:
-            self._serve([row])
+            self._serve([row], ALONE)
 
     def _stacked(self, batch: list[_Row]) -> dict[str, Array]:
-        arrays = {name: np.stack([row.arrays[name] for row in batch]) for name in batch[0].arrays}
-        outputs = self._run(arrays, min(row.deadline for row in batch))
+        outputs = self._run(self._stack([row.arrays for row in batch]), min(row.deadline for row in batch))
         for name, value in outputs.items():
             if value.ndim == 0 or value.shape[0] != len(batch):
                 raise InferenceError(f"output {name!r} has shape {value.shape} for {len(batch)} rows")
         return outputs
+
+
+def _stack(rows: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
 def _shape(row: _Row) -> list[tuple[str, tuple[int, ...]]]:

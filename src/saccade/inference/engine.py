@@ -14,9 +14,11 @@ from saccade.inference.model import Model
 from saccade.inference.options import Options
 from saccade.inference.request import Answer, Request
 from saccade.inference.stages import Outcome
+from saccade.inference.workers.starter import Starter
 from saccade.process import cores
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,127}")
+SWEEP_S = 0.1
 STATES = ("loading", "ready", "away", "failed", "unloading")
 
 Observer = Callable[[str, str, Answer | SaccadeError, float], None]
@@ -27,7 +29,7 @@ Observer = Callable[[str, str, Answer | SaccadeError, float], None]
 class Entry:
     """One version as the engine holds it. model is there while ready, away or unloading; error says why it failed.
 
-    away: loaded and checked, but another server runs its graph, and that one cannot be asked now.
+    away: loaded and checked, but what runs its graph, another server or a process of its own, cannot be asked now.
     """
 
     name: str
@@ -71,9 +73,12 @@ class Engine:
         self.max_deadline_s = max_deadline_s
         self.observer = observer
         self._intake = Intake(decode_threads or cores())
+        self._starter = Starter() if self.options.isolation == "process" else None
         self._shelves: dict[str, _Shelf] = {}
         self._lock = threading.RLock()
         self._closed = False
+        self._closing = threading.Event()
+        threading.Thread(target=self._sweep, name="sweeper", daemon=True).start()
 
     # Loading and swapping
 
@@ -93,8 +98,9 @@ class Engine:
                 return held
             shelf.versions[version] = entry
         try:
-            options = replace(self.options, variant=variant or self.options.variant)
-            model = Model.open(path, options=options, intake=self._intake)
+            patient = any(e.state == "ready" for n in self.names() for e in self.versions(n).values())
+            options = replace(self.options, variant=variant or self.options.variant, patient=patient)
+            model = Model.open(path, options=options, intake=self._intake, starter=self._starter)
         except SaccadeError as error:
             self._put(replace(entry, state="failed", error=error))
             raise
@@ -238,12 +244,22 @@ class Engine:
                 code="batch_too_large",
                 details={"limit": self.max_images},
             )
-        entry = self.find(request.model, request.version)
+        return self.admit(request.model, request.version, request.deadline_s, several=len(request.images) > 1)
+
+    def admit(
+        self, model: str, version: int | None = None, deadline_s: float = 10.0, *, several: bool = False
+    ) -> Entry:
+        """As `find`, for a caller whose pictures are still to come: what can be refused without them is refused here.
+
+        Raises InferenceError, beside those of `find`: overloaded when the wait
+        would be too long. several: the request may hold more than one picture, which may wait longer.
+        """
+        entry = self.find(model, version)
         assert entry.model is not None
         if self.options.max_wait_s is not None:
-            bound = self.options.max_wait_s * (1 if len(request.images) == 1 else 20)
+            bound = self.options.max_wait_s * (20 if several else 1)
             wait = entry.model.expected_wait_s()
-            if wait > min(bound, request.deadline_s):
+            if wait > min(bound, deadline_s):
                 raise InferenceError(
                     f"the expected wait is {wait:.2f} s, the bound {bound:.2f} s",
                     hint="ask again later",
@@ -273,6 +289,7 @@ class Engine:
             {stage: max(o.timings.get(stage, 0.0) for o in outcomes) for stage in stages},
             model.manifest.thresholds,
             tuple(o.outputs for o in outcomes),
+            *max((o.batch, o.why) for o in outcomes),
         )
         model.counts.request(answer, time.monotonic() - began)
         self._observe(entry.name, str(entry.version), answer, began)
@@ -283,10 +300,21 @@ class Engine:
         if self.observer is not None:
             self.observer(name, version, what, time.monotonic() - began)
 
+    def _sweep(self) -> None:
+        """Runners answer the late when they come to them; here they are answered even while a graph hangs."""
+        while not self._closing.wait(SWEEP_S):
+            for name in self.names():
+                for entry in self.versions(name).values():
+                    if entry.model is not None:
+                        entry.model.drop_late()
+
     def close(self, drain_s: float = 30.0) -> None:
         """Refuses new requests, finishes accepted ones, frees every model."""
         self._closed = True
         for name in self.names():
             for version in self.versions(name):
                 self.unload(name, version, drain_s=drain_s)
+        self._closing.set()
+        if self._starter is not None:
+            self._starter.close()
         self._intake.close()

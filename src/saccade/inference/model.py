@@ -7,27 +7,32 @@ from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, overload
+from typing import Any, Protocol, overload
 
 import numpy as np
 
 from saccade import tasks
 from saccade.errors import InferenceError, PackageError, SaccadeError
-from saccade.inference import choice, golden, opening, record
+from saccade.inference import choice, golden, memory, opening, record
 from saccade.inference.batcher import Batcher
 from saccade.inference.choice import Choice
 from saccade.inference.counts import Counts
 from saccade.inference.intake import Intake
 from saccade.inference.options import MAX_BATCH, Options
 from saccade.inference.request import Source
-from saccade.inference.runtime import INPUT, OpenGraph
+from saccade.inference.runtime import INPUT, Health, OpenGraph
 from saccade.inference.stages import Outcome, Stages
+from saccade.inference.workers.starter import Starter
 from saccade.package import reader
 from saccade.package.reader import Golden, Package
 from saccade.process import cores
 from saccade.types import Array, Labels, Prediction
 
 log = logging.getLogger("saccade.inference")
+
+
+class Closing(Protocol):
+    def close(self) -> None: ...
 
 
 class Model:
@@ -39,7 +44,7 @@ class Model:
         graph: OpenGraph,
         options: Options,
         intake: Intake,
-        owns_intake: bool,
+        owned: Sequence[Closing],
         way: Choice,
     ) -> None:
         self.package = package
@@ -52,7 +57,7 @@ class Model:
         self.pictures = opening.takes_pictures(package.manifest)
         self._graph = graph
         self._intake = intake
-        self._owns_intake = owns_intake
+        self._owned = owned
         self.input_specs = graph.inputs
         self.output_specs = graph.outputs
         self.counts = Counts()
@@ -63,16 +68,26 @@ class Model:
             runners=options.runners or 1,
             ran=self.counts.run,
             objective_s=options.objective_s,
+            stack=graph.stack,
+            ready=graph.wait,
         )
         self._stages = Stages(self.manifest, self.task, graph.inputs, self.pictures, intake, self._batcher)
 
     @classmethod
     def open(
-        cls, path: Path | str, *, options: Options | None = None, intake: Intake | None = None, check: bool = True
+        cls,
+        path: Path | str,
+        *,
+        options: Options | None = None,
+        intake: Intake | None = None,
+        starter: Starter | None = None,
+        check: bool = True,
     ) -> "Model":
         """Verifies every digest, opens the graph, warms it and re-checks the golden outputs.
 
-        Raises PackageError: package_invalid, digest_mismatch, onnx_invalid, golden_mismatch.
+        intake, starter: of an engine, which outlive the model; None makes its own.
+        Raises PackageError: package_invalid, digest_mismatch, onnx_invalid, golden_mismatch; InferenceError:
+        not_enough_memory, not_found, worker_lost.
         """
         options = options or Options()
         package = reader.open_package(Path(path))
@@ -81,7 +96,7 @@ class Model:
         for way in ways:
             way = replace(way, passed={**way.passed, **refused})
             try:
-                model = cls._opened(package, way, options, intake, check)
+                model = cls._opened(package, way, options, intake, starter, check)
             except (PackageError, InferenceError) as error:
                 # A named variant, or the default itself, has nothing to stand in for it.
                 if way.variant == ways[-1].variant:
@@ -95,7 +110,15 @@ class Model:
         raise PackageError("no graph of the package could be opened: this is a bug")
 
     @classmethod
-    def _opened(cls, package: Package, way: Choice, options: Options, intake: Intake | None, check: bool) -> "Model":
+    def _opened(
+        cls,
+        package: Package,
+        way: Choice,
+        options: Options,
+        intake: Intake | None,
+        starter: Starter | None,
+        check: bool,
+    ) -> "Model":
         measured = options.tuned(package.digest, way.variant)
         if measured is not options:
             log.info(
@@ -103,18 +126,37 @@ class Model:
                 package.manifest.name, measured.runners, measured.threads, measured.max_batch,
             )  # fmt: skip
         options = measured.resolved()
-        graph = opening.open_graph(package, way.variant, options)
-        own = intake is None
-        model = cls(package, graph, options, intake or Intake(cores()), own, way)
+        owned: list[Closing] = []
+        if starter is None and options.isolation == "process":
+            starter = Starter()
+            owned.append(starter)
+        try:
+            graph = opening.open_graph(package, way.variant, options, starter)
+        except BaseException:
+            for one in owned:
+                one.close()
+            raise
+        if intake is None:
+            intake = Intake(cores())
+            owned.append(intake)
+        model = cls(package, graph, options, intake, owned, way)
         model._batcher.start()
         try:
             model._warm()
             if check:
                 model._check_golden()
+            graph.settle()
         except BaseException:
             model.close()
             raise
+        model._remember()
         return model
+
+    def _remember(self) -> None:
+        """Writes down the most memory that a process of this graph took, for who loads it next."""
+        health = self._graph.health()
+        if health is not None and self.options.tuning is not None:
+            memory.write(self.options.tuning, self.digest, self.choice.variant, health.peak)
 
     @overload
     def predict(self, images: Source | str, *, tile: bool = ...) -> Prediction: ...  # type: ignore[overload-overlap]
@@ -194,6 +236,14 @@ class Model:
         """As `Stages.submit`."""
         return self._stages.submit(source, deadline, caller=caller, urgent=urgent, tile=tile)
 
+    def drop_late(self) -> None:
+        """Answers pictures whose time is over, though all runners may be stuck."""
+        self._batcher.drop_late()
+
+    def health(self) -> Health | None:
+        """Of the processes it runs in; None when it runs in this one."""
+        return self._graph.health()
+
     def _warm(self) -> None:
         spec = self.manifest.preprocess
         shapes = {INPUT: ((spec.height, spec.width, 3), "uint8")}
@@ -225,8 +275,9 @@ class Model:
             return
         self._batcher.close()
         self._graph.close()
-        if self._owns_intake:
-            self._intake.close()
+        self._remember()
+        for one in self._owned:
+            one.close()
 
     def __enter__(self) -> "Model":
         return self

@@ -1,17 +1,29 @@
 """From a package and a choice to an open graph with the sealed face."""
 
 from saccade.errors import PackageError
-from saccade.inference import runtimes
+from saccade.inference import memory, runtimes
 from saccade.inference.adapter import Adapted
 from saccade.inference.options import Options
 from saccade.inference.runtime import INPUT, OpenGraph
+from saccade.inference.workers.keeper import KeptGraph
+from saccade.inference.workers.starter import Starter
+from saccade.inference.workers.worker import Order
 from saccade.package.manifest import Manifest
 from saccade.package.reader import Package
 
 
-def open_graph(package: Package, variant: str, options: Options) -> OpenGraph:
-    """Raises PackageError(onnx_invalid) for a graph that is none, or takes something else than sealed ones do."""
-    runtime = runtimes.find(package.manifest.graphs[variant].runtime)
+def open_graph(package: Package, variant: str, options: Options, starter: Starter | None = None) -> OpenGraph:
+    """In this process, or with isolation in some of its own, which the starter starts.
+
+    Raises PackageError(onnx_invalid) for a graph that is none, or takes something else than sealed ones do;
+    InferenceError: not_found for a runtime or device that is not here, not_enough_memory, worker_lost.
+    """
+    name = package.manifest.graphs[variant].runtime
+    # What runs on another server needs no process here.
+    if options.isolation == "process" and name not in runtimes.LIBRARIES:
+        memory.check(package, variant, options.tuning, options.replicas)
+        return _kept(package, variant, options.resolved(), starter or Starter())
+    runtime = runtimes.find(name)
     opened = runtime.open(package.graph_path(variant), options.device, options.threads)
     graph = adapted(opened, package.manifest)
     if takes_pictures(package.manifest) and (
@@ -23,6 +35,22 @@ def open_graph(package: Package, variant: str, options: Options) -> OpenGraph:
             code="onnx_invalid",
         )
     return graph
+
+
+def _kept(package: Package, variant: str, options: Options, starter: Starter) -> OpenGraph:
+    lanes = max(1, (options.runners or 1) // options.replicas)
+    order = Order(
+        str(package.path.resolve()),
+        package.digest,
+        variant,
+        options.device,
+        options.threads,
+        lanes,
+        options.patient,
+        package.manifest.name,
+    )
+    name = f"{package.manifest.name} {package.digest[:12]}"
+    return KeptGraph(order, starter, replicas=options.replicas, bound_s=options.hang_s, name=name)
 
 
 def takes_pictures(manifest: Manifest) -> bool:

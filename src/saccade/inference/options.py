@@ -3,10 +3,13 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from saccade.errors import UsageError
 from saccade.inference import tuning
 from saccade.process import cores
 
 MAX_BATCH = 16
+ISOLATIONS = ("none", "process")
+"""Where a graph runs: in this process, or in one of its own."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,10 @@ class Options:
     twenty times that. None never refuses (a script that waits for itself). objective_s: how long a row may take from
     queue to answer; batches are kept small enough for it. tuning: the folder of `saccade bench --tune`; what it found
     for this graph on this host stands in for runners, threads and max_batch that are None.
+
+    isolation: none runs the graph in this process; process runs it in `replicas` processes of its own, which share the
+    runners. hang_s: a run there that lasts longer is ended with its process. patient: load at low priority, because
+    others are being served. tuning is also where the memory that such a process took is written down.
     """
 
     variant: str | None = None
@@ -31,6 +38,16 @@ class Options:
     max_wait_s: float | None = None
     objective_s: float | None = None
     tuning: Path | None = None
+    isolation: str = "none"
+    replicas: int = 1
+    hang_s: float = 30.0
+    patient: bool = False
+
+    def __post_init__(self) -> None:
+        if self.isolation not in ISOLATIONS:
+            raise UsageError(f"isolation is {' or '.join(ISOLATIONS)}, got {self.isolation!r}")
+        if self.replicas < 1 or self.hang_s <= 0:
+            raise UsageError(f"replicas start at 1 and hang_s above 0, got {self.replicas} and {self.hang_s}")
 
     def resolved(self) -> "Options":
         """With numbers for what was left to this machine."""

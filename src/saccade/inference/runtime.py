@@ -1,8 +1,11 @@
 """The contract of a runtime: open a graph, run arrays. Keepers: inference/runtimes/*."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 from saccade.errors import SaccadeError
 from saccade.types import Array, TensorSpec
@@ -11,8 +14,27 @@ INPUT = "image"
 """The one input of a sealed graph: uint8 [N, H, W, 3]."""
 
 
+@dataclass(frozen=True)
+class Health:
+    """Of a graph in processes of its own: how many live, of how many; how many were lost so far, and why the last one.
+
+    resident: bytes of all of them now; peak: most bytes of one so far.
+    """
+
+    live: int
+    wanted: int
+    lost: int = 0
+    trouble: str = ""
+    resident: int = 0
+    peak: int = 0
+    processes: list[int] = field(default_factory=list)
+
+
 class OpenGraph(ABC):
-    """A graph in memory. run is safe to call from several threads; inputs and outputs have a free batch axis."""
+    """A graph in memory. run is safe to call from several threads; inputs and outputs have a free batch axis.
+
+    One that lives in another process overrides what stands below `close`.
+    """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
@@ -31,6 +53,21 @@ class OpenGraph(ABC):
 
     @abstractmethod
     def close(self) -> None: ...
+
+    def stack(self, rows: Sequence[Mapping[str, Array]]) -> Mapping[str, Array]:
+        """Rows of one shape as arrays with a batch axis, for one call of `run`, which must follow."""
+        return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+    def wait(self, timeout_s: float) -> bool:
+        """Blocks until a run could begin at once; False when the time was over. Raises the fault."""
+        return True
+
+    def settle(self) -> None:  # noqa: B027 - a graph in this process never gave way
+        """Told when it goes into service, after an opening that may have given way to others."""
+
+    def health(self) -> Health | None:
+        """None for a graph in this process."""
+        return None
 
 
 class Runtime(ABC):

@@ -29,6 +29,7 @@ class Outcome:
     timings: dict[str, float]
     outputs: dict[str, Array] | None = None
     batch: int = 0
+    why: str = ""
 
 
 class Stages:
@@ -192,7 +193,7 @@ class Stages:
         except Exception as error:  # noqa: BLE001 - runs in the batcher's thread, which must live on
             result = _internal(error)
         timings["post"] += (time.perf_counter() - began) * 1e3
-        return Outcome(result, timings, None, max(o.batch for o in outcomes))
+        return Outcome(result, timings, None, *max((o.batch, o.why) for o in outcomes))
 
     def _whole(self, source: Source, deadline: float) -> Image:
         if isinstance(source, np.ndarray):
@@ -260,7 +261,7 @@ class Stages:
         except Exception as failure:  # noqa: BLE001 - runs in the batcher's thread, which must live on
             result = failure if isinstance(failure, SaccadeError) else _internal(failure)
         timings["post"] = (time.perf_counter() - began) * 1e3
-        self._finish(future, Outcome(result, timings, row.outputs, row.batch))
+        self._finish(future, Outcome(result, timings, row.outputs, row.batch, row.why))
 
     def _finish(self, future: "Future[Outcome]", outcome: Outcome) -> None:
         with self._lock:

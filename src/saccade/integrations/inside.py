@@ -128,6 +128,7 @@ class Inside:
             body=_stream(request.body),
             request_id=id,
             deadline_s=routes.deadline_s(request.headers, given_s, given_s),
+            urgent=routes.urgent(request.headers),
         )
         return asyncio.run_coroutine_threadsafe(_handled(route, call), house.loop).result()
 

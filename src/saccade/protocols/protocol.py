@@ -54,6 +54,8 @@ STATUSES: dict[str, int] = {
     "not_implemented": 501,
     "overloaded": 503,
     "not_ready": 503,
+    "worker_lost": 503,
+    "not_enough_memory": 503,
     "draining": 503,
     "dependency_unavailable": 503,
     "deadline_exceeded": 504,
@@ -95,6 +97,8 @@ TITLES: dict[str, str] = {
     "not_implemented": "This is not implemented",
     "overloaded": "The server has more work than it can do in time",
     "not_ready": "The model is not ready",
+    "worker_lost": "The process that ran the model was lost",
+    "not_enough_memory": "There is not enough memory to load the model",
     "draining": "The server is shutting down",
     "dependency_unavailable": "Something this server needs is away",
     "deadline_exceeded": "The answer would have come too late",
@@ -169,6 +173,10 @@ class Call:
     deadline_s: float = 10.0
     left: "Callable[[], Awaitable[None]] | None" = None
     """Returns when the caller has gone away."""
+    caller: str | None = None
+    """The id of the key, whose requests share one turn among those that wait; None makes every request its own caller."""
+    urgent: bool | None = None
+    """What X-Priority asked for: interactive goes first, batch gives way; None leaves it to the number of images."""
 
     async def read(self) -> bytes:
         """The whole body; the transport has counted it. Raises ServerError payload_too_large or request_timeout."""
@@ -315,8 +323,12 @@ STAGES = ("decode", "queue", "infer", "post")
 
 
 def marks(answer: Answer) -> list[tuple[str, str]]:
-    """Headers that every answer of a model carries: which version it was, its digest, the time of each stage in ms."""
-    timing = ", ".join(f"{s};dur={answer.timings[s]:.1f}" for s in STAGES if s in answer.timings)
+    """Headers that every answer of a model carries: which version it was, its digest, the time of each stage in ms, and
+    with the queue how many rows shared the run and why no more."""
+    told = {stage: f"{stage};dur={answer.timings[stage]:.1f}" for stage in STAGES if stage in answer.timings}
+    if answer.batch and "queue" in told:
+        told["queue"] += f', batch;desc="{answer.batch}: {answer.why}"'
+    timing = ", ".join(told.values())
     return [
         ("x-model-version", str(answer.version)),
         ("x-model-digest", answer.digest),

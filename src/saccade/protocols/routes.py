@@ -79,6 +79,14 @@ def deadline_s(headers: Mapping[str, str], usual: float, most: float) -> float:
     return min(int(text) / 1e3, most)
 
 
+def urgent(headers: Mapping[str, str]) -> bool | None:
+    """What X-Priority asks for, None without it. Raises ServerError(invalid_value)."""
+    word = headers.get("x-priority")
+    if word not in (None, "interactive", "batch"):
+        raise ServerError("x-priority is interactive or batch", code="invalid_value")
+    return None if word is None else word == "interactive"
+
+
 def check_encoding(headers: Mapping[str, str]) -> None:
     """Raises ServerError(content_encoding_unsupported) for a compressed body."""
     if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):

@@ -53,8 +53,11 @@ async def ask(
     deadline_s: float,
     left: Callable[[], Awaitable[None]] | None = None,
     request_id: str = "",
+    *,
+    caller: str | None = None,
+    urgent: bool | None = None,
 ) -> tuple[Answer, list[Tensor]]:
-    """The answer, and the outputs asked for, batch axis first.
+    """The answer, and the outputs asked for, batch axis first. caller, urgent: as of a Request.
 
     Raises SaccadeError: of the request, or of its first row that failed.
     """
@@ -64,7 +67,7 @@ async def ask(
     rows, pictures = _rows(model, given.inputs, engine.max_images)
     wanted = _wanted(model, given.outputs, pictures)
     wish = native.Wish(list(given.wishes))
-    request = Request(entry.name, rows, entry.version, deadline_s, tile=wish.tile and pictures)
+    request = Request(entry.name, rows, entry.version, deadline_s, caller, urgent, wish.tile and pictures)
     answer = await settled(engine.submit(request), left)
     for result in answer.results:
         if isinstance(result, SaccadeError):

@@ -1,6 +1,7 @@
 """Puts the house together: an ASGI application over plain routes. The head is checked before a byte of body is read."""
 
 import asyncio
+import contextlib
 import logging
 import random
 import re
@@ -30,6 +31,8 @@ Send = Callable[[Message], Awaitable[None]]
 
 log = logging.getLogger("saccade.server")
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+CLOSING = (400, 408, 413, 414, 431)
+"""Statuses after which a connection of HTTP/1 ends."""
 TEXT = ("content-type", "text/plain; charset=utf-8")
 KNOWN_HOSTS = 64
 
@@ -64,23 +67,32 @@ class App:
         if scope["type"] != "http":
             return None
         request_id, pattern, reply, code = prediction_id(), "", Reply(500), ""
-        method = scope["method"]
+        method, whole = scope["method"], False
+
+        async def heard() -> Message:
+            nonlocal whole
+            message = await receive()
+            whole = not message.get("more_body", False)
+            return message
+
         try:
             headers = self._head(scope)
             request_id = heads.request_id(headers, request_id)
             route, parameters = self._table.find(scope["path"], method)
             pattern = route.pattern
-            self._admit(route, headers)
+            caller = self._admit(route, headers)
             call = Call(
                 method=method,
                 path=scope["path"],
                 parameters=parameters,
                 headers=headers,
                 query=heads.query(scope["query_string"]),
-                body=self._body(receive, route.max_bytes),
+                body=self._body(heard, route.max_bytes),
                 request_id=request_id,
                 deadline_s=heads.deadline_s(headers, self.settings.deadline_s, self.settings.deadline_cap_s),
                 left=lambda: _left(receive),
+                caller=caller,
+                urgent=heads.urgent(headers),
             )
             reply = await route.handler(call)
         except SaccadeError as error:
@@ -94,6 +106,11 @@ class App:
             reply, code = self._failure(ServerError("", code="internal"), request_id, scope["path"])
         self.metrics.answered(pattern, method if method in ("GET", "POST", "HEAD") else "other", reply.status, code)
         await _send(reply, request_id, method, send, scope)
+        if reply.status >= 400 and reply.status not in CLOSING and not whole:
+            # Refused before the body came. The caller is still sending it: hanging up now would cost him the answer.
+            with contextlib.suppress(SaccadeError):
+                async for _ in self._body(heard, self.settings.body_bytes):
+                    pass
 
     # The head
 
@@ -144,17 +161,20 @@ class App:
         if len(self._hosts) < KNOWN_HOSTS:
             self._hosts.add(host)
 
-    def _admit(self, route: Route, headers: dict[str, str]) -> None:
-        """What can be refused on the head alone: no key, an encoding, a body that says it is too large."""
+    def _admit(self, route: Route, headers: dict[str, str]) -> str | None:
+        """What can be refused on the head alone: no key, an encoding, a body that says it is too large. The key's id."""
+        key = None
         if route.needs != "open" and guarded(self.settings, self.keys):
             bare = headers.get(route.key, "")
-            self.keys.admit(headers.get("authorization") or (f"Bearer {bare}" if bare else ""), route.needs)
+            given = headers.get("authorization") or (f"Bearer {bare}" if bare else "")
+            key = self.keys.admit(given, route.needs).id
         heads.check_encoding(headers)
         length = headers.get("content-length", "0")
         if not re.fullmatch(r"[0-9]{1,18}", length):
             raise ServerError("Content-Length is no number", code="malformed_http")
         if int(length) > route.max_bytes:
             raise heads.too_large(route.max_bytes)
+        return key
 
     # The body
 
@@ -282,6 +302,9 @@ def make_engine(settings: Settings) -> Engine:
         max_wait_s=min(settings.max_wait_s, settings.p99_s or settings.max_wait_s),
         objective_s=settings.p99_s,
         tuning=settings.home / "tuning",
+        isolation=settings.isolation,
+        replicas=settings.replicas,
+        hang_s=settings.hang_s,
     )
     return Engine(
         options,
@@ -308,7 +331,7 @@ async def _send(reply: Reply, request_id: str, method: str, send: Send, scope: M
         (b"content-length", str(len(reply.body)).encode()),
     ]
     # The rest of a refused body is never read, so this connection cannot carry another request.
-    if reply.status in (400, 408, 413, 414, 431) and scope.get("http_version", "1.1").startswith("1"):
+    if reply.status in CLOSING and scope.get("http_version", "1.1").startswith("1"):
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if method == "HEAD" else reply.body})

@@ -114,9 +114,14 @@ class Metrics:
             ("saccade_model_ready", "1 for each version that answers.", lambda: _ready(engine)),
             ("saccade_model_load_seconds", "Time to load, warm and check a version.", lambda: _loads(engine)),
             ("saccade_expected_wait_seconds", "What a picture that came now would wait.", lambda: _waits(engine)),
+            ("saccade_workers_live", "Processes of a version that can run.", lambda: _workers(engine, "live")),
+            ("saccade_workers_wanted", "Processes a version shall have.", lambda: _workers(engine, "wanted")),
+            ("saccade_workers_lost_total", "Processes that were lost.", lambda: _workers(engine, "lost")),
+            ("saccade_workers_bytes", "Resident memory of the processes.", lambda: _workers(engine, "resident")),
         ]
         for name, words, lines in gauges:
-            out += [f"# HELP {name} {words}", f"# TYPE {name} gauge", *(name + line for line in lines())]
+            kind = "counter" if name.endswith("_total") else "gauge"
+            out += [f"# HELP {name} {words}", f"# TYPE {name} {kind}", *(name + line for line in lines())]
         return "\n".join(out) + "\n"
 
 
@@ -143,6 +148,15 @@ def _waits(engine: Engine) -> list[str]:
         for n in engine.names()
         for v, e in engine.versions(n).items()
         if e.model
+    ]
+
+
+def _workers(engine: Engine, field: str) -> list[str]:
+    return [
+        f"{_braces((('model', n), ('version', str(v))))} {getattr(health, field)}"
+        for n in engine.names()
+        for v, e in engine.versions(n).items()
+        if e.model and (health := e.model.health()) is not None
     ]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from saccade.errors import UsageError
+from saccade.inference.options import ISOLATIONS
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class Settings:
     long accepted requests may take then. max_wait_s: refuse a picture that would wait longer. p99_s: the latency that batches are kept
     small enough for. runners: batches that run
     at the same time, graph_threads: of each, decode_threads: of all; None suits the machine. log_format: text, or json.
+    isolation: none runs graphs in the server's process, process each version in `replicas` of its own, where a run that
+    lasts longer than hang_s is ended.
     protocols: dialects spoken beside the native API. oip_style: how the Open Inference Protocol says "not ready".
     """
 
@@ -54,6 +57,9 @@ class Settings:
     graph_threads: int | None = None
     runners: int | None = None
     variant: str | None = None
+    isolation: str = "none"
+    replicas: int = 1
+    hang_s: float = 30.0
     poll_s: float = 0.5
     drain_s: float = 5.0
     finish_s: float = 30.0
@@ -70,6 +76,8 @@ class Settings:
             raise UsageError(f"oip_style is kserve or triton, got {self.oip_style!r}")
         if self.log_format not in ("text", "json"):
             raise UsageError(f"log_format is text or json, got {self.log_format!r}")
+        if self.isolation not in ISOLATIONS:
+            raise UsageError(f"isolation is {' or '.join(ISOLATIONS)}, got {self.isolation!r}")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise UsageError("TLS needs both tls_cert and tls_key")
         for file in (self.tls_cert, self.tls_key):

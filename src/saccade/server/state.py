@@ -13,20 +13,18 @@ class State:
         self.engine: Engine | None = None
 
     def check(self) -> None:
-        """Raises ServerError: draining; not_ready while models are being loaded; dependency_unavailable when every model
-        is run by another server and none of those can be asked."""
+        """Raises ServerError: draining; not_ready while models are being loaded; dependency_unavailable when what runs them,
+        other servers or processes of their own, is away for every model."""
         if self.draining:
             raise ServerError("the server is shutting down", code="draining")
         if not self.started:
             raise ServerError("models are being loaded", hint="ask again in a moment", code="not_ready")
         loaded = self._loaded()
         if loaded and all(entry.state == "away" for entry in loaded):
-            raise ServerError(
-                "the servers that run the models are away", hint="ask again later", code="dependency_unavailable"
-            )
+            raise ServerError("what runs the models is away", hint="ask again later", code="dependency_unavailable")
 
     def away(self) -> list[Entry]:
-        """Versions that are loaded here, while the server that runs their graph cannot be asked."""
+        """Versions that are loaded here, while what runs their graph cannot be asked."""
         return [entry for entry in self._loaded() if entry.state == "away"]
 
     def _loaded(self) -> list[Entry]:

@@ -1,7 +1,7 @@
 """Tiny sealed packages for tests: the real writer, the real format, answers that can be worked out by hand."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -37,16 +37,21 @@ def colors(
     reverse: bool = False,
     exclusive: bool = False,
     network: bool = False,
+    fault: Callable[[Path], Path] | None = None,
 ) -> Package:
     """Seals a package whose scores are the channel means of the picture, under the labels red, green, blue.
 
     logarithm: scores that are not finite for black. lie: golden outputs that the graph does not give. reverse: the
     labels in the other order, so that two versions answer differently. exclusive: one label an image, not several.
-    network: the softmax of ten times those means, by a graph that has layers to quantise.
+    network: the softmax of ten times those means, by a graph that has layers to quantise. fault: `endless` or `greedy`
+    of testing/graphs, which fail on some pictures.
     """
     labels = Labels(CHANNELS[::-1] if reverse else CHANNELS, exclusive=exclusive)
     place = _beside(folder)
-    file = color_network(place) if network else channel_means(place, logarithm=logarithm)
+    if fault is not None:
+        file = fault(place)
+    else:
+        file = color_network(place) if network else channel_means(place, logarithm=logarithm)
     return _seal(folder, name, file, ("classes",), labels, off=0.5 if lie else 0.0)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from saccade.errors import InferenceError, PackageError
-from saccade.inference.runtime import Runtime
+from saccade.inference.runtime import OpenGraph, Runtime
 from saccade.testing.graphs import channel_means
 
 
@@ -19,7 +19,15 @@ def check(runtime: Runtime, folder: Path, make: Callable[[Path], Path] = channel
     suffix = runtime.suffixes[0] if make is not channel_means else ".onnx"
     assert suffix in runtime.suffixes
     assert runtime.version()[0].isdigit()
-    graph = runtime.open(make(folder / f"means{suffix}"), "cpu", 1)
+    check_graph(runtime.open(make(folder / f"means{suffix}"), "cpu", 1))
+    for content in (b"\x08\x09no graph", b"", b"PK\x05\x06" + bytes(18)):
+        (folder / f"damaged{suffix}").write_bytes(content)
+        assert _code(lambda: runtime.open(folder / f"damaged{suffix}").close()) == "onnx_invalid"
+    assert _code(lambda: runtime.open(folder / f"damaged{suffix}", "abacus").close()) == "not_found"
+
+
+def check_graph(graph: OpenGraph) -> None:
+    """What any open graph must keep, wherever it runs. graph: of `channel_means`; it is closed here."""
     assert [(i.name, i.dtype, i.shape) for i in graph.inputs] == [("image", "uint8", (None, 32, 32, 3))]
     assert [(o.name, o.dtype, o.shape) for o in graph.outputs] == [("scores", "float32", (None, 3))]
     dice = np.random.default_rng(3)
@@ -43,10 +51,7 @@ def check(runtime: Runtime, folder: Path, make: Callable[[Path], Path] = channel
     graph.close()
     assert _code(lambda: graph.run({"image": np.zeros((1, 32, 32, 3), np.uint8)})) == "not_ready"
     graph.close()
-    for content in (b"\x08\x09no graph", b"", b"PK\x05\x06" + bytes(18)):
-        (folder / f"damaged{suffix}").write_bytes(content)
-        assert _code(lambda: runtime.open(folder / f"damaged{suffix}").close()) == "onnx_invalid"
-    assert _code(lambda: runtime.open(folder / f"damaged{suffix}", "abacus").close()) == "not_found"
+    assert _code(lambda: graph.wait(0)) in ("", "not_ready")
 
 
 def _code(act: Callable[[], object]) -> str:

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import onnxruntime
-
 from saccade.errors import InferenceError, PackageError
 from saccade.inference.runtime import OpenGraph, Runtime
+from saccade.process import report_nothing
 from saccade.types import Array, TensorSpec
+
+report_nothing()
+import onnxruntime  # noqa: E402
 
 _DTYPES = {
     "tensor(uint8)": "uint8",

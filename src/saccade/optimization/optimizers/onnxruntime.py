@@ -14,13 +14,21 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
-from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from saccade import process
 from saccade.optimization.optimizer import Candidate, Distance, Optimizer, Unfit
 from saccade.types import Array
+
+process.report_nothing()
+import onnxruntime  # noqa: E402
+from onnxruntime.quantization import (  # noqa: E402
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
+from onnxruntime.quantization.shape_inference import quant_pre_process  # noqa: E402
 
 METHODS = {
     "minmax": (CalibrationMethod.MinMax, {}),

@@ -51,7 +51,8 @@ class _Api:
     async def predict(self, call: Call) -> Reply:
         wish = messages.Wish(call.query)
         model, version = call.parameters["name"], _version(call.parameters)
-        self._engine.find(model, version)  # a refusal that needs no body comes before the body
+        form = call.headers.get("content-type", "").lower().startswith("multipart/")
+        self._engine.admit(model, version, call.deadline_s, several=form)  # before the body is read
         data = await call.read()
         if not data:
             raise ServerError("the body is empty, an image was expected", code="image_undecodable")
@@ -59,7 +60,7 @@ class _Api:
         png = messages.wants_picture(call.headers.get("accept", ""))
         if png and several:
             raise ServerError("several images are answered in JSON only", hint="send one", code="not_acceptable")
-        request = Request(model, tuple(pictures), version, call.deadline_s, tile=wish.tile)
+        request = Request(model, tuple(pictures), version, call.deadline_s, call.caller, call.urgent, tile=wish.tile)
         answer = await settled(self._engine.submit(request), call.left)
 
         def written() -> bytes:

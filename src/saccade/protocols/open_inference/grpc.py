@@ -117,7 +117,9 @@ class _Api:
         asked = protobuf.infer(request)
         deadline_s = min(call.left_s(), asked.timeout_s or call.deadline_s)
         given = messages.asked(asked.inputs, asked.outputs)
-        answer, outputs = await views.ask(self._engine, entry, given, deadline_s, request_id=call.request_id)
+        answer, outputs = await views.ask(
+            self._engine, entry, given, deadline_s, request_id=call.request_id, urgent=asked.urgent
+        )
         call.told += marks(answer)
         wanted = asked.outputs or [messages.Wanted(output.name) for output in outputs]
         found = messages.results(outputs, wanted, answer.labels)

@@ -77,6 +77,11 @@ class _Api:
         self._control = control
         self._triton = triton
 
+    def _admit(self, call: Call) -> Entry:
+        """A refusal that needs no body comes before the body; how many rows there are is not known yet."""
+        version = state.number(call.parameters.get("version"))
+        return self._engine.admit(call.parameters["name"], version, call.deadline_s, several=True)
+
     def _find(self, call: Call) -> Entry:
         return self._engine.find(call.parameters["name"], state.number(call.parameters.get("version")))
 
@@ -136,7 +141,7 @@ class _Api:
         raise ServerError("shared memory is not implemented", hint="send the tensor itself", code="not_implemented")
 
     async def infer(self, call: Call) -> Reply:
-        entry = self._find(call)  # a refusal that needs no body comes before the body
+        entry = self._admit(call)
         data = await call.read()
         length = messages.header_length(call.headers.get(messages.LENGTH), len(data))
         model = views.model_of(entry)
@@ -148,7 +153,10 @@ class _Api:
             asked = messages.infer(data, length)
         deadline_s = min(call.deadline_s, asked.timeout_s or call.deadline_s)
         given = messages.asked(asked.inputs, asked.outputs)
-        answer, outputs = await views.ask(self._engine, entry, given, deadline_s, call.left, call.request_id)
+        urgent = call.urgent if asked.urgent is None else asked.urgent
+        answer, outputs = await views.ask(
+            self._engine, entry, given, deadline_s, call.left, call.request_id, caller=call.caller, urgent=urgent
+        )
         wanted = asked.outputs or [messages.Wanted(output.name, asked.binary) for output in outputs]
         head: dict[str, Any] = {"model_name": answer.model, "model_version": str(answer.version)}
         if asked.id is not None:

@@ -67,6 +67,7 @@ class Infer:
     binary: bool = False
     id: str | None = None
     timeout_s: float | None = None
+    urgent: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,14 @@ def infer(data: bytes, length: int | None) -> Infer:
     if own_id is not None and not isinstance(own_id, str):
         raise wrong("id is a text")
     binary = _flag(own, "binary_data_output", False)
-    return Infer(found, _outputs(record.get("outputs"), binary), binary, own_id, timeout_s(own.get("timeout")))
+    return Infer(
+        found,
+        _outputs(record.get("outputs"), binary),
+        binary,
+        own_id,
+        timeout_s(own.get("timeout")),
+        urgent(own.get("priority")),
+    )
 
 
 def timeout_s(microseconds: Any) -> float | None:
@@ -126,6 +134,15 @@ def timeout_s(microseconds: Any) -> float | None:
     if type(microseconds) is not int or microseconds < 0:
         raise wrong("timeout is a whole number of microseconds")
     return microseconds / 1e6
+
+
+def urgent(priority: Any) -> bool | None:
+    """The parameter `priority`: 1 goes first, a larger one gives way, 0 or none is no wish."""
+    if priority is None or priority == 0:
+        return None
+    if type(priority) is not int or priority < 0:
+        raise wrong("priority is a whole number from 0")
+    return priority == 1
 
 
 def parameters(found: Any) -> dict[str, Any]:

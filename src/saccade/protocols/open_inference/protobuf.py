@@ -47,7 +47,8 @@ def infer(request: Any) -> Infer:
     given = messages.parameters(_parameters(request.parameters))
     found = [_input(entry, raw[i] if raw else None) for i, entry in enumerate(request.inputs)]
     timeout = messages.timeout_s(given.get("timeout"))
-    return Infer(found, _outputs(request.outputs), bool(raw), request.id, timeout)
+    urgent = messages.urgent(given.get("priority"))
+    return Infer(found, _outputs(request.outputs), bool(raw), request.id, timeout, urgent)
 
 
 def _parameters(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -36,8 +36,9 @@ class CustomVision(Protocol):
         def asking(places: bool) -> Any:
             async def predict(call: Call) -> Reply:
                 single(call.query, ("application",))
-                engine.find(call.parameters["name"])
-                request = Request(call.parameters["name"], (_picture(call, await call.read()),), None, call.deadline_s)
+                engine.admit(call.parameters["name"], deadline_s=call.deadline_s)
+                pictures = (_picture(call, await call.read()),)
+                request = Request(call.parameters["name"], pictures, None, call.deadline_s, call.caller, call.urgent)
                 answer = await settled(engine.submit(request), call.left)
                 return Reply(200, messages.dumps(_answer(answer, places, call)), [JSON, *marks(answer)])
 

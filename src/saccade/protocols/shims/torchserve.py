@@ -26,14 +26,15 @@ class TorchServe(Protocol):
     def routes(self, engine: Engine) -> list[Route]:
         async def predict(call: Call) -> Reply:
             name, version = call.parameters["name"], number(call.parameters.get("version"))
-            engine.find(name, version)
+            engine.admit(name, version, call.deadline_s)
             kind, given = messages.media_type(call.headers.get("content-type", ""))
             data = await call.read()
             form = kind == "multipart/form-data"
             pictures = messages.multipart(data, given.get("boundary", ""), "data") if form else [data]
             if len(pictures) > 1:
                 raise ServerError("a form holds one picture here", hint="ask for each", code="batch_too_large")
-            answer = await settled(engine.submit(Request(name, tuple(pictures), version, call.deadline_s)), call.left)
+            request = Request(name, tuple(pictures), version, call.deadline_s, call.caller, call.urgent)
+            answer = await settled(engine.submit(request), call.left)
             found = messages.answer(answer, messages.Wish([]), False, call.request_id)
             boxes = getattr(answer.results[0], "boxes", None) is not None
             return Reply(200, messages.dumps(_answer(found, boxes)), [JSON, *marks(answer)])

@@ -5,10 +5,12 @@ from typing import Any
 
 from saccade.errors import InferenceError, SaccadeError, ServerError
 from saccade.inference.engine import Engine, Entry
+from saccade.inference.request import Answer
 from saccade.protocols import views
 from saccade.protocols.method import Method
 from saccade.protocols.native.http import MAX_BODY
 from saccade.protocols.protocol import Call, Protocol, Reply, Route, marks, said, status
+from saccade.protocols.tensors import Tensor
 from saccade.protocols.tf_serving import messages, models
 
 JSON = ("content-type", "application/json")
@@ -63,26 +65,44 @@ class _Api:
         name, label, version = (call.parameters.get(key) for key in ("name", "label", "version"))
         return models.find(self._engine, str(name), _number(version), label)
 
-    async def predict(self, call: Call) -> Reply:
+    def _admit(self, call: Call) -> Entry:
+        """What can be refused before the body is read; how many rows it holds is not known yet."""
         entry = self._find(call)
+        return self._engine.admit(entry.name, entry.version, call.deadline_s, several=True)
+
+    async def _ask(self, call: Call, entry: Entry, given: views.Given) -> tuple[Answer, list[Tensor]]:
+        return await views.ask(
+            self._engine,
+            entry,
+            given,
+            call.deadline_s,
+            call.left,
+            call.request_id,
+            caller=call.caller,
+            urgent=call.urgent,
+        )
+
+    async def predict(self, call: Call) -> Reply:
+        entry = self._admit(call)
         model = views.model_of(entry)
         inputs, rows = messages.predict(await call.read(), model.input_specs)
         given = views.Given(inputs, [spec.name for spec in model.output_specs])
-        answer, outputs = await views.ask(self._engine, entry, given, call.deadline_s, call.left, call.request_id)
+        answer, outputs = await self._ask(call, entry, given)
         return Reply(200, _dumps(messages.answer(outputs, rows)), [JSON, *marks(answer)])
 
     async def classify(self, call: Call) -> Reply:
-        entry = self._find(call)
+        entry = self._admit(call)
         inputs = messages.examples(await call.read(), views.model_of(entry).input_specs)
-        answer, _ = await views.ask(self._engine, entry, views.Given(inputs, []), call.deadline_s, call.left)
+        given = views.Given(inputs, [])
+        answer, _ = await self._ask(call, entry, given)
         return Reply(200, _dumps({"results": models.classes(answer)}), [JSON, *marks(answer)])
 
     async def regress(self, call: Call) -> Reply:
-        entry = self._find(call)
+        entry = self._admit(call)
         model = views.model_of(entry)
         name = models.number(model.output_specs)
         given = views.Given(messages.examples(await call.read(), model.input_specs), [name])
-        answer, outputs = await views.ask(self._engine, entry, given, call.deadline_s, call.left)
+        answer, outputs = await self._ask(call, entry, given)
         return Reply(200, _dumps({"results": models.numbers(outputs[0])}), [JSON, *marks(answer)])
 
     async def metadata(self, call: Call) -> Reply:

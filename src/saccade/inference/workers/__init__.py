@@ -1,0 +1,1 @@
+"""Graphs kept in processes of their own: pixels in shared memory, small messages, restart when one is lost."""

@@ -1,0 +1,123 @@
+"""Anonymous memory that two processes see: arrays are written on one side and read on the other, never pickled."""
+
+import errno
+import fcntl
+import math
+import mmap
+import os
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from saccade.errors import InferenceError
+from saccade.types import Array
+
+ALIGN = 64
+DTYPES = frozenset(
+    "bool uint8 uint16 uint32 uint64 int8 int16 int32 int64 float16 float32 float64".split()  # noqa: SIM905
+)
+MAX_BYTES = 4 * 1024**3
+Told = list[list[Any]]
+"""Of each array name, dtype, shape and where it begins: what a message says of arrays."""
+
+
+class Region:
+    """A piece of memory behind a descriptor. It grows with what is written; no side can make it smaller."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self._map: mmap.mmap | None = None
+        self._size = 0
+
+    @classmethod
+    def make(cls) -> "Region":
+        if sys.platform == "linux":
+            descriptor = os.memfd_create("saccade", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+            # Hazard: reading a page that the other side cut off would end this process with SIGBUS.
+            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
+            return cls(descriptor)
+        with tempfile.TemporaryFile() as file:
+            return cls(os.dup(file.fileno()))
+
+    def put(self, arrays: Mapping[str, Array]) -> Told:
+        """Copies arrays in. Raises InferenceError(overloaded) when this machine has no memory left for them."""
+        told = self._laid({name: (value.dtype.name, value.shape) for name, value in arrays.items()})
+        for (_, *place), value in zip(told, arrays.values(), strict=True):
+            _view(self._map, *place)[...] = value
+        return told
+
+    def put_rows(self, rows: Sequence[Mapping[str, Array]]) -> Told:
+        """Copies rows of one shape in, each name's one after the other: an array with a first axis. Raises as `put`."""
+        told = self._laid({name: (one.dtype.name, (len(rows), *one.shape)) for name, one in rows[0].items()})
+        for name, *place in told:
+            whole = _view(self._map, *place)
+            for i, row in enumerate(rows):
+                whole[i] = row[name]
+        return told
+
+    def _laid(self, wanted: Mapping[str, tuple[str, tuple[int, ...]]]) -> Told:
+        told: Told = []
+        end = 0
+        for name, (dtype, shape) in wanted.items():
+            if dtype not in DTYPES:
+                raise InferenceError(f"array {name!r} is {dtype}, expected numbers")
+            told.append([name, dtype, shape, end])
+            end += -(-math.prod(shape) * np.dtype(dtype).itemsize // ALIGN) * ALIGN
+        self._room(end)
+        return told
+
+    def get(self, told: Sequence[Sequence[Any]]) -> dict[str, Array]:
+        """The arrays a message speaks of, as views of the memory. Raises ValueError for what cannot be there."""
+        found: dict[str, Array] = {}
+        size = os.fstat(self.descriptor).st_size
+        for name, dtype, shape, begin in told:
+            if not isinstance(name, str) or dtype not in DTYPES or not isinstance(begin, int) or len(shape) > 16:
+                raise ValueError("an array's words are not what they should be")
+            count = 1
+            for side in shape:
+                if not isinstance(side, int) or not 0 <= side < 2**31:
+                    raise ValueError("an array's side is no size")
+                count *= side
+            if begin < 0 or begin % ALIGN or begin + count * np.dtype(dtype).itemsize > size:
+                raise ValueError("an array reaches beyond the memory")
+            self._room(size)
+            found[name] = _view(self._map, dtype, tuple(shape), begin)
+        return found
+
+    def _room(self, size: int) -> None:
+        """Maps at least so many bytes."""
+        if size > MAX_BYTES:
+            raise InferenceError(f"a batch has {size} bytes, at most {MAX_BYTES} fit")
+        have = os.fstat(self.descriptor).st_size
+        if size > have:
+            have = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+            try:
+                # Takes the pages now: one that is missing when it is written to ends the process with SIGBUS.
+                if sys.platform == "linux":
+                    os.posix_fallocate(self.descriptor, 0, have)
+                else:
+                    os.ftruncate(self.descriptor, have)
+            except OSError as error:
+                if error.errno not in (errno.ENOMEM, errno.ENOSPC, errno.EFBIG):
+                    raise
+                raise InferenceError(
+                    f"there is no memory for a batch of {size} bytes", hint="ask again later", code="overloaded"
+                ) from error
+        if self._size < size:
+            # The former map lives on as long as arrays look at it.
+            self._map, self._size = mmap.mmap(self.descriptor, have), have
+
+    def close(self) -> None:
+        self._map = None
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+
+def _view(memory: mmap.mmap | None, dtype: str, shape: tuple[int, ...], begin: int) -> Array:
+    if memory is None or 0 in shape:
+        return np.empty(shape, dtype)
+    return np.ndarray(shape, dtype, memory, begin)
