@@ -2,9 +2,10 @@
 
 Each client lives in an environment of its own, made once from the requirements beside it (`--prepare` only makes them).
 What must come is worked out in this process, by the in-process engine, and compared to 1e-6 by the client's side.
-Prints a line for each client, protocol and model with the number of calls that passed, then every call that failed.
+Prints a line for each client, protocol and model with the number of calls that passed, then every call that failed; then
+the calls of tritonclient side by side with the real Triton (beside.py).
 
-    python -m benchmarks.interop [CLIENT ...] [--prepare] [--json FILE]
+    python -m benchmarks.interop [CLIENT ...] [--prepare] [--alone] [--json FILE]
 """
 
 import argparse
@@ -15,15 +16,16 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import environment, machine
-from benchmarks.interop import stage, tritonserver
+from benchmarks.interop import beside, stage, tritonserver
 
-CLIENTS = ("triton", "tf_serving", "custom_vision")
+CLIENTS = ("triton", "tf_serving", "custom_vision", "kserve_rest")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.interop", description=__doc__)
     parser.add_argument("clients", nargs="*", metavar="CLIENT", help=f"of {', '.join(CLIENTS)}; default all")
     parser.add_argument("--prepare", action="store_true", help="only make the environments of the clients")
+    parser.add_argument("--alone", action="store_true", help="without the real Triton beside it")
     parser.add_argument("--json", type=Path, help="also write every call here")
     options = parser.parse_args()
     unknown = set(options.clients) - set(CLIENTS)
@@ -55,7 +57,8 @@ def main() -> int:
         print(f"FAILED {call['client']} {call['protocol']} {call['model']}: {call['call']}: {call['said']}")
     if options.json:
         options.json.write_text(json.dumps(calls, indent=1) + "\n", encoding="utf-8")
-    return 1 if failed or not calls else 0
+    apart = beside.run(None) if "triton" in clients and not options.alone else 0
+    return 1 if failed or not calls or apart else 0
 
 
 if __name__ == "__main__":

@@ -59,14 +59,14 @@ def case(package: Path, file: Path) -> Path:
 
 
 @contextmanager
-def served(package: Path, home: Path) -> Iterator[Server]:
-    """A server of its own process, until the block ends. Raises RuntimeError when it is not ready in 30 s."""
+def served(package: Path, home: Path, **around: str) -> Iterator[Server]:
+    """around: of its environment. A server of its own process, until the block ends. Raises RuntimeError when it is not ready in 30 s."""
     port, grpc_port = free(), free()
     command = [sys.executable, "-m", "saccade", "serve", str(package), "--home", str(home)]
     process = subprocess.Popen(
         [*command, "--port", str(port), "--grpc-port", str(grpc_port)],
         stderr=subprocess.PIPE,
-        env={**os.environ, "SACCADE_DRAIN_S": "0.1", "SACCADE_PROTOCOLS": ",".join(PROTOCOLS)},
+        env={**os.environ, "SACCADE_DRAIN_S": "0.1", "SACCADE_PROTOCOLS": ",".join(PROTOCOLS), **around},
     )
     try:
         _wait(process, port)
