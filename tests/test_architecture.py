@@ -105,7 +105,15 @@ TASK_NAMES_ELSEWHERE = {
 HEAVY = {
     "saccade": {"numpy", "torch", "keras"},
     "saccade.client.client": {"torch", "keras", "saccade.server", "saccade.inference"},
-    "saccade.server.app": {"torch", "keras", "tensorflow", "saccade.training", "saccade.verbs"},
+    "saccade.server.app": {
+        "torch",
+        "keras",
+        "tensorflow",
+        "grpc",
+        "google.protobuf",
+        "saccade.training",
+        "saccade.verbs",
+    },
     "saccade.inference.engine": {"starlette", "grpc", "torch", "saccade.data", "saccade.training"},
 }
 """Module to what must not be loaded after a fresh interpreter imported it."""

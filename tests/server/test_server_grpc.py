@@ -30,6 +30,7 @@ from saccade.inference.engine import Engine
 from saccade.server.app import App, build
 from saccade.server.grpc import Grpc
 from saccade.server.keys import Keys
+from saccade.server.serve import beside
 from saccade.server.settings import Settings
 from saccade.testing.packages import colors, png
 from saccade.wire import schema
@@ -276,6 +277,33 @@ def test_a_taken_port_is_said(engine: Engine, tmp_path: Path) -> None:
         with pytest.raises(ServerError) as caught, listening(app):
             pass
         assert caught.value.code == "port_taken"
+
+
+def test_without_the_extra_the_cure_is_told(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "grpc", None)
+    monkeypatch.delitem(sys.modules, "saccade.server.grpc")
+    with pytest.raises(UsageError, match=r"gRPC needs grpc, .* pip install 'saccade\[grpc\]'"):
+        beside(build(Settings(home=tmp_path, grpc_port=1), engine))
+    assert beside(build(Settings(home=tmp_path), engine)) == []
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(64),
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 4096,
+        bytes(range(256)) * 64,
+    ],
+    ids=["HTTP/1", "empty frames", "a frame too large", "noise"],
+)
+def test_what_is_no_grpc_is_hung_up_on(channel: grpc.Channel, app: App, data: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", app.settings.grpc_port), timeout=20) as connection:
+        connection.sendall(data)
+        with contextlib.suppress(ConnectionError):
+            while connection.recv(65536):
+                pass
+    assert call(channel, "ServerLive")[0].live
 
 
 def test_two_listeners_need_two_ports() -> None:

@@ -1,10 +1,11 @@
 """What a dialect says over gRPC: plain calls on messages, so that they are asked without a socket too. Knows no grpc."""
 
+import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 
 @dataclass(eq=False)
@@ -22,6 +23,16 @@ class Invocation:
 
     def left_s(self) -> float:
         return min(self.deadline_s, self.ends - time.monotonic())
+
+
+HEAVY = 65_536
+"""Values, or bytes of a message, from which converting one by one takes so long that it must not hold up other callers."""
+T = TypeVar("T")
+
+
+async def aside(heavy: bool, work: Callable[[], T]) -> T:
+    """What work gives; heavy work is done in a thread."""
+    return await asyncio.to_thread(work) if heavy else work()
 
 
 Once = Callable[[Invocation, Any], Awaitable[Any]]

@@ -1,6 +1,7 @@
 """The Open Inference Protocol v2 over gRPC: convert, ask the engine, convert back."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from saccade.errors import InferenceError, SaccadeError, ServerError
 from saccade.inference.engine import Engine
 from saccade.protocols import views
-from saccade.protocols.method import Invocation, Method, Once, Stream
+from saccade.protocols.method import HEAVY, Invocation, Method, Once, Stream, aside
 from saccade.protocols.open_inference import messages, protobuf, state
 from saccade.protocols.protocol import Control, marks, said
 from saccade.wire import schema
@@ -114,7 +115,7 @@ class _Api:
 
     async def infer(self, call: Invocation, request: Any) -> Any:
         entry = self._engine.find(request.model_name, state.number(request.model_version))
-        asked = protobuf.infer(request)
+        asked = await aside(protobuf.heavy(request), lambda: protobuf.infer(request))
         deadline_s = min(call.left_s(), asked.timeout_s or call.deadline_s)
         given = messages.asked(asked.inputs, asked.outputs)
         answer, outputs = await views.ask(
@@ -123,16 +124,23 @@ class _Api:
         call.told += marks(answer)
         wanted = asked.outputs or [messages.Wanted(output.name) for output in outputs]
         found = messages.results(outputs, wanted, answer.labels)
-        return protobuf.response(answer.model, answer.version, request.id, found, asked.binary)
+        many = not asked.binary and sum(math.prod(one.tensor.shape) for one in found) > HEAVY
+        return await aside(
+            many, lambda: protobuf.response(answer.model, answer.version, request.id, found, asked.binary)
+        )
 
     async def stream(self, call: Invocation, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
         """Answers in the order of the requests, of which several are at work; a refusal is an answer too."""
         waiting: asyncio.Queue[asyncio.Future[Any] | None] = asyncio.Queue(AHEAD)
+        at_work: set[asyncio.Future[Any]] = set()
 
         async def listen() -> None:
             try:
                 async for request in requests:
-                    await waiting.put(asyncio.ensure_future(self._streamed(call, request)))
+                    task = asyncio.ensure_future(self._streamed(call, request))
+                    at_work.add(task)
+                    task.add_done_callback(at_work.discard)
+                    await waiting.put(task)
             except Exception as error:  # noqa: BLE001 - raised below, behind the answers that are due
                 broken: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
                 broken.set_exception(error)
@@ -145,9 +153,8 @@ class _Api:
                 yield await answer
         finally:
             listening.cancel()
-            while not waiting.empty():
-                if (left := waiting.get_nowait()) is not None:
-                    left.cancel()
+            for left in list(at_work):
+                left.cancel()
 
     async def _streamed(self, call: Invocation, request: Any) -> Any:
         try:

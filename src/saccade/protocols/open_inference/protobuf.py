@@ -1,12 +1,12 @@
 """The Open Inference Protocol's requests and answers as protobuf messages: typed contents or raw bytes."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from saccade.protocols import tensors
+from saccade.protocols.method import HEAVY
 from saccade.protocols.open_inference import messages
 from saccade.protocols.open_inference.messages import CLASSES, DTYPES, Infer, Result, Wanted, wrong
 from saccade.protocols.tensors import MAX_TENSORS, Tensor
@@ -35,6 +35,11 @@ def parameter(value: Any) -> Any:
     """What an InferParameter or ModelRepositoryParameter holds; None when it holds nothing."""
     kind = value.WhichOneof("parameter_choice")
     return None if kind is None else getattr(value, kind)
+
+
+def heavy(request: Any) -> bool:
+    """Whether the values of a request come one by one, and many."""
+    return not request.raw_input_contents and request.ByteSize() > HEAVY
 
 
 def infer(request: Any) -> Infer:
@@ -100,7 +105,3 @@ def response(model: str, version: int, own_id: str, found: Sequence[Result], raw
         values = value if isinstance(value, list) else np.asarray(value).ravel().tolist()
         getattr(output.contents, FIELDS[result.datatype]).extend(values)
     return reply
-
-
-def elements(found: Sequence[Result]) -> int:
-    return sum(math.prod(result.tensor.shape) for result in found)

@@ -1,12 +1,13 @@
 """TensorFlow Serving's PredictionService and ModelService: convert, ask the engine, convert back."""
 
+import math
 from typing import Any
 
 from saccade.errors import ServerError
 from saccade.inference.engine import Engine, Entry
 from saccade.inference.request import Answer
 from saccade.protocols import views
-from saccade.protocols.method import Invocation, Method, Once
+from saccade.protocols.method import HEAVY, Invocation, Method, Once, aside
 from saccade.protocols.protocol import marks
 from saccade.protocols.tensors import Tensor
 from saccade.protocols.tf_serving import messages, models, protobuf
@@ -60,12 +61,16 @@ class _Api:
     async def predict(self, call: Invocation, request: Any) -> Any:
         entry = self._find(request.model_spec)
         names = list(request.output_filter) or [spec.name for spec in views.model_of(entry).output_specs]
-        given = views.Given(protobuf.inputs(request.inputs), names)
-        answer, outputs = await self._ask(call, entry, given)
-        reply = _reply("PredictResponse", model_spec=_spec(answer))
-        for output in outputs:
-            reply.outputs[output.name].CopyFrom(protobuf.tensor(output))
-        return reply
+        inputs = await aside(protobuf.heavy(request), lambda: protobuf.inputs(request.inputs))
+        answer, outputs = await self._ask(call, entry, views.Given(inputs, names))
+
+        def written() -> Any:
+            reply = _reply("PredictResponse", model_spec=_spec(answer))
+            for output in outputs:
+                reply.outputs[output.name].CopyFrom(protobuf.tensor(output))
+            return reply
+
+        return await aside(sum(math.prod(output.shape) for output in outputs) > HEAVY, written)
 
     async def classify(self, call: Invocation, request: Any) -> Any:
         entry = self._find(request.model_spec)

@@ -8,6 +8,7 @@ import numpy as np
 
 from saccade.errors import ServerError
 from saccade.protocols import tensors
+from saccade.protocols.method import HEAVY
 from saccade.protocols.native.http import MAX_BODY
 from saccade.protocols.tensors import MAX_TENSORS, Tensor
 from saccade.protocols.tf_serving.messages import DTYPES, wrong
@@ -35,6 +36,11 @@ FIELDS = {
     "float64": "double_val",
 }
 """The field of a TensorProto that carries a type's values; float16 lies there as its bits."""
+
+
+def heavy(request: Any) -> bool:
+    """Whether the values of a request come one by one, and many."""
+    return request.ByteSize() > HEAVY and not any(proto.tensor_content for proto in request.inputs.values())
 
 
 def inputs(given: Mapping[str, Any]) -> list[Tensor]:
