@@ -27,6 +27,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 
 from saccade.errors import ServerError, UsageError
 from saccade.inference.engine import Engine
+from saccade.inference.request import Request
 from saccade.server.app import App, build
 from saccade.server.grpc import Grpc
 from saccade.server.keys import Keys
@@ -267,6 +268,33 @@ def test_keys_over_gRPC(engine: Engine, tmp_path: Path) -> None:  # noqa: N802
             assert call(channel, "ModelInfer", picture(), metadata=(head,))[0].outputs
             assert ask("RepositoryModelLoad", load, head) == "forbidden"
         assert ask("RepositoryModelLoad", load, ("x-api-key", control)) == "not_implemented"
+
+
+def test_who_asks_and_how_urgently_reaches_the_queue(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = Keys(tmp_path)
+    mine = ("x-api-key", keys.make("mine"))
+    own_id = keys.list()[0].id
+    app = build(Settings(home=tmp_path, grpc_port=free(), finish_s=0.2), engine)
+    seen: list[tuple[str | None, bool | None]] = []
+    submit = engine.submit
+
+    def noted(request: Request) -> Any:
+        seen.append((request.caller, request.urgent))
+        return submit(request)
+
+    monkeypatch.setattr(engine, "submit", noted)
+    with listening(app) as address, grpc.insecure_channel(address) as channel:
+        first, later = picture(), picture()
+        first.parameters["priority"].uint64_param = 1
+        later.parameters["priority"].uint64_param = 2
+        call(channel, "ModelInfer", picture(), metadata=(mine,))
+        call(channel, "ModelInfer", picture(), metadata=(mine, ("x-priority", "batch")))
+        call(channel, "ModelInfer", first, metadata=(mine, ("x-priority", "batch")))
+        call(channel, "ModelInfer", later, metadata=(mine,))
+        assert refused(channel, "ModelInfer", picture(), metadata=(mine, ("x-priority", "now")))[1] == "invalid_value"
+    assert seen == [(own_id, None), (own_id, False), (own_id, True), (own_id, False)]
 
 
 def test_a_taken_port_is_said(engine: Engine, tmp_path: Path) -> None:

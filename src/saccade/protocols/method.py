@@ -12,12 +12,14 @@ from typing import Any, TypeVar
 class Invocation:
     """One call. deadline_s: of one answer; ends: the monotonic second at which the caller stops listening.
 
-    told: what goes with the answer, names in lower case. closing: True once streams should end.
+    caller, urgent: as of a Call. told: what goes with the answer, names in lower case. closing: True once streams should end.
     """
 
     request_id: str
     deadline_s: float = 10.0
     ends: float = math.inf
+    caller: str | None = None
+    urgent: bool | None = None
     told: list[tuple[str, str]] = field(default_factory=list)
     closing: Callable[[], bool] = bool
 

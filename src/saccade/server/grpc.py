@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import random
-import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import grpc
 
 from saccade.errors import SaccadeError, ServerError
+from saccade.protocols import routes as heads
 from saccade.protocols.method import Invocation, Method
 from saccade.protocols.native.messages import prediction_id
 from saccade.protocols.protocol import SCOPES, STATUSES, grpc_status, said, status
@@ -27,7 +27,6 @@ AGE_S, AGE_GRACE_S = 30 * 60, 30
 PING_S = 10
 REFUSING_S = 0.3
 STREAMS = 100
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class Grpc:
@@ -124,6 +123,7 @@ class _Handlers(grpc.GenericRpcHandler):
         if method is None:
             return None
         head: dict[str, str] = {}
+        call = Invocation(prediction_id(), self._app.settings.deadline_s, closing=self.closing.is_set)
         try:
             if self.closing.is_set():
                 raise ServerError("the server is shutting down", code="draining")
@@ -131,27 +131,20 @@ class _Handlers(grpc.GenericRpcHandler):
                 if name in head and name in ("authorization", "x-api-key"):
                     raise ServerError(f"the metadata {name} came twice", code="malformed_http")
                 head[name] = value
+            call.request_id = heads.request_id(head, call.request_id)
             if method.needs != "open" and guarded(self._app.settings, self._app.keys):
                 own = head.get("x-api-key")
-                self._app.keys.admit(head.get("authorization") or (f"Bearer {own}" if own else ""), method.needs)
+                given = head.get("authorization") or (f"Bearer {own}" if own else "")
+                call.caller = self._app.keys.admit(given, method.needs).id
+            call.urgent = heads.urgent(head)
         except SaccadeError as error:
-            return grpc.stream_stream_rpc_method_handler(self._refusing(method, error))
+            return grpc.stream_stream_rpc_method_handler(self._refusing(method, call, error))
         if method.streams:
-            return grpc.stream_stream_rpc_method_handler(self._streaming(method, head))
-        return grpc.unary_unary_rpc_method_handler(self._single(method, head))
+            return grpc.stream_stream_rpc_method_handler(self._streaming(method, call))
+        return grpc.unary_unary_rpc_method_handler(self._single(method, call))
 
-    def _call(self, head: dict[str, str], context: Any) -> Invocation:
-        settings, left, given = self._app.settings, context.time_remaining(), head.get("x-request-id", "")
-        own = given if _REQUEST_ID.fullmatch(given) else prediction_id()
-        call = Invocation(own, settings.deadline_s, closing=self.closing.is_set)
-        if left is not None:
-            call.deadline_s, call.ends = settings.deadline_cap_s, time.monotonic() + left
-        return call
-
-    def _single(self, method: Method, head: dict[str, str]) -> Callable[[bytes, Any], Awaitable[bytes]]:
+    def _single(self, method: Method, call: Invocation) -> Callable[[bytes, Any], Awaitable[bytes]]:
         async def answer(data: bytes, context: Any) -> bytes:
-            call = self._call(head, context)
-
             async def once() -> bytes:
                 reply = await method.handler(call, schema.read(method.request, data))  # type: ignore[misc]
                 return bytes(reply.SerializeToString())
@@ -161,10 +154,8 @@ class _Handlers(grpc.GenericRpcHandler):
 
         return answer
 
-    def _streaming(self, method: Method, head: dict[str, str]) -> Callable[[Any, Any], Awaitable[None]]:
+    def _streaming(self, method: Method, call: Invocation) -> Callable[[Any, Any], Awaitable[None]]:
         async def answer(requests: AsyncIterator[bytes], context: Any) -> None:
-            call = self._call(head, context)
-
             async def messages() -> AsyncIterator[Any]:
                 async for data in self._until_closing(requests):
                     yield schema.read(method.request, data)
@@ -193,18 +184,21 @@ class _Handlers(grpc.GenericRpcHandler):
         finally:
             closing.cancel()
 
-    def _refusing(self, method: Method, error: SaccadeError) -> Callable[[Any, Any], Awaitable[None]]:
+    def _refusing(self, method: Method, call: Invocation, error: SaccadeError) -> Callable[[Any, Any], Awaitable[None]]:
         async def answer(_: Any, context: Any) -> None:
             async def refuse() -> None:
                 raise error
 
-            await self._guarded(method, self._call({}, context), context, refuse)
+            await self._guarded(method, call, context, refuse)
 
         return answer
 
     async def _guarded(self, method: Method, call: Invocation, context: Any, work: Callable[[], Awaitable[Any]]) -> Any:
         """The rim: what a caller is told of an error, and what is counted."""
         failed: SaccadeError
+        left = context.time_remaining()
+        if left is not None:
+            call.deadline_s, call.ends = self._app.settings.deadline_cap_s, time.monotonic() + left
         self._under_way.add(call)
         try:
             found = await work()

@@ -118,8 +118,9 @@ class _Api:
         asked = await aside(protobuf.heavy(request), lambda: protobuf.infer(request))
         deadline_s = min(call.left_s(), asked.timeout_s or call.deadline_s)
         given = messages.asked(asked.inputs, asked.outputs)
+        urgent = call.urgent if asked.urgent is None else asked.urgent
         answer, outputs = await views.ask(
-            self._engine, entry, given, deadline_s, request_id=call.request_id, urgent=asked.urgent
+            self._engine, entry, given, deadline_s, request_id=call.request_id, caller=call.caller, urgent=urgent
         )
         call.told += marks(answer)
         wanted = asked.outputs or [messages.Wanted(output.name) for output in outputs]

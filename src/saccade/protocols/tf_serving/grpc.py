@@ -54,7 +54,15 @@ class _Api:
         return models.find(self._engine, *_meant(spec))
 
     async def _ask(self, call: Invocation, entry: Entry, given: views.Given) -> tuple[Answer, list[Tensor]]:
-        answer, outputs = await views.ask(self._engine, entry, given, call.left_s(), request_id=call.request_id)
+        answer, outputs = await views.ask(
+            self._engine,
+            entry,
+            given,
+            call.left_s(),
+            request_id=call.request_id,
+            caller=call.caller,
+            urgent=call.urgent,
+        )
         call.told += marks(answer)
         return answer, outputs
 
