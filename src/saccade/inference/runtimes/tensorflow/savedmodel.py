@@ -76,6 +76,21 @@ def specs(tensors: Any) -> list[tuple[str, str, list[int | None]]]:
     return told
 
 
+def alone(graph: Any, name: str) -> bytes:
+    """A SavedModel of this graph whose only signature is that one, under the name that serves."""
+    made = saved_model_pb2.SavedModel(saved_model_schema_version=1)
+    own = made.meta_graphs.add()
+    own.CopyFrom(graph)
+    # What only Python reads back: functions and layers by name.
+    own.ClearField("object_graph_def")
+    signature = graph.signature_def[name]
+    for other in list(own.signature_def):
+        if other != INIT:
+            del own.signature_def[other]
+    own.signature_def[SIGNATURE].CopyFrom(signature)
+    return bytes(made.SerializeToString())
+
+
 def makers(graph: Any, signature: Any) -> dict[str, str]:
     """By output, the operator that makes it, looked for through functions and whatever only passes it on."""
     functions = {f.signature.name: f for f in graph.graph_def.library.function}
