@@ -18,7 +18,7 @@ COMMANDS = {
     "check": ("data", "say what is wrong with a dataset or a package"),
     "convert": ("convert", "write a dataset in another format, and say what it cannot hold"),
     "train": ("train", "train, evaluate and seal a model from labelled images"),
-    "import": ("imports", "seal an ONNX file from elsewhere as a package"),
+    "import": ("imports", "seal a model from elsewhere as a package"),
     "evaluate": ("evaluate", "measure a sealed package on a dataset and write a report"),
     "compare": ("evaluate", "measure two packages on the same images and say whether they differ"),
     "optimize": ("optimize", "add faster graphs to a package, each certified on this host"),

@@ -3,7 +3,7 @@
 import hashlib
 import platform
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -14,9 +14,10 @@ import saccade
 from saccade import tasks
 from saccade.errors import PackageError, SaccadeError, UsageError
 from saccade.images import encode, preprocess
-from saccade.inference import guest, remote, runtimes
+from saccade.inference import guest, origins, remote, runtimes
 from saccade.inference.model import Model
 from saccade.inference.opening import adapted
+from saccade.inference.origin import Ready, Told, spec_of
 from saccade.inference.runtime import OpenGraph
 from saccade.package import reader
 from saccade.package.manifest import NAME, GraphEntry, Manifest
@@ -50,15 +51,18 @@ def import_model(
     images: Path | None = None,
     name: str | None = None,
     like: Path | str | None = None,
+    signature: str | None = None,
+    inputs: Sequence[str] = (),
 ) -> Imported:
-    """Seals an ONNX file as a package: the graph as it is, and an adapter that says how to speak to it.
+    """Seals a model file as a package: the graph as it is, and an adapter that says how to speak to it.
 
     A model may also be the address of one that another server runs (inference/remote.py, FORM). like: a package that it
     answers as; task, labels and everything else are then that package's.
 
-    preprocess: imagenet, unit, symmetric, or a TOML or JSON file (inference/guest.py, KEYS). tail: softmax, sigmoid or
-    none. images: a folder whose pictures become golden samples, else a pattern does. Without task and labels the package
-    answers tensors only. What the file does not say is asked for by name, never guessed.
+    model: of any origin (inference/origins/): ONNX, a SavedModel folder, Keras, torch.export, TorchScript. preprocess:
+    imagenet, unit, symmetric, or a TOML or JSON file (inference/guest.py, KEYS). tail: softmax, sigmoid or none. images:
+    a folder whose pictures become golden samples, else a pattern does. signature: of a SavedModel with several. inputs:
+    NAME:TYPE:SHAPE of each input, for files that do not say it. Without task and labels the package answers tensors only. What the file does not say is asked for by name, never guessed.
     Raises UsageError for what is lacking, PackageError for a graph that cannot be taken.
     """
     chosen = task or tasks.TENSORS
@@ -70,23 +74,26 @@ def import_model(
         raise UsageError(f"a model name is {NAME.pattern}, got {name!r}")
     if Path(out).exists() and not (Path(out) / "manifest.json").is_file():
         raise UsageError(f"{out} is in the way and is no package", hint="name a new folder with --out")
+    told = Told(signature, tuple(spec_of(text) for text in inputs))
     wish = {**guest.description(preprocess), **({} if tail is None else {"tail": tail})}
     if not remote.is_remote(str(model)):
         if like is not None:
             raise UsageError("--like goes with the address of a model server", hint=remote.FORM)
-        with _onnx(Path(model)) as origin:
-            return _seal(origin, Path(out), chosen, labels, wish, images, name)
+        with _file(Path(model), told) as source:
+            return _seal(source, Path(out), chosen, labels, wish, images, name)
+    if signature or inputs:
+        raise UsageError("a model server says what its models take", hint="leave out --signature and --input")
     if like is not None:
         if task or labels or wish or images:
             raise UsageError("with --like everything else is the package's", hint="say --like, --out and --name alone")
         return _opened(remotes.like(str(model), Path(out), reader.open_package(like), name), ())
-    with _remote(str(model)) as origin:
-        return _seal(origin, Path(out), chosen, labels, wish, images, name)
+    with _remote(str(model)) as source:
+        return _seal(source, Path(out), chosen, labels, wish, images, name)
 
 
 @dataclass(frozen=True)
-class _Origin:
-    """A graph that is to be sealed. name: of the model, unless another is wished. file, data: what lies in the package.
+class _Source:
+    """A graph that is to be sealed. name: of the model, unless another is wished. file: what the runtime opens; files: all that lies in the package.
 
     last: by output, the operator that makes it, as far as that is known. certificate: from the number of goldens.
     """
@@ -95,7 +102,7 @@ class _Origin:
     graph: OpenGraph
     runtime: str
     file: str
-    data: bytes
+    files: Mapping[str, bytes]
     last: Mapping[str, str]
     notes: tuple[str, ...]
     provenance: Mapping[str, Any]
@@ -103,49 +110,57 @@ class _Origin:
 
 
 @contextmanager
-def _onnx(file: Path) -> Iterator[_Origin]:
-    from saccade.inference import onnx  # a library of its own extra, which every other verb does without
-
-    facts = onnx.read(file)
+def _file(file: Path, told: Told) -> Iterator[_Source]:
+    origin = origins.find(file, told)
     with tempfile.TemporaryDirectory(prefix="saccade-import-") as space:
-        graph_file = Path(space) / "model.onnx"
-        graph_file.write_bytes(facts.data)
+        ready = origin.read(file, Path(space), told)
         try:
-            graph = runtimes.find("onnxruntime").open(graph_file)
+            graph = runtimes.find(ready.runtime).open(Path(space) / ready.graph)
         except PackageError as error:
-            if not facts.strange:
+            if not ready.strange:
                 raise
             raise PackageError(
-                f"{file} needs operators that are not here: {', '.join(facts.strange[:5])}",
+                f"{file} needs operators that are not here: {', '.join(ready.strange[:5])}",
                 hint="export it with the standard operators",
                 code="onnx_invalid",
             ) from error
-    provenance = {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "saccade": saccade.__version__,
-        "imported": file.name,
-        "imported_sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
-    }
-    with closing(graph):
-        yield _Origin(
-            name_of(file), graph, "onnxruntime", "model.onnx", facts.data, facts.last, facts.notes, provenance,
-            lambda goldens: _imported(provenance, goldens),
-        )  # fmt: skip
+        made = sorted(p for p in Path(space).rglob("*") if p.is_file())
+        files = {p.relative_to(space).as_posix(): p.read_bytes() for p in made}
+        provenance = {
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "saccade": saccade.__version__,
+            "imported": file.name,
+            "imported_sha256": _digest(file),
+        }
+        with closing(graph):
+            yield _Source(
+                name_of(file), graph, ready.runtime, ready.graph, files, ready.last, ready.notes, provenance,
+                lambda goldens: _imported(provenance, ready, goldens),
+            )  # fmt: skip
+
+
+def _digest(file: Path) -> str:
+    """SHA-256 (hex) of a file; of a folder, that of the lines "digest path" of all its files in order."""
+    if file.is_file():
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    parts = sorted(p.relative_to(file).as_posix() for p in file.rglob("*") if p.is_file())
+    return hashlib.sha256("".join(f"{_digest(file / p)} {p}\n" for p in parts).encode()).hexdigest()
 
 
 @contextmanager
-def _remote(url: str) -> Iterator[_Origin]:
+def _remote(url: str) -> Iterator[_Source]:
     runtime, where, graph = remotes.reach(url)
     notes = (f"the graph stays at {where.address}: that server must be there whenever the package is opened or asked",)
     with closing(graph):
-        yield _Origin(
-            name_of(where.model), graph, runtime, remotes.FILE, where.to_bytes(), {}, notes, remotes.facts(url),
+        yield _Source(
+            name_of(where.model), graph, runtime, remotes.FILE, {remotes.FILE: where.to_bytes()}, {}, notes, remotes.facts(url),
             lambda goldens: remotes.certificate(url, runtime, goldens),
         )  # fmt: skip
 
 
 def _seal(
-    origin: _Origin,
+    source: _Source,
     out: Path,
     task: str,
     labels: Path | None,
@@ -153,23 +168,24 @@ def _seal(
     images: Path | None,
     name: str | None,
 ) -> Imported:
-    graph = origin.graph
-    found = _guest(graph, origin.last, tasks.find(task).outputs, labels, wish)
-    notes = (*origin.notes, *found.notes)
+    graph = source.graph
+    found = _guest(graph, source.last, tasks.find(task).outputs, labels, wish)
+    notes = (*source.notes, *found.notes)
     manifest = Manifest(
-        name=name or origin.name,
+        name=name or source.name,
         task=task,
         labels=found.labels,
         preprocess=found.preprocess,
-        graphs={"default": GraphEntry(origin.file, origin.runtime, graph.inputs, graph.outputs)},
-        provenance={**origin.provenance, "notes": list(notes)},
+        graphs={"default": GraphEntry(source.file, source.runtime, graph.inputs, graph.outputs)},
+        provenance={**source.provenance, "notes": list(notes)},
         adapter=found.adapter,
     )
     writer = PackageWriter(out)
     try:
-        writer.add(origin.file, origin.data)
+        for path, data in source.files.items():
+            writer.add(path, data)
         golden = _guest_goldens(writer, adapted(graph, manifest), manifest, images)
-        writer.add_json("certificate.json", origin.certificate(len(golden)))
+        writer.add_json("certificate.json", source.certificate(len(golden)))
         sealed = writer.seal(replace(manifest, golden=golden))
     except SaccadeError:
         writer.drop()
@@ -226,12 +242,12 @@ def _guest_goldens(writer: PackageWriter, graph: OpenGraph, manifest: Manifest, 
     return names
 
 
-def _imported(provenance: Mapping[str, Any], golden: int) -> dict[str, Any]:
+def _imported(provenance: Mapping[str, Any], ready: Ready, golden: int) -> dict[str, Any]:
     """The certificate of a graph without a trainer: it states that nothing was compared."""
     return {
         "origin": "imported",
-        "graph": "model.onnx",
-        "runtime": "onnxruntime",
+        "graph": ready.graph,
+        "runtime": ready.runtime,
         "file": provenance["imported"],
         "file_sha256": provenance["imported_sha256"],
         "statement": "No trainer was here to compare with. The golden samples hold what this host answered at import.",

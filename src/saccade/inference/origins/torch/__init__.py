@@ -1,0 +1,1 @@
+"""Files of PyTorch that hold a graph: programs of torch.export and TorchScript."""
