@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-START_S = 120.0
+START_S = 180.0
 STOP_S = 20.0
 
 

@@ -197,7 +197,9 @@ def _mlserver(workers: int, batch: int, name: str) -> Way:
     environ = {
         "THREADS": "1",
         "BATCH": str(batch or ""),
+        "MLSERVER_HOST": "127.0.0.1",
         "MLSERVER_HTTP_PORT": "{port}",
+        "MLSERVER_GRPC_PORT": "0",
         "MLSERVER_PARALLEL_WORKERS": str(workers),
         "MLSERVER_DEBUG": "false",
     }

@@ -34,6 +34,9 @@ def _best(package: Path) -> str:
         return model.choice.variant
 
 
+TWO = {"SACCADE_PROCESSES": "2"}
+
+
 def _against(
     peers: tuple[Peer, ...], choose: Choose, package: Path, picture: bytes, ours: tuple[Entrant, ...]
 ) -> tuple[Entrant, ...]:
@@ -49,6 +52,7 @@ def mobilenet(peers: tuple[Peer, ...], choose: Choose) -> Row:
         Loop(same),
         Ours((same,), how="the same graph and decode"),
         Ours((own,), name="saccade, optimised", how=f"own decode, certified variant {best}"),
+        Ours((own,), name="saccade, 2 processes", how="the same, --processes 2", environ=TWO),
     )
     loads = (Load("1 caller", small, 1), Load("16 callers", small, 16), Load("12 MP, 8 callers", large, 8))
     title = "MobileNetV3-small, JPEG of 512x384 px and of 4000x3000"
@@ -96,7 +100,11 @@ def masks(peers: tuple[Peer, ...], choose: Choose) -> Row:
 def empty(peers: tuple[Peer, ...], choose: Choose) -> Row:
     """A graph and a picture of nearly nothing: the server alone."""
     package, dot = packages.empty(), sealed.photo(32, 32)
-    ours = (Loop(package), Ours((package,), how="the same graph"))
+    ours = (
+        Loop(package),
+        Ours((package,), how="the same graph"),
+        Ours((package,), name="saccade, 2 processes", how="the same, --processes 2", environ=TWO),
+    )
     loads = (Load("1 caller", dot, 1), Load("16 callers", dot, 16))
     return Row("empty", "An empty graph, JPEG of 32x32 px", _against(peers, choose, package, dot, ours), loads)
 

@@ -20,6 +20,7 @@ def serve_options(parser: argparse.ArgumentParser) -> None:
         "--isolation", choices=ISOLATIONS, help="where graphs run: in the server's process, or their own"
     )
     parser.add_argument("--replicas", type=int, metavar="N", help="processes of each version; default 1")
+    parser.add_argument("--processes", type=int, help="whole servers that share the port; default 1")
     parser.add_argument("--insecure", action="store_true", default=None, help="beyond loopback without keys")
     parser.add_argument("--tls-cert", type=Path)
     parser.add_argument("--tls-key", type=Path)
@@ -39,6 +40,7 @@ def serve(options: argparse.Namespace) -> int:
         p99_s=options.p99,
         isolation=options.isolation,
         replicas=options.replicas,
+        processes=options.processes,
         insecure=options.insecure,
         tls_cert=options.tls_cert,
         tls_key=options.tls_key,

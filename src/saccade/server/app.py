@@ -23,6 +23,7 @@ from saccade.server.console import views
 from saccade.server.keys import Keys
 from saccade.server.metrics import Metrics
 from saccade.server.settings import Settings
+from saccade.server.siblings import merge
 from saccade.server.state import State
 
 Message = MutableMapping[str, Any]
@@ -244,6 +245,8 @@ class App:
     async def _metrics(self, call: Call) -> Reply:
         single(call.query, ())
         text = self.metrics.text(self.engine)
+        if others := await asyncio.to_thread(self.metrics.others):
+            text = merge([text, *others])
         return Reply(200, text.encode(), [("content-type", "text/plain; version=0.0.4; charset=utf-8")])
 
 

@@ -32,3 +32,20 @@ class Control(protocol.Control):
     def _check_started(self) -> None:
         if not self._state.started:
             raise ServerError("models are being loaded", hint="ask again in a moment", code="not_ready")
+
+
+class Together(Control):
+    """For one of several servers on a port: a load that only this one saw would leave the others behind."""
+
+    def load(self, name: str) -> None:
+        raise self._refusal()
+
+    def unload(self, name: str) -> None:
+        raise self._refusal()
+
+    def _refusal(self) -> ServerError:
+        return ServerError(
+            "models are not loaded by request while several processes share the port",
+            hint="push to the home, which all of them follow, or serve with one process",
+            code="not_implemented",
+        )

@@ -67,6 +67,8 @@ class Metrics:
         self.http = Counter()
         self.grpc = Counter()
         self.refused = Counter()
+        self.others: Callable[[], list[str]] = list
+        """What the servers say that share the port, as `text` does."""
 
     def observe(self, name: str, version: str, what: Answer | SaccadeError, seconds: float) -> None:
         with self._lock:
@@ -113,6 +115,7 @@ class Metrics:
         gauges: list[tuple[str, str, Callable[[], list[str]]]] = [
             ("saccade_model_ready", "1 for each version that answers.", lambda: _ready(engine)),
             ("saccade_model_load_seconds", "Time to load, warm and check a version.", lambda: _loads(engine)),
+            ("saccade_processes", "Servers that share the port.", lambda: [" 1"]),
             ("saccade_expected_wait_seconds", "What a picture that came now would wait.", lambda: _waits(engine)),
             ("saccade_workers_live", "Processes of a version that can run.", lambda: _workers(engine, "live")),
             ("saccade_workers_wanted", "Processes a version shall have.", lambda: _workers(engine, "wanted")),

@@ -13,9 +13,9 @@ from typing import Any
 from saccade import process
 from saccade.errors import ServerError, UsageError
 from saccade.package import reader
-from saccade.server import logs
+from saccade.server import logs, siblings
 from saccade.server.app import App, build, make_engine
-from saccade.server.control import Control
+from saccade.server.control import Control, Together
 from saccade.server.keys import Keys
 from saccade.server.quiet import Quiet
 from saccade.server.settings import Settings
@@ -37,6 +37,11 @@ def serve(packages: Sequence[str | Path] = (), *, settings_file: Path | None = N
     settings = Settings.gather(given, file=settings_file)
     keys = Keys(settings.home)
     check_listen(settings, keys)
+    if settings.processes > 1:
+        logs.begin(settings.log_format)
+        _check_ports(settings)
+        source_of(packages, settings.home)  # what is wrong with them is told once, here
+        return siblings.run(packages, settings)
     return run(settings, source_of(packages, settings.home), keys)
 
 
@@ -78,18 +83,39 @@ def source_of(packages: Sequence[str | Path], home: Path) -> Source:
     return sources[0] if len(sources) == 1 else Both(sources)
 
 
-def run(settings: Settings, source: Source, keys: Keys | None = None) -> int:
-    """Listens at once (livez answers), loads meanwhile, is ready when the source's packages are."""
+def run(
+    settings: Settings, source: Source, keys: Keys | None = None, *, others: siblings.Siblings | None = None
+) -> int:
+    """Listens at once (livez answers), loads meanwhile, is ready when the source's packages are.
+
+    others: servers that share the port; then it loads first, for a request might come here that another could answer.
+    """
     from saccade.server.http import listen
 
     logs.begin(settings.log_format)
-    for number in (settings.port, settings.grpc_port):
-        _check_free(settings.host, number)
+    if others is None:
+        _check_ports(settings)
     engine, state = make_engine(settings), State()
     follower = Follower(engine, source, settings.poll_s, settings.finish_s)
-    app = build(settings, engine, keys=keys, state=state, control=Control(state, follower))
+    control = Control(state, follower) if others is None else Together(state, follower)
+    app = build(settings, engine, keys=keys, state=state, control=control)
     quiet = Quiet(lambda: app.metrics.asked)
     failure: list[BaseException] = []
+
+    def begin() -> None:
+        errors = follower.step()
+        while errors and not any(e.loaded for n in engine.names() for e in engine.versions(n).values()):
+            if any(error.code != "dependency_unavailable" for error in errors):
+                raise errors[0]
+            time.sleep(AGAIN_S)
+            errors = follower.step()
+        state.started = True
+        follower.start()
+        quiet.start()
+        scheme = "https" if settings.tls_cert else "http"
+        log.info("ready at %s://%s:%d, API pages at /docs", scheme, settings.host, settings.port)
+        if settings.grpc_port:
+            log.info("gRPC at %s:%d", settings.host, settings.grpc_port)
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -97,34 +123,28 @@ def run(settings: Settings, source: Source, keys: Keys | None = None) -> int:
 
         def load() -> None:
             try:
-                errors = follower.step()
-                while errors and not any(e.loaded for n in engine.names() for e in engine.versions(n).values()):
-                    if any(error.code != "dependency_unavailable" for error in errors):
-                        raise errors[0]
-                    time.sleep(AGAIN_S)
-                    errors = follower.step()
+                begin()
             except BaseException as error:  # noqa: BLE001 - handed to the main thread, which raises it
                 failure.append(error)
                 loop.call_soon_threadsafe(listening.cancel)
-                return
-            state.started = True
-            follower.start()
-            quiet.start()
-            scheme = "https" if settings.tls_cert else "http"
-            log.info("ready at %s://%s:%d, API pages at /docs", scheme, settings.host, settings.port)
-            if settings.grpc_port:
-                log.info("gRPC at %s:%d", settings.host, settings.grpc_port)
 
-        threading.Thread(target=load, name="loader", daemon=True).start()
+        if others is None:
+            threading.Thread(target=load, name="loader", daemon=True).start()
         try:
             await listening
         except asyncio.CancelledError:
             if not failure:
                 raise
 
+    if others is not None:
+        begin()
+        app.metrics.others = others.texts
+        others.open(lambda: app.metrics.text(engine))
     asyncio.run(main())
     if failure:
         raise failure[0]
+    if others is not None:
+        others.close()
     quiet.stop()
     follower.stop()
     engine.close(settings.finish_s)
@@ -143,6 +163,11 @@ def beside(app: App) -> list[Any]:
             f"gRPC needs {error.name}, which is not installed", hint="pip install 'saccade[grpc]'"
         ) from error
     return [Grpc(app)]
+
+
+def _check_ports(settings: Settings) -> None:
+    for number in (settings.port, settings.grpc_port):
+        _check_free(settings.host, number)
 
 
 def _check_free(host: str, port: int) -> None:

@@ -24,6 +24,7 @@ class Settings:
     at the same time, graph_threads: of each, decode_threads: of all; None suits the machine. log_format: text, or json.
     isolation: none runs graphs in the server's process, process each version in `replicas` of its own, where a run that
     lasts longer than hang_s is ended.
+    processes: whole servers that share the port, each with its own copy of every model.
     protocols: dialects spoken beside the native API. oip_style: how the Open Inference Protocol says "not ready".
     """
 
@@ -64,6 +65,7 @@ class Settings:
     drain_s: float = 5.0
     finish_s: float = 30.0
     connections: int = 1024
+    processes: int = 1
     log_format: str = "text"
 
     def __post_init__(self) -> None:
@@ -72,6 +74,8 @@ class Settings:
                 raise UsageError(f"{name} is 0 to 65535, got {number}")
         if self.grpc_port and self.grpc_port == self.port:
             raise UsageError(f"port and grpc_port are both {self.port}", hint="give each its own")
+        if not 1 <= self.processes <= 256:
+            raise UsageError(f"processes is 1 to 256, got {self.processes}")
         if self.oip_style not in ("kserve", "triton"):
             raise UsageError(f"oip_style is kserve or triton, got {self.oip_style!r}")
         if self.log_format not in ("text", "json"):
