@@ -19,6 +19,7 @@ ALIGN = 64
 DTYPES = frozenset(
     "bool uint8 uint16 uint32 uint64 int8 int16 int32 int64 float16 float32 float64".split()  # noqa: SIM905
 )
+NAMES = {np.dtype(name): name for name in DTYPES}
 MAX_BYTES = 4 * 1024**3
 Told = list[list[Any]]
 """Of each array name, dtype, shape and where it begins: what a message says of arrays."""
@@ -44,14 +45,14 @@ class Region:
 
     def put(self, arrays: Mapping[str, Array]) -> Told:
         """Copies arrays in. Raises InferenceError(overloaded) when this machine has no memory left for them."""
-        told = self._laid({name: (value.dtype.name, value.shape) for name, value in arrays.items()})
+        told = self._laid({name: (NAMES.get(value.dtype, ""), value.shape) for name, value in arrays.items()})
         for (_, *place), value in zip(told, arrays.values(), strict=True):
             _view(self._map, *place)[...] = value
         return told
 
     def put_rows(self, rows: Sequence[Mapping[str, Array]]) -> Told:
         """Copies rows of one shape in, each name's one after the other: an array with a first axis. Raises as `put`."""
-        told = self._laid({name: (one.dtype.name, (len(rows), *one.shape)) for name, one in rows[0].items()})
+        told = self._laid({name: (NAMES.get(one.dtype, ""), (len(rows), *one.shape)) for name, one in rows[0].items()})
         for name, *place in told:
             whole = _view(self._map, *place)
             for i, row in enumerate(rows):
@@ -62,8 +63,8 @@ class Region:
         told: Told = []
         end = 0
         for name, (dtype, shape) in wanted.items():
-            if dtype not in DTYPES:
-                raise InferenceError(f"array {name!r} is {dtype}, expected numbers")
+            if not dtype:
+                raise InferenceError(f"array {name!r} does not hold numbers")
             told.append([name, dtype, shape, end])
             end += -(-math.prod(shape) * np.dtype(dtype).itemsize // ALIGN) * ALIGN
         self._room(end)
@@ -72,7 +73,6 @@ class Region:
     def get(self, told: Sequence[Sequence[Any]]) -> dict[str, Array]:
         """The arrays a message speaks of, as views of the memory. Raises ValueError for what cannot be there."""
         found: dict[str, Array] = {}
-        size = os.fstat(self.descriptor).st_size
         for name, dtype, shape, begin in told:
             if not isinstance(name, str) or dtype not in DTYPES or not isinstance(begin, int) or len(shape) > 16:
                 raise ValueError("an array's words are not what they should be")
@@ -81,9 +81,10 @@ class Region:
                 if not isinstance(side, int) or not 0 <= side < 2**31:
                     raise ValueError("an array's side is no size")
                 count *= side
-            if begin < 0 or begin % ALIGN or begin + count * np.dtype(dtype).itemsize > size:
+            end = begin + count * np.dtype(dtype).itemsize
+            if begin < 0 or begin % ALIGN or (end > self._size and end > os.fstat(self.descriptor).st_size):
                 raise ValueError("an array reaches beyond the memory")
-            self._room(size)
+            self._room(end)
             found[name] = _view(self._map, dtype, tuple(shape), begin)
         return found
 
@@ -91,6 +92,8 @@ class Region:
         """Maps at least so many bytes."""
         if size > MAX_BYTES:
             raise InferenceError(f"a batch has {size} bytes, at most {MAX_BYTES} fit")
+        if size <= self._size:
+            return
         have = os.fstat(self.descriptor).st_size
         if size > have:
             have = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
@@ -106,9 +109,8 @@ class Region:
                 raise InferenceError(
                     f"there is no memory for a batch of {size} bytes", hint="ask again later", code="overloaded"
                 ) from error
-        if self._size < size:
-            # The former map lives on as long as arrays look at it.
-            self._map, self._size = mmap.mmap(self.descriptor, have), have
+        # The former map lives on as long as arrays look at it.
+        self._map, self._size = mmap.mmap(self.descriptor, have), have
 
     def close(self) -> None:
         self._map = None

@@ -70,6 +70,7 @@ class Lane:
     def __init__(self, worker: "Worker", connection: socket.socket, given: Region, answered: Region) -> None:
         self.worker = worker
         self._connection = connection
+        self._bound_s = 0.0
         self._given = given
         self._answered = answered
 
@@ -91,7 +92,9 @@ class Lane:
         Raises what the graph raised; Unsent when the process was gone before; InferenceError(worker_lost) when it ended
         meanwhile, or was ended because the run lasted longer than bound_s.
         """
-        self._connection.settimeout(bound_s)
+        if bound_s != self._bound_s:
+            frames.bound(self._connection, bound_s)
+            self._bound_s = bound_s
         try:
             frames.send(self._connection, {"arrays": told})
         except OSError as error:
@@ -138,7 +141,8 @@ class Worker:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 pass_fds=[theirs.fileno()],
-                start_new_session=True,
+                # A group of its own, for Ctrl-C is the server's business; not a session, which has its own share of the cores.
+                process_group=0,
             )  # fmt: skip
         self.pid = self._process.pid
         self.lanes: list[Lane] = []
@@ -155,7 +159,7 @@ class Worker:
         self._reader = threading.Thread(target=self._read, name=f"worker-{self.pid}", daemon=True)
         self._reader.start()
         try:
-            ours.settimeout(START_S)
+            frames.bound(ours, START_S)
             frames.receive(ours)
         except (EOFError, OSError, ValueError) as error:
             self.kill("it did not start")
@@ -186,7 +190,7 @@ class Worker:
 
     def _ask(self, message: dict[str, Any], descriptors: Sequence[int] = ()) -> dict[str, Any]:
         try:
-            self._control.settimeout(OPEN_S)
+            frames.bound(self._control, OPEN_S)
             frames.send(self._control, message, descriptors)
             reply, _ = frames.receive(self._control)
         except (EOFError, OSError, ValueError) as error:
