@@ -57,6 +57,14 @@ def test_json_keys(keys, fine):
         assert code(messages.strict_json, data) == "malformed_json"
 
 
+@pytest.mark.parametrize("last", ["18446744073709551616", "1e999", "-1E999", "9" * 400 + ".5", "NaN"])
+def test_one_number_too_wide_among_many(last):
+    many = "1,-0.5," * 10_000
+    assert len(messages.strict_json(f"[{many}9]".encode())) == 20_001
+    assert messages.strict_json(f"[{many}18446744073709551615]".encode())[-1] == 2**64 - 1
+    assert code(messages.strict_json, f"[{many}{last}]".encode()) == "malformed_json"
+
+
 def test_json_bodies():
     text = base64.b64encode(b"abc").decode()
     kind = "application/json; charset=utf-8"

@@ -30,6 +30,7 @@ _PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
 # A text without an end takes the rest: were it no match, each of its quotes would be tried again to the end.
 _MARKS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_DIGITS = bytes.maketrans(b"123456789E", b"000000000e")
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _PARAMETER = re.compile(rf';\s*({_WORD})\s*=\s*(?:"((?:[^"\\\r\n]|\\.)*)"|({_WORD}))\s*')
 
@@ -63,6 +64,8 @@ def strict_json(data: bytes, *, nonfinite: bool = False) -> Any:
         if depth > MAX_DEPTH:
             raise _malformed(f"it is nested deeper than {MAX_DEPTH} levels")
     keys = 0
+    # Looking at each number costs more than reading it: a tensor is looked over once, for what could be too wide.
+    tensor = data.count(b",") > MAX_KEYS and not _wide(data)
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         nonlocal keys
@@ -79,8 +82,8 @@ def strict_json(data: bytes, *, nonfinite: bool = False) -> Any:
             data.decode("utf-8"),
             object_pairs_hook=pairs,
             parse_constant=float if nonfinite else _constant,
-            parse_int=_integer,
-            parse_float=_real,
+            parse_int=None if tensor else _integer,
+            parse_float=None if tensor else _real,
         )
         if _SURROGATE.search(data):
             json.dumps(record, ensure_ascii=False).encode()  # a half pair could not be written back
@@ -92,6 +95,12 @@ def strict_json(data: bytes, *, nonfinite: bool = False) -> Any:
     except (ValueError, RecursionError) as error:
         where = f" at byte {error.pos}" if isinstance(error, json.JSONDecodeError) else ""
         raise _malformed(f"it does not parse{where}") from None
+
+
+def _wide(data: bytes) -> bool:
+    """Whether a number may be beyond 64 bits or beyond all floats: 19 digits in a row, or an exponent."""
+    alike = data.translate(_DIGITS)
+    return b"0" * 19 in alike or b"0e" in alike
 
 
 def _malformed(what: str) -> ServerError:
