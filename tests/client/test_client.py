@@ -5,6 +5,8 @@ import io
 import json
 import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -405,6 +407,29 @@ def test_connections_are_used_again_and_a_closed_one_is_replaced() -> None:
             client.models()
             time.sleep(0.05)
     assert ports[0] == ports[1] != ports[2]
+
+
+def test_a_forked_child_has_connections_of_its_own() -> None:
+    ports: list[int] = []
+
+    def handle(handler: BaseHTTPRequestHandler) -> None:
+        ports.append(handler.client_address[1])
+        say(handler, 200, b'{"models": []}', "application/json")
+
+    with serving(handle) as url:
+        code = (
+            "import os, sys; from saccade import Client; client = Client(sys.argv[1]); client.models(); child = os.fork()\n"
+            "client.models()\n"
+            "if not child: os._exit(0)\n"
+            "assert os.waitpid(child, 0)[1] == 0; client.models(); client.close()"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code, url], capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    assert len(ports) == 4
+    assert len(set(ports)) == 2
+    assert max(ports.count(port) for port in ports) == 3
 
 
 def test_servers_that_misbehave() -> None:

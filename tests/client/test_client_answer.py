@@ -75,6 +75,24 @@ def test_a_picture_is_reduced_before_it_is_drawn_on() -> None:
     assert answer(PHOTO, predictions=THINGS).draw(size=4000).shape == answer(PHOTO, predictions=THINGS).draw().shape
 
 
+def test_a_large_jpeg_is_decoded_no_larger_than_shown() -> None:
+    large = np.repeat(np.repeat(PHOTO, 8, 0), 8, 1)
+    turned = encode.to_jpeg(large)
+    for given in (turned, large):
+        one = answer(
+            given, predictions=[box(0, "dog", 0.6, 800, 240, 2400, 2240)], image={"width": 3200, "height": 2400}
+        )
+        drawn = one.draw(size=400)
+        assert drawn.shape == answer(PHOTO, predictions=[box(0, "dog", 0.6, 100, 30, 300, 280)]).draw().shape
+        mask = answer(given, mask=png_mask(np.repeat(np.repeat(MASK, 8, 0), 8, 1)), classes=SHARES, image={})
+        assert (
+            np.abs(
+                mask.draw(size=400)[:150].astype(int) - answer(PHOTO, mask=png_mask(MASK), classes=SHARES).draw()[:150]
+            ).mean()
+            < 20
+        )
+
+
 def test_what_cannot_be_drawn_is_told(tmp_path: Path) -> None:
     for made, given, said in (
         (answer(predictions=THINGS), None, "does not know its picture"),

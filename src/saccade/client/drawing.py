@@ -24,7 +24,7 @@ def draw(answer: Mapping[str, Any], image: Path | str | bytes | Array | None, si
         raise UsageError(
             "the answer has nothing that can be drawn", hint="ask a model with classes, and for its mask as png"
         )
-    plain, zoom = _reduced(_pixels(image, answer), size)
+    plain, zoom = _pixels(image, answer, size)
     if answer.get("mask") is not None:
         ids = cv2.resize(mask(answer), (plain.shape[1], plain.shape[0]), interpolation=cv2.INTER_NEAREST)
         return pens.mask(plain, ids, _names(answer.get("classes", [])))
@@ -58,28 +58,32 @@ def mask(answer: Mapping[str, Any]) -> Array:
     raise UsageError("the answer has no mask as pixels", hint="ask for mask=png or mask=rle")
 
 
-def _pixels(image: Path | str | bytes | Array | None, answer: Mapping[str, Any]) -> Image:
+def _pixels(
+    image: Path | str | bytes | Array | None, answer: Mapping[str, Any], size: int | None
+) -> tuple[Image, float]:
+    """The picture, its longer side at most `size` px, and its scale. A JPEG is decoded no larger than it must be."""
     if image is None:
         raise UsageError("the answer does not know its picture", hint="give it: answer.draw(image)")
-    pixels = decode.decode(Path(image) if isinstance(image, str) else image)
-    said = answer.get("image") or {}
-    came = {"width": pixels.shape[1], "height": pixels.shape[0]}
+    if isinstance(image, np.ndarray):
+        decoded = decode.decode(image)
+        height, width = decoded.shape[:2]
+    else:
+        data = decode.read(Path(image) if isinstance(image, str) else image)
+        header = decode.inspect(data)
+        width, height = header.width, header.height
+        fit = max(width, height) // size if size else 1
+        decoded = decode.pixels(data, header, max(step for step in (1, 2, 4, 8) if step <= max(1, fit)))
+    said, came = answer.get("image") or {}, {"width": width, "height": height}
     if said and said != came:
         raise UsageError(
-            f"the answer is about a picture of {said['width']}x{said['height']} px, this one has "
-            f"{came['width']}x{came['height']}",
+            f"the answer is about a picture of {said['width']}x{said['height']} px, this one has {width}x{height}",
             hint="give the picture that was asked about",
         )
-    return pixels
-
-
-def _reduced(pixels: Image, size: int | None) -> tuple[Image, float]:
-    """The picture at most `size` px long, and its scale."""
-    zoom = min(1.0, (size or np.inf) / max(pixels.shape[:2]))
-    if zoom == 1.0:
-        return pixels, zoom
-    width, height = (max(1, round(side * zoom)) for side in (pixels.shape[1], pixels.shape[0]))
-    return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8), zoom
+    zoom = min(1.0, (size or np.inf) / max(width, height))
+    shown = (max(1, round(width * zoom)), max(1, round(height * zoom)))
+    if decoded.shape[1::-1] == shown:
+        return decoded, zoom
+    return np.asarray(cv2.resize(decoded, shown, interpolation=cv2.INTER_AREA), np.uint8), zoom
 
 
 def _names(rows: list[dict[str, Any]]) -> list[str]:

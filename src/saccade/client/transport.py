@@ -1,6 +1,7 @@
 """How requests travel: over HTTP/1.1 with the standard library, on connections that are kept and used again."""
 
 import http.client
+import os
 import ssl
 import threading
 import time
@@ -63,9 +64,13 @@ class Http:
         self._keep = keep
         self._idle: list[http.client.HTTPConnection] = []
         self._lock = threading.Lock()
+        self._pid = os.getpid()
 
     def send(self, request: Request, timeout_s: float) -> Reply:
         until = time.monotonic() + timeout_s
+        if self._pid != os.getpid():
+            # Forked: the parent goes on with its connections, and a thread of his may have held the lock.
+            self._idle, self._lock, self._pid = [], threading.Lock(), os.getpid()
         with self._lock:
             connection = self._idle.pop() if self._idle else None
         if connection is not None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from saccade.client import messages
-from saccade.errors import SaccadeError, ServerError, UsageError
+from saccade.errors import InferenceError, SaccadeError, ServerError, UsageError
 from saccade.inference.engine import Engine
 from saccade.inference.options import Options
 from saccade.limits import BODY_LIMITS, QUEUE_LIMITS
@@ -28,6 +28,8 @@ from saccade.protocols.protocol import Call, Reply, Route, as_problem
 from saccade.registry.registry import Registry
 
 log = logging.getLogger("saccade.integrations")
+LATE_S = 2.0
+"""How long a handler may outlast its deadline: a graph that has begun cannot be stopped."""
 AGAIN_S = 5.0
 """A package that could not be opened is tried again after this time, not by every request."""
 TEXT = ("content-type", "text/plain; charset=utf-8")
@@ -130,7 +132,12 @@ class Inside:
             deadline_s=routes.deadline_s(request.headers, given_s, given_s),
             urgent=routes.urgent(request.headers),
         )
-        return asyncio.run_coroutine_threadsafe(_handled(route, call), house.loop).result()
+        asked = asyncio.run_coroutine_threadsafe(_handled(route, call), house.loop)
+        try:
+            return asked.result(given_s + LATE_S)
+        except TimeoutError:
+            asked.cancel()
+            raise InferenceError("the model did not answer in time", code="deadline_exceeded") from None
 
     def _opened(self) -> _House:
         with self._lock:
