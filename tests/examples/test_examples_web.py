@@ -67,17 +67,22 @@ class Site:
             return False
 
 
+def surroundings(**more: str) -> dict[str, str]:
+    """What a shell of this checkout has."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT / "src"), **more}
+
+
 @contextmanager
-def running(example: str, folder: Path) -> Iterator[Site]:
+def running(example: str, folder: Path, packages: str) -> Iterator[Site]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     server, asks = commands(example)
-    places = {"run/package": ",".join(str(folder / name) for name in ("trash", "boxes", "masks")), "8080": str(port)}
+    places = {"run/package": packages, "8080": str(port)}
     for old, new in places.items():
         server, asks = server.replace(old, new), [line.replace(old, new) for line in asks]
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT / "src"), "PORT": str(port)}
+    environment = surroundings(PORT=str(port))
     log = folder / f"{example}.log"
     with log.open("wb") as out:
         master = subprocess.Popen(
@@ -117,7 +122,7 @@ def ask(site: Site, model: str, photo: bytes, **headers: str) -> httpx.Response:
 
 @pytest.mark.parametrize("example", ["flask", "django"])
 def test_an_example_runs_from_its_readme_and_outlives_a_worker(example: str, folder: Path) -> None:
-    with running(example, folder) as site:
+    with running(example, folder, ",".join(str(folder / name) for name in ("trash", "boxes", "masks"))) as site:
         for line in site.asks:
             done = subprocess.run(["bash", "-c", line], cwd=ROOT, env=site.environment, capture_output=True, timeout=60)
             assert done.returncode == 0, done.stderr.decode()
@@ -152,14 +157,34 @@ def test_an_example_runs_from_its_readme_and_outlives_a_worker(example: str, fol
             assert ask(site, "trash", png(255, 0, 51)).status_code == 200
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("example", ["flask", "django"])
+def test_an_example_from_its_first_line(example: str, tmp_path: Path) -> None:
+    """As its README tells: train on the sample photos, then start and ask; only the installation is left out."""
+    text = (ROOT / "examples" / example / "README.md").read_text(encoding="utf-8")
+    (train,) = re.findall(r"^saccade train .*$", text, re.MULTILINE)
+    done = subprocess.run(
+        ["bash", "-c", train.replace("--out run", f"--out {tmp_path / 'run'}")],
+        cwd=ROOT,
+        env=surroundings(),
+        capture_output=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    with running(example, tmp_path, str(tmp_path / "run" / "package")) as site:
+        for line in site.asks:
+            told = subprocess.run(["bash", "-c", line], cwd=ROOT, env=site.environment, capture_output=True, timeout=60)
+            assert told.returncode == 0, told.stderr.decode()
+        photo = next((ROOT / "examples" / "data" / "trash" / "test").rglob("*.jpg"))
+        assert "version 1" in ask(site, "trash", photo.read_bytes()).text
+
+
 def test_a_package_that_is_not_whole_stops_the_workers_with_a_sentence(folder: Path, tmp_path: Path) -> None:
     whole = colors(tmp_path / "torn", "torn").path
     graph = next(whole.glob("*.onnx"))
     graph.write_bytes(graph.read_bytes()[:-1] + b"?")
     server, _ = commands("flask")
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT / "src"), "PORT": "0"}
     line = server.replace("run/package", shlex.quote(str(whole)))
-    done = subprocess.run(["bash", "-c", line], cwd=ROOT, env=environment, capture_output=True, timeout=60)
+    done = subprocess.run(["bash", "-c", line], cwd=ROOT, env=surroundings(PORT="0"), capture_output=True, timeout=60)
     assert done.returncode != 0
     assert b"was changed after sealing" in done.stderr, done.stderr.decode()

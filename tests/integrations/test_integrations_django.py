@@ -1,5 +1,6 @@
 """The app in a Django project: the native API, its refusals, users, tokens, uploads, checks and commands."""
 
+import asyncio
 import io
 import json
 import re
@@ -16,7 +17,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import get_token
-from django.test import Client, override_settings
+from django.test import AsyncClient, Client, override_settings
 from django.urls import include, path, reverse
 
 import django
@@ -160,6 +161,17 @@ def user(name: str, **more: Any) -> Any:
     from django.contrib.auth.models import User
 
     return User.objects.filter(username=name).first() or User.objects.create_user(name, password="x", **more)
+
+
+def test_it_answers_under_asgi_too(packages: list[str]) -> None:
+    async def main() -> list[Any]:
+        web = AsyncClient()
+        raw = await web.post(PREDICT, png(255, 0, 0), PNG)
+        form = await web.post(PREDICT, {"image": SimpleUploadedFile("a.png", png(0, 255, 0))})
+        return [raw.json()["predictions"][0]["label"], form.json()["predictions"][0]["label"]]
+
+    with open_to_all(packages):
+        assert asyncio.run(main()) == ["red", "green"]
 
 
 def test_only_users_may_ask_unless_the_project_says_otherwise() -> None:
