@@ -114,6 +114,15 @@ HEAVY = {
         "saccade.training",
         "saccade.verbs",
     },
+    "saccade.integrations.models": {
+        "torch",
+        "keras",
+        "tensorflow",
+        "flask",
+        "django",
+        "saccade.server",
+        "saccade.training",
+    },
     "saccade.inference.engine": {"starlette", "grpc", "torch", "saccade.data", "saccade.training"},
 }
 """Module to what must not be loaded after a fresh interpreter imported it."""

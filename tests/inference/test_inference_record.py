@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco
 
-from saccade.errors import ImageError, InferenceError
+from saccade.errors import ImageError
 from saccade.images import masks
 from saccade.inference.model import Model
-from saccade.inference.record import FORMS, read, record, shown
+from saccade.inference.record import FORMS, record, shown
 from saccade.testing import packages
 from saccade.types import Labels, Prediction
 
@@ -31,24 +31,6 @@ def test_thresholds_by_class_unless_one_is_named():
     assert shown(plain, LABELS, {}, top_k=1).class_ids.tolist() == [1]
     odd = Prediction(1, 1, np.array([1, 0]), np.array([np.nan, 0.3], np.float32))
     assert len(shown(odd, LABELS, {"cat": 0.5, "dog": 0.5}).scores) == 1, "what is not a number is not hidden"
-
-
-def test_a_record_reads_back():
-    for found in (
-        BOXED,
-        shown(BOXED, LABELS, {}, threshold=1.0),
-        Prediction(2, 1, np.array([1]), np.array([0.5], np.float32)),
-    ):
-        again = read(record(found, LABELS))
-        np.testing.assert_array_equal(again.class_ids, found.class_ids)
-        np.testing.assert_array_equal(again.scores, found.scores)
-        if found.boxes is not None:
-            np.testing.assert_array_equal(again.boxes, found.boxes)
-    mask = np.array([[0, 1, 255], [1, 1, 0]], np.uint8)
-    np.testing.assert_array_equal(read(record(Prediction(3, 2, mask=mask), LABELS)).mask, mask)
-    for damaged in ({}, {"image": {"width": 1, "height": 1}, "mask": {"encoding": "rle"}}, {"image": 3}):
-        with pytest.raises(InferenceError):
-            read(damaged)
 
 
 def test_every_form_of_a_mask_says_the_same():

@@ -4,11 +4,11 @@ import argparse
 import json
 import os
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from saccade.cli import text
+from saccade.client.answer import Answer, score_text
 from saccade.client.client import Client
 from saccade.client.messages import MaskForm
 from saccade.errors import SaccadeError, UsageError
@@ -81,21 +81,18 @@ def _ask_server(options: argparse.Namespace, images: list[Path]) -> list[dict[st
     if options.draw and options.json and options.mask != "png":
         raise UsageError("--draw needs the mask as png", hint="leave out --mask, or --draw")
     with Client(options.server, key=options.key) as client:
-        labels = client.model(options.model)["labels"] if options.draw else {}
         for image in images:
             try:
-                answer = dict(
-                    client.predict(
-                        options.model,
-                        image,
-                        top_k=options.top_k,
-                        threshold=options.threshold,
-                        mask=form,
-                        tile=options.tile,
-                    )
+                answer = client.predict(
+                    options.model,
+                    image,
+                    top_k=options.top_k,
+                    threshold=options.threshold,
+                    mask=form,
+                    tile=options.tile,
                 )
                 if options.draw:
-                    ask.draw_answer(answer, labels, image, options.draw)
+                    ask.write_picture(answer.draw(), image, options.draw)
                 answers.append(answer)
             except SaccadeError as error:
                 answers.append({"error": {"code": error.code, "detail": str(error)}})
@@ -104,24 +101,11 @@ def _ask_server(options: argparse.Namespace, images: list[Path]) -> list[dict[st
 
 def lines(path: Path, answer: dict[str, Any]) -> list[str]:
     """What a terminal shows of an answer: what was found, best or largest first; of things with a place a line each."""
-    if "error" in answer:
-        return [f"{path}: {answer['error'].get('detail', answer['error'])}"]
-    found = answer.get("predictions", [])
-    parts = sorted(answer.get("classes", []), key=lambda c: -c["pixels"])
-    placed = [f for f in found if "box" in f]
-    if placed:
-        counts = Counter(f["label"] for f in placed)
-        told = [f"{n} {label}" for label, n in counts.most_common()]
-    else:
-        told = [f"{f['label']} {_score(f['score'])}" for f in found]
-    told += [f"{c['label']} {100 * c['fraction']:.1f} %" for c in parts]
+    said = Answer(answer)
     rows = [
-        (f["label"], _score(f["score"]), *(("?" if v is None else f"{v:.1f}") for v in f["box"].values()))
-        for f in placed
+        (f"  {f['label']}", score_text(f["score"]), *(("?" if v is None else f"{v:.1f}") for v in f["box"].values()))
+        for f in said.predictions
+        if "box" in f
     ]
-    places = text.table(("  ", "score", *BOX), [(f"  {row[0]}", *row[1:]) for row in rows]).splitlines() if rows else []
-    return [f"{path}: " + (", ".join(told) or "nothing found"), *places]
-
-
-def _score(value: float | None) -> str:
-    return "not a number" if value is None else f"{value:.3f}"
+    places = text.table(("  ", "score", *BOX), rows).splitlines() if rows else []
+    return [f"{path}: {said.summary()}", *places]

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from saccade.errors import InferenceError
-from saccade.images import decode, masks
+from saccade.images import masks
 from saccade.types import Array, Labels, Prediction
 
 FORMS = ("png", "rle", "polygons", "none")
@@ -67,25 +66,6 @@ def record(found: Prediction, labels: Labels, mask: str = "png") -> dict[str, An
     return told
 
 
-def read(told: Mapping[str, Any]) -> Prediction:
-    """The prediction a record tells of; a mask is read from its PNG. Raises InferenceError(unexpected_answer)."""
-    try:
-        size = int(told["image"]["width"]), int(told["image"]["height"])
-        rows = told.get("predictions")
-        if rows is None:
-            ids = scores = boxes = None
-        else:
-            ids = np.array([r["class_id"] for r in rows], np.int64)
-            scores = np.array([_real(r["score"]) for r in rows], np.float32)
-            corners = [[_real(r["box"][side]) for side in _SIDES] for r in rows if "box" in r]
-            boxes = np.array(corners, np.float32).reshape(-1, 4) if len(corners) == len(rows) else None
-        mask = told.get("mask")
-        pixels = None if mask is None else decode.decode(base64.b64decode(mask["data"], validate=True))[:, :, 0]
-    except (KeyError, TypeError, ValueError) as error:
-        raise InferenceError(f"the answer cannot be read: {error!r}", code="unexpected_answer") from error
-    return Prediction(*size, class_ids=ids, scores=scores, boxes=boxes, mask=pixels)
-
-
 def _mask(mask_HW: Array, form: str) -> dict[str, Any] | None:
     if form == "png":
         return {"encoding": "png", "data": base64.b64encode(masks.to_png(mask_HW)).decode()}
@@ -106,7 +86,3 @@ def _number(value: Any) -> float | None:
     # float32 to the shortest decimal that reads back as the same float32.
     number = float(value)
     return float(str(np.float32(number))) if math.isfinite(number) else None
-
-
-def _real(value: Any) -> float:
-    return math.nan if value is None else float(value)

@@ -12,7 +12,7 @@ from saccade.client import messages
 from saccade.client.answer import Readable
 from saccade.client.client import Client
 from saccade.client.messages import Reply, Request
-from saccade.client.transport import Transport
+from saccade.client.transport import Http, Transport
 from saccade.errors import InferenceError, SaccadeError, ServerError, StorageError, UsageError
 from saccade.integrations.inside import Inside, Settings
 from saccade.protocols import routes
@@ -69,10 +69,9 @@ class Models:
         self.settings = settings or Settings()
         self.remote = server is not None
         self._inside = None if server or transport else Inside(packages, self.settings)
-        self._given = transport or self._inside
-        here = "http://127.0.0.1:8000" if server is None else server
-        self.client = Client(here, key=key, timeout_s=timeout_s, retries=retries, transport=self._given)
-        self._once = Client(here, key=key, timeout_s=timeout_s, retries=0, transport=self._given)
+        carrier = transport or self._inside or Http(server or "")
+        self.client = Client(key=key, timeout_s=timeout_s, retries=retries, transport=carrier)
+        self._once = Client(key=key, timeout_s=timeout_s, retries=0, transport=carrier)
         limits = {"POST": self.settings.max_bytes}
         self._table = routes.Table(
             [Route(m, p, _nobody, limits.get(m, 0), open=p in OPEN) for m, p in ADDRESSES.values()]
@@ -85,7 +84,6 @@ class Models:
 
     def close(self) -> None:
         self.client.close()
-        self._once.close()
 
     def reply(
         self,
@@ -113,7 +111,8 @@ class Models:
                 self._check(reply)
         except SaccadeError as error:
             return self.refuse(error, headers, fresh)
-        return Reply(reply.status, {n: v for n, v in reply.headers.items() if n in _TOLD}, reply.body)
+        told = {name: value for name, value in reply.headers.items() if name in _TOLD}
+        return Reply(reply.status, told, b"" if method == "HEAD" else reply.body)
 
     def refuse(self, error: SaccadeError, headers: Mapping[str, str], id: str | None = None) -> Reply:
         """An error as the native API says it."""

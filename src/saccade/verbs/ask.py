@@ -1,15 +1,14 @@
 """Verbs that ask a package: load, predict and verify."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from saccade import tasks
 from saccade.errors import SaccadeError, UsageError
 from saccade.images import decode, encode
 from saccade.inference import record
 from saccade.inference.model import Model
-from saccade.types import Image, Labels
+from saccade.types import Image
 from saccade.verbs.home import package_folder
 
 
@@ -54,7 +53,7 @@ def predict(
                 continue
             records.append({"model": model.manifest.name, "task": model.task.name, **told})
             if draw is not None:
-                _write_picture(model.task.draw(decode.decode(path), seen, model.labels), path, draw)
+                write_picture(model.task.draw(decode.decode(path), seen, model.labels), path, draw)
     return records
 
 
@@ -71,19 +70,8 @@ def verify(package: Path | str) -> dict[str, str]:
         }
 
 
-def draw_answer(answer: Mapping[str, Any], labels: Mapping[str, Any], image: Path, folder: Path) -> Path:
-    """Writes a picture with what a server answered about it; returns the file.
-
-    answer, labels: as the server gives them; a mask as PNG. Raises UsageError when the task is not known here,
-    InferenceError(unexpected_answer), ImageError.
-    """
-    picture = tasks.find(str(answer.get("task"))).draw(
-        decode.decode(image), record.read(answer), Labels.from_json(labels)
-    )
-    return _write_picture(picture, image, folder)
-
-
-def _write_picture(picture: Image, source: Path, folder: Path) -> Path:
+def write_picture(picture: Image, source: Path, folder: Path) -> Path:
+    """Writes a drawn picture into a folder, under the name of the file it came from; returns the new file."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{source.stem}.png"
     # Pictures of the same name from different folders stand side by side; nothing that was there is overwritten.
