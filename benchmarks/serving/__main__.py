@@ -20,6 +20,7 @@ from pathlib import Path
 
 from benchmarks.machine import describe, results, save
 from benchmarks.serving import models, packages, picture, rows, table
+from benchmarks.serving.bars import bars
 from benchmarks.serving.entrants import Figures, Theirs
 from benchmarks.serving.peers import Peer, Way
 from benchmarks.serving.rows import GROWTH, ROWS, Load, Row
@@ -155,18 +156,18 @@ def main() -> int:
         titles[name] = row.title
         found += measure(row, rounds, seconds)
     absent = dict.fromkeys(set(wished) - {p.name for p in peers}, "its environment could not be made")
-    text = table.text(found, titles, absent)
-    say("\n" + text)
+    curves = [name for name in names if name in GROWTH or name == "models"]
+    verdicts = "\n".join(map(str, bars(found)))
+    text = table.text(found, titles, absent, curves)
+    say(f"\n{text}\n\n{verdicts}")
     say(f"{time.monotonic() - began:.0f} s, {rounds} rounds of {seconds:g} s")
     record = {"rounds": rounds, "seconds": seconds, "versions": table.versions(peers), "titles": titles}
     save("serving", {**record, "tried": choice.tried, "absent": absent, "figures": found})
     head = "\n".join(
         [*describe().splitlines(), table.versions(peers), f"{rounds} rounds of {seconds:g} s each, medians"]
     )
-    (results() / "serving.md").write_text(f"{head}\n\n{text}\n")
-    (results() / "serving.svg").write_text(
-        picture.draw(found, titles, [n for n in names if n in GROWTH or n == "models"])
-    )
+    (results() / "serving.md").write_text(f"```text\n{head}\n```\n\n{text}\n\n```text\n{verdicts}\n```\n")
+    (results() / "serving.svg").write_text(picture.draw(found, titles, curves))
     lost = [r for r in found if "failed" in r and r["entrant"].startswith(("saccade", "bare"))]
     wrong = [r for r in found if r.get("answer") == "another"]
     return int(bool(lost or wrong))

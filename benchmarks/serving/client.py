@@ -2,7 +2,8 @@
 
     PORT REQUEST_FILE CONNECTIONS SECONDS
 
-A closed loop (saccade.bench.load): each connection sends its next request once the last was answered. Prints JSON.
+A closed loop (saccade.bench.load): each connection sends its next request once the last was answered. Where nothing was
+answered in that time it is given twice as long, and so on up to half a minute. Prints JSON.
 """
 
 import json
@@ -16,7 +17,11 @@ from saccade.bench.load import Target, closed
 def main() -> None:
     port, file, connections, seconds = sys.argv[1:]
     target = Target("127.0.0.1", int(port), Path(file).read_bytes())
-    load = closed(target, int(connections), float(seconds))
+    patience = float(seconds)
+    load = closed(target, int(connections), patience)
+    while not load.latencies_s and not load.errors and patience < 30:
+        patience *= 2
+        load = closed(target, int(connections), patience)
     found = figures(load)
     times = {"p50_ms": found.p50_ms, "p95_ms": found.p95_ms, "p99_ms": found.p99_ms}
     print(json.dumps({"per_s": found.per_s, **times, "answered": found.answered, "errors": found.errors}))

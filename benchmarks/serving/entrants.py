@@ -123,10 +123,11 @@ class Theirs(Entrant):
     peer: Peer
     way: Way
     graph: Path
+    label: str = ""
 
     @property
     def name(self) -> str:  # type: ignore[override]
-        return self.peer.name
+        return self.label or self.peer.name
 
     @property
     def how(self) -> str:  # type: ignore[override]

@@ -216,6 +216,8 @@ def _triton(instances: int, batch: bool, name: str) -> Way:
     return Way(name, ("sh", "-c", server), environ, "/v2/models/peer/infer")
 
 
+PLAIN = Way("uvicorn, 1 worker, Pillow, a session as it comes", ("{python}", "fastapi_plain.py", "{port}"))
+"""What most services around a model look like."""
 PEERS_ALL = (
     Peer(
         "fastapi",

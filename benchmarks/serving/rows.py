@@ -7,7 +7,7 @@ from pathlib import Path
 from benchmarks import sealed
 from benchmarks.serving import packages
 from benchmarks.serving.entrants import Entrant, Load, Loop, Ours, Theirs
-from benchmarks.serving.peers import PEERS_ALL, Peer, Way
+from benchmarks.serving.peers import PEERS_ALL, PLAIN, Peer, Way
 from saccade.package import reader
 
 Choose = Callable[[Peer, Path, bytes], Way]
@@ -83,8 +83,9 @@ def _trained(name: str, title: str, data: Path, peers: tuple[Peer, ...], choose:
         Ours((package,), name="saccade, optimised", how=f"certified variant {best}"),
     )
     only = tuple(peer for peer in peers if peer.name == "fastapi")
+    plain = tuple(Theirs(peer, PLAIN, _graph(package), "fastapi as it comes") for peer in only)
     loads = (Load("1 caller", picture, 1), Load("16 callers", picture, 16))
-    return Row(name, title, _against(only, choose, package, picture, ours), loads)
+    return Row(name, title, (*_against(only, choose, package, picture, ours), *plain), loads)
 
 
 def boxes(peers: tuple[Peer, ...], choose: Choose) -> Row:

@@ -40,10 +40,15 @@ def grouped(found: Iterable[Figures], row: str) -> dict[str, dict[str, list[Figu
     return out
 
 
-def text(found: Sequence[Figures], titles: Mapping[str, str], absent: Mapping[str, str]) -> str:
-    """Markdown. One table a row and load; then who is missing, and why."""
+def text(
+    found: Sequence[Figures], titles: Mapping[str, str], absent: Mapping[str, str], curves: Sequence[str] = ()
+) -> str:
+    """Markdown. One table a row and load, one for each of the rows named `curves`; then who is missing, and why."""
     parts = []
     for row, title in titles.items():
+        if row in curves:
+            parts.append(_curve(f"{row}: {title}", grouped(found, row)))
+            continue
         for load, by_entrant in grouped(found, row).items():
             parts.append(_table(f"{row}: {title}; {load}", by_entrant))
     failed = {(r["row"], r["entrant"], r["failed"]) for r in found if "failed" in r}
@@ -76,3 +81,21 @@ def _table(title: str, by_entrant: Mapping[str, list[Figures]]) -> str:
             f"| {name} | {rates[name]:.1f} | {min(per_s):.1f} to {max(per_s):.1f} | {share} | {beside} | {times} | {memory} | {note} |"
         )
     return "\n".join(lines)
+
+
+def _curve(title: str, by_load: Mapping[str, Mapping[str, list[Figures]]]) -> str:
+    """Images a second, then p99 and memory, of each entrant at each point."""
+    names = list(dict.fromkeys(name for by_entrant in by_load.values() for name in by_entrant))
+    lines = [f"### {title}", "", f"| | {' | '.join(by_load)} |", f"|---|{'--:|' * len(by_load)}"]
+    for key, words, form in (("per_s", "images/s", ".1f"), ("p99_ms", "p99 ms", ".1f"), ("memory_mb", "MB", ".0f")):
+        for name in names:
+            cells = [_cell(by_entrant.get(name), key, form) for by_entrant in by_load.values()]
+            lines.append(f"| {name}, {words} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _cell(records: Sequence[Figures] | None, key: str, form: str) -> str:
+    if not records or key not in records[0]:
+        return ""
+    errors = sum(r["errors"] for r in records)
+    return f"{middle(records, key):{form}}" + (f" ({errors} errors)" if errors and key == "per_s" else "")

@@ -17,16 +17,20 @@ class Work:
     """An ONNX graph that takes uint8 [N, H, W, 3]. threads: of one run."""
 
     def __init__(self, graph: str, threads: int = 1) -> None:
+        options = self.options(threads)
+        self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        _, self.height, self.width, _ = self._session.get_inputs()[0].shape
+        self._names = [output.name for output in self._session.get_outputs()]
+
+    def options(self, threads: int) -> onnxruntime.SessionOptions:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        _, self._height, self._width, _ = self._session.get_inputs()[0].shape
-        self._names = [output.name for output in self._session.get_outputs()]
+        return options
 
     def pixels(self, data: bytes) -> tuple[np.ndarray, tuple[int, int]]:
         """Network input of one picture, and the picture's own height and width."""
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-        small = cv2.resize(image, (self._width, self._height), interpolation=cv2.INTER_AREA)
+        small = cv2.resize(image, (self.width, self.height), interpolation=cv2.INTER_AREA)
         return cv2.cvtColor(small, cv2.COLOR_BGR2RGB), image.shape[:2]
 
     def run(self, images_NHWC: np.ndarray) -> list[dict[str, np.ndarray]]:
@@ -38,7 +42,7 @@ class Work:
         """The five best classes, or the boxes that score at least 0.3, or the mask, in pixels of the original."""
         height, width = size
         if "boxes" in row:
-            scale = np.array([width / self._width, height / self._height] * 2, np.float32)
+            scale = np.array([width / self.width, height / self.height] * 2, np.float32)
             shown = row["scores"] >= 0.3
             found = zip(row["class_ids"][shown], row["scores"][shown], row["boxes"][shown] * scale, strict=True)
             return {"predictions": [{"class_id": int(c), "score": float(s), "box": b.tolist()} for c, s, b in found]}
