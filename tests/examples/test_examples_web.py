@@ -74,23 +74,27 @@ def surroundings(**more: str) -> dict[str, str]:
 
 
 @contextmanager
-def running(example: str, folder: Path, packages: str) -> Iterator[Site]:
+def running(example: str, folder: Path, packages: str, server: str | None = None) -> Iterator[Site]:
+    """packages: folders, parted by commas; or server: the address of one that has them."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    server, asks = commands(example)
+    start, asks = commands(example)
     places = {"run/package": packages, "8080": str(port)}
     for old, new in places.items():
-        server, asks = server.replace(old, new), [line.replace(old, new) for line in asks]
+        start, asks = start.replace(old, new), [line.replace(old, new) for line in asks]
+    if server is not None:
+        start = start.replace(f"PACKAGES={packages}", f"SACCADE_SERVER={server}")
     environment = surroundings(PORT=str(port))
     log = folder / f"{example}.log"
     with log.open("wb") as out:
         master = subprocess.Popen(
-            ["bash", "-c", f"exec env {server}"], cwd=ROOT, env=environment, stdout=out, stderr=out
+            ["bash", "-c", f"exec env {start}"], cwd=ROOT, env=environment, stdout=out, stderr=out
         )
         site = Site(f"http://127.0.0.1:{port}", master, log, environment, asks)
         try:
-            site.wait("readiness of both workers", lambda: site.answers() and len(site.opened()) == 2)
+            own = 0 if server else 2
+            site.wait("readiness of both workers", lambda: site.answers() and len(site.opened()) == own)
             yield site
         finally:
             master.send_signal(signal.SIGTERM)
@@ -155,6 +159,29 @@ def test_an_example_runs_from_its_readme_and_outlives_a_worker(example: str, fol
             site.wait("a new worker", lambda: len(site.opened()) == 3 and len(site.workers()) == 2)
             assert victim not in site.workers()
             assert ask(site, "trash", png(255, 0, 51)).status_code == 200
+
+
+def test_an_example_before_a_server_says_when_it_is_away(folder: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "saccade", "serve", str(folder / "trash"), "--port", str(port)]
+    environment = surroundings(SACCADE_DRAIN_S="0.1", SACCADE_HOME=str(folder / "home"))
+    models = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        with running("flask", folder, "none", f"http://127.0.0.1:{port}") as site:
+            assert "red 1.000" in ask(site, "trash", png(255, 0, 51)).text
+            models.terminate()
+            models.wait(60)
+            page = httpx.get(site.url, timeout=30)
+            assert (page.status_code, "cannot be reached" in page.text) == (503, True)
+            refused = httpx.get(site.url + "/saccade/api/v1/models", timeout=30)
+            assert (refused.status_code, refused.json()["code"]) == (503, "dependency_unavailable")
+            assert not site.answers()
+            assert "cannot be reached" in site.log.read_text(encoding="utf-8")
+    finally:
+        models.kill()
+        models.wait()
 
 
 @pytest.mark.long
