@@ -12,8 +12,18 @@ from saccade.errors import ImageError
 from saccade.images import masks
 from saccade.images.decode import decode, inspect
 from saccade.inference import tiles
-from saccade.limits import ANSWER_LIMITS, IMAGE_LIMITS, LIMITS, AnswerLimits, ImageLimits, find
+from saccade.limits import (
+    ANSWER_LIMITS,
+    GRPC_LIMITS,
+    IMAGE_LIMITS,
+    LIMITS,
+    AnswerLimits,
+    GrpcLimits,
+    ImageLimits,
+    find,
+)
 from saccade.server.settings import Settings
+from saccade.wire import schema
 
 
 def saved(picture: pillow.Image, format: str, **options: object) -> bytes:
@@ -78,6 +88,12 @@ def test_every_limit_of_an_answer_has_its_row() -> None:
         assert find(field.name).default == getattr(ANSWER_LIMITS, field.name)
     assert (find("max_mask_edges").default, find("max_mask_corners").default) == (masks.MAX_EDGES, masks.MAX_CORNERS)
     assert find("max_tiles").default == tiles.MOST
+
+
+def test_a_message_is_held_to_the_fields_of_the_table() -> None:
+    assert find("max_grpc_fields").default == schema.MAX_FIELDS  # rooms of one floor do not import each other
+    for field in fields(GrpcLimits):
+        assert find(field.name).default == getattr(GRPC_LIMITS, field.name)
 
 
 def test_the_server_starts_with_the_limits_of_the_table() -> None:

@@ -80,6 +80,23 @@ class JsonLimits:
 
 
 @dataclass(frozen=True)
+class GrpcLimits:
+    """What a gRPC caller may do beyond what an HTTP one may (A8).
+
+    max_grpc_metadata_bytes of a call; max_grpc_fields of a message, those inside it included; max_grpc_streams of a
+    connection, which is let go after grpc_age_s so that balancers can move it, its calls grpc_grace_s later; min_ping_s
+    between two pings.
+    """
+
+    max_grpc_metadata_bytes: int = 8 * 1024
+    max_grpc_fields: int = 10_000
+    max_grpc_streams: int = 100
+    grpc_age_s: float = 1800.0
+    grpc_grace_s: float = 30.0
+    min_ping_s: float = 10.0
+
+
+@dataclass(frozen=True)
 class QueueLimits:
     """How long a request may wait (C5, C6), in seconds."""
 
@@ -94,6 +111,7 @@ ANSWER_LIMITS = AnswerLimits()
 BODY_LIMITS = BodyLimits()
 HEAD_LIMITS = HeadLimits()
 JSON_LIMITS = JsonLimits()
+GRPC_LIMITS = GrpcLimits()
 QUEUE_LIMITS = QueueLimits()
 
 LIMITS = (
@@ -103,6 +121,12 @@ LIMITS = (
     Limit("A3", "max_line", HEAD_LIMITS.max_line, "uri_too_long", "bytes of a request line or field"),
     Limit("A4", "max_body_bytes", BODY_LIMITS.max_bytes, "payload_too_large", "bytes of an inference body"),
     Limit("A4", "max_control_bytes", BODY_LIMITS.max_control_bytes, "payload_too_large", "bytes of a control body"),
+    Limit("A8", "max_grpc_metadata_bytes", GRPC_LIMITS.max_grpc_metadata_bytes, "headers_too_large", "of a gRPC call"),
+    Limit("A8", "max_grpc_fields", GRPC_LIMITS.max_grpc_fields, "malformed_protobuf", "fields of a gRPC message"),
+    Limit("A8", "max_grpc_streams", GRPC_LIMITS.max_grpc_streams, "concurrency_limited", "calls of a gRPC connection"),
+    Limit("A8", "grpc_age_s", GRPC_LIMITS.grpc_age_s, "draining", "seconds until a gRPC connection is let go"),
+    Limit("A8", "grpc_grace_s", GRPC_LIMITS.grpc_grace_s, "draining", "seconds that its calls have then"),
+    Limit("A8", "min_ping_s", GRPC_LIMITS.min_ping_s, "concurrency_limited", "seconds between pings of gRPC"),
     Limit("A9", "max_depth", JSON_LIMITS.max_depth, "malformed_json", "nesting of a JSON document"),
     Limit("A9", "max_keys", JSON_LIMITS.max_keys, "malformed_json", "keys of a JSON document"),
     Limit("B1", "formats", IMAGE_LIMITS.formats, "image_format_unsupported", "formats, by content"),

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 
 from saccade.errors import SaccadeError, ServerError
+from saccade.limits import GRPC_LIMITS
 from saccade.protocols import routes as heads
 from saccade.protocols.method import Invocation, Method
 from saccade.protocols.native.messages import prediction_id
@@ -21,12 +22,7 @@ from saccade.server.settings import Settings
 from saccade.wire import schema
 
 log = logging.getLogger("saccade.server")
-METADATA_BYTES = 8 * 1024
-AGE_S, AGE_GRACE_S = 30 * 60, 30
-"""A connection is let go after this age, so that balancers can move it; calls under way have the grace."""
-PING_S = 10
 REFUSING_S = 0.3
-STREAMS = 100
 
 
 class Grpc:
@@ -85,12 +81,12 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", settings.body_bytes),
         ("grpc.max_send_message_length", -1),
-        ("grpc.max_metadata_size", METADATA_BYTES),
-        ("grpc.absolute_max_metadata_size", 2 * METADATA_BYTES),
-        ("grpc.max_concurrent_streams", STREAMS),
-        ("grpc.max_connection_age_ms", AGE_S * 1000),
-        ("grpc.max_connection_age_grace_ms", AGE_GRACE_S * 1000),
-        ("grpc.http2.min_ping_interval_without_data_ms", PING_S * 1000),
+        ("grpc.max_metadata_size", GRPC_LIMITS.max_grpc_metadata_bytes),
+        ("grpc.absolute_max_metadata_size", 2 * GRPC_LIMITS.max_grpc_metadata_bytes),
+        ("grpc.max_concurrent_streams", GRPC_LIMITS.max_grpc_streams),
+        ("grpc.max_connection_age_ms", int(GRPC_LIMITS.grpc_age_s * 1000)),
+        ("grpc.max_connection_age_grace_ms", int(GRPC_LIMITS.grpc_grace_s * 1000)),
+        ("grpc.http2.min_ping_interval_without_data_ms", int(GRPC_LIMITS.min_ping_s * 1000)),
         ("grpc.server_handshake_timeout_ms", int(settings.head_s * 1000)),
         # A compressed message is measured before it is unpacked, so a small one could fill the memory.
         ("grpc.compression_enabled_algorithms_bitset", 1),
