@@ -270,7 +270,7 @@ def test_keys_over_gRPC(engine: Engine, tmp_path: Path) -> None:  # noqa: N802
         assert ask("RepositoryModelLoad", load, ("x-api-key", control)) == "not_implemented"
 
 
-def test_who_asks_and_how_urgently_reaches_the_queue(
+def test_who_asks_how_urgently_and_until_when_reaches_the_queue(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = Keys(tmp_path)
@@ -278,10 +278,12 @@ def test_who_asks_and_how_urgently_reaches_the_queue(
     own_id = keys.list()[0].id
     app = build(Settings(home=tmp_path, grpc_port=free(), finish_s=0.2), engine)
     seen: list[tuple[str | None, bool | None]] = []
+    deadlines_s: list[float] = []
     submit = engine.submit
 
     def noted(request: Request) -> Any:
         seen.append((request.caller, request.urgent))
+        deadlines_s.append(request.deadline_s)
         return submit(request)
 
     monkeypatch.setattr(engine, "submit", noted)
@@ -294,7 +296,11 @@ def test_who_asks_and_how_urgently_reaches_the_queue(
         call(channel, "ModelInfer", first, metadata=(mine, ("x-priority", "batch")))
         call(channel, "ModelInfer", later, metadata=(mine,))
         assert refused(channel, "ModelInfer", picture(), metadata=(mine, ("x-priority", "now")))[1] == "invalid_value"
-    assert seen == [(own_id, None), (own_id, False), (own_id, True), (own_id, False)]
+        rpc = OIP["ModelInfer"]
+        channel.unary_unary(rpc.path, rpc.request.SerializeToString)(picture(), metadata=(mine,))
+    assert seen == [(own_id, None), (own_id, False), (own_id, True), (own_id, False), (own_id, None)]
+    assert all(10 < left <= 21 for left in deadlines_s[:-1]), "20 s, which grpc rounds up on the way"
+    assert deadlines_s[-1] == 10
 
 
 def test_a_taken_port_is_said(engine: Engine, tmp_path: Path) -> None:
