@@ -3,6 +3,7 @@
 PACKAGES names the packages, parted by commas; or SACCADE_SERVER the address of a saccade server, SACCADE_KEY its key.
 """
 
+import json
 import logging
 import os
 
@@ -41,8 +42,9 @@ def ask() -> str | tuple[str, int]:
 
 @app.errorhandler(SaccadeError)
 def cannot(error: SaccadeError) -> tuple[str, int]:
-    """The page says it in words; the status is the API's own."""
-    return wrong(str(error), models.refuse(error, {}).status)
+    """The page says what the API would: its words, its status; of a failure of our own nothing but that."""
+    problem = json.loads(models.refuse(error, {}).body)
+    return wrong(problem["detail"], problem["status"])
 
 
 @app.errorhandler(RequestEntityTooLarge)

@@ -161,7 +161,8 @@ def test_an_example_runs_from_its_readme_and_outlives_a_worker(example: str, fol
             assert ask(site, "trash", png(255, 0, 51)).status_code == 200
 
 
-def test_an_example_before_a_server_says_when_it_is_away(folder: Path) -> None:
+@pytest.mark.parametrize("example", ["flask", "django"])
+def test_an_example_before_a_server_says_when_it_is_away(example: str, folder: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -169,12 +170,12 @@ def test_an_example_before_a_server_says_when_it_is_away(folder: Path) -> None:
     environment = surroundings(SACCADE_DRAIN_S="0.1", SACCADE_HOME=str(folder / "home"))
     models = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        with running("flask", folder, "none", f"http://127.0.0.1:{port}") as site:
+        with running(example, folder, "none", f"http://127.0.0.1:{port}") as site:
             assert "red 1.000" in ask(site, "trash", png(255, 0, 51)).text
             models.terminate()
             models.wait(60)
             page = httpx.get(site.url, timeout=30)
-            assert (page.status_code, "cannot be reached" in page.text) == (503, True)
+            assert (page.status_code, "is away" in page.text) == (503, True)
             refused = httpx.get(site.url + "/saccade/api/v1/models", timeout=30)
             assert (refused.status_code, refused.json()["code"]) == (503, "dependency_unavailable")
             assert not site.answers()
