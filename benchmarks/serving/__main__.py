@@ -8,8 +8,8 @@ Rows: mobilenet resnet50 boxes masks empty, and curves of growing work: sizes co
 in an environment of its own, made once from pinned requirements; --prepare makes these and the packages, and measures
 nothing. One that cannot be installed or started is named with the reason. In each round every entrant is started, asked
 for its answer (which must be the loop's), warmed, measured, and stopped; the next round begins with another one. --ways
-tries every configuration of each peer first and takes the fastest; otherwise the first one listed stands, which is the
-one that won when it was last tried. Writes a table (serving.md), a plot (serving.svg) and everything raw (serving.json).
+tries every configuration of each peer first and takes the fastest, and does for ours what `saccade bench --tune` does;
+otherwise the first one listed stands for a peer, and for ours what was tuned last, if anything was. Writes a table (serving.md), a plot (serving.svg) and everything raw (serving.json).
 """
 
 import argparse
@@ -21,7 +21,7 @@ from pathlib import Path
 from benchmarks.machine import describe, results, save
 from benchmarks.serving import models, packages, picture, rows, table
 from benchmarks.serving.bars import bars
-from benchmarks.serving.entrants import Figures, Theirs
+from benchmarks.serving.entrants import Figures, Ours, Theirs
 from benchmarks.serving.peers import Peer, Way
 from benchmarks.serving.rows import GROWTH, ROWS, Load, Row
 
@@ -126,7 +126,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5.0, help="of each load")
     parser.add_argument("--peers", help="names with commas between, default all")
-    parser.add_argument("--ways", action="store_true", help="try every configuration of every peer first")
+    parser.add_argument("--ways", action="store_true", help="try every configuration of every peer first, tune ours")
     parser.add_argument("--short", action="store_true", help=f"{', '.join(SHORT_ROWS)}: one round of two seconds")
     parser.add_argument("--prepare", action="store_true", help="only make environments and packages")
     options = parser.parse_args()
@@ -147,12 +147,18 @@ def main() -> int:
     say(table.versions(peers))
     found: list[Figures] = []
     titles: dict[str, str] = {}
+    tuned: set[Path] = set()
     for name in names:
         if name == "models":
             titles[name] = models.TITLE
             found += models.measure(rounds, seconds, say)
             continue
         row = {**ROWS, **GROWTH}[name](tuple(peers), choice)
+        if options.ways:
+            for package in {e.packages[0]: None for e in row.entrants if isinstance(e, Ours)}:
+                if package not in tuned:
+                    packages.tune(package, row.loads[0].picture)
+                    tuned.add(package)
         titles[name] = row.title
         found += measure(row, rounds, seconds)
     absent = dict.fromkeys(set(wished) - {p.name for p in peers}, "its environment could not be made")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.serving import packages
 from benchmarks.serving.host import Host
 from benchmarks.serving.peers import Body, Peer, Way, as_form
 from saccade.package import reader
@@ -104,8 +105,9 @@ class Ours(Entrant):
         model = self.model or reader.open_package(self.packages[0]).manifest.name
         command = [sys.executable, "-m", "saccade", "serve", *map(str, self.packages), "--port", "{port}"]
         command += [*(["--variant", self.variant] if self.variant else []), *self.options]
-        with tempfile.TemporaryDirectory() as home:
-            environ = {**QUIET, "SACCADE_HOME": home, **self.environ}
+        with tempfile.TemporaryDirectory() as space:
+            tuned = packages.home(self.packages[0]) if self.packages else Path(space)
+            environ = {**QUIET, "SACCADE_HOME": str(tuned if tuned.is_dir() else space), **self.environ}
             with Host(command, "/readyz", environ) as host:
                 yield _Served(host, lambda picture, n: _ours(f"/api/v1/models/{model}/predict", picture, n), json.loads)
 

@@ -121,6 +121,23 @@ def empty() -> Path:
     return folder / "package"
 
 
+def home(package: Path) -> Path:
+    """Where `saccade bench --tune` keeps what it found for a package of these."""
+    return package.parent / "home"
+
+
+def tune(package: Path, picture: bytes) -> None:
+    """Measures runners, threads and batch size for every graph of it that is served here, as a user would."""
+    from saccade.verbs.bench import tune
+
+    file = package.parent / "tune.jpg"
+    file.write_bytes(picture)
+    for variant in ("default", None):
+        tuned, _ = tune(package, image=file, variant=variant, home=home(package), listen=lambda event: None)
+        told = f"{tuned.runners} runners of {tuned.threads} threads, batches up to {tuned.max_batch}"
+        print(f"tuned    {package.parent.name} {tuned.variant}: {told}; {tuned.reason}", flush=True)
+
+
 def all_made() -> None:
     """Makes every package that a row needs, which takes about ten minutes on two cores."""
     for network, same in ((sealed.NETWORK, True), (sealed.NETWORK, False), ("resnet50", False)):

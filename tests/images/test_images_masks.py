@@ -72,6 +72,16 @@ def test_png_holds_the_ids():
     assert masks.pixels(mask) == {0: 2, 3: 1, 7: 2}
 
 
+def test_pixels_are_counted_beyond_what_float32_holds():
+    mask = np.full((4100, 4099), 9, np.uint8)
+    mask[7, 3] = mask[4099, 4098] = 255
+    mask[4099, 0] = 2
+    assert masks.pixels(mask) == {2: 1, 9: 4100 * 4099 - 3}
+    part = mask[::2, ::3]
+    assert masks.pixels(part) == {9: int((part == 9).sum())}
+    assert masks.pixels(np.zeros((0, 5), np.uint8)) == {}
+
+
 @pytest.mark.parametrize(
     ("form", "limit", "most"),
     [
