@@ -476,6 +476,24 @@ def test_servers_that_misbehave() -> None:
     assert away.value.code == "unreachable"
 
 
+@pytest.mark.parametrize("body", [b"[]", b"1", b'"text"', b"{}", b'{"models": 3}', b"{", b"[" * 100_000])
+def test_json_that_is_no_answer_is_told(body: bytes) -> None:
+    class Odd:
+        def send(self, request: Any, timeout_s: float) -> Reply:
+            return Reply(200, {"content-type": "application/json"}, body)
+
+        def close(self) -> None: ...
+
+    with Client(transport=Odd()) as client:
+        asked: list[Callable[[], Any]] = [client.models, lambda: client.predict("m", [b"x", b"y"])]
+        if not body.endswith(b"}"):
+            asked += [lambda: client.model("m"), lambda: client.predict("m", b"x")]
+        for question in asked:
+            with pytest.raises(ServerError) as error:
+                question()
+            assert error.value.code == "unexpected_answer"
+
+
 def test_a_refusal_on_the_head_is_heard_though_the_body_was_not_read() -> None:
     def refuse(handler: BaseHTTPRequestHandler) -> None:
         body = json.dumps({"code": "payload_too_large", "detail": "too large", "max_bytes": 5}).encode()

@@ -134,6 +134,14 @@ def read(reply: Reply) -> Any:
     )
 
 
+def record(reply: Reply) -> dict[str, Any]:
+    """As read, of an answer that is an object."""
+    found = read(reply)
+    if not isinstance(found, dict):
+        raise ServerError("the answer is no JSON object", hint="check the address", code="unexpected_answer")
+    return found
+
+
 def answers(reply: Reply, count: int) -> list[Answer]:
     """What is said of `count` pictures that went as a form: of each its answer, or {"error": ...} alone."""
     try:

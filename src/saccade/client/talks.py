@@ -107,9 +107,8 @@ class Talks:
         self, model: str, image: Picture | Readable | Sequence[Picture | Readable], wishes: Wishes
     ) -> Talk[Any]:
         """An Answer, or of a list a list of them."""
-        until = self._until(wishes.get("timeout_s"))
         if not isinstance(image, list | tuple):
-            return (yield from self._one(model, image, wishes, until))  # type: ignore[arg-type]
+            return (yield from self._one(model, image, wishes))  # type: ignore[arg-type]
         if not image:
             raise UsageError("predict expects at least one picture, an empty list came")
         found: list[Answer] = []
@@ -117,10 +116,10 @@ class Talks:
         for one in image:
             data = yield Work(partial(messages.encoded, one))
             if part and (len(part) == PART_PICTURES or sum(map(len, part)) + len(data) > PART_BYTES):
-                found += yield from self._several(model, part, wishes, until)
+                found += yield from self._several(model, part, wishes)
                 part = []
             part.append(data)
-        found += yield from self._several(model, part, wishes, until)
+        found += yield from self._several(model, part, wishes)
         for answer, one in zip(found, image, strict=True):
             answer.picture = None if isinstance(one, Readable) else one
         return found
@@ -128,7 +127,7 @@ class Talks:
     def in_folder(self, model: str, path: Path, wishes: Wishes) -> Talk[Answer]:
         """As predict; a refusal that is about the picture alone is its answer."""
         try:
-            return (yield from self._one(model, path, wishes, self._until(wishes.get("timeout_s"))))
+            return (yield from self._one(model, path, wishes))
         except SaccadeError as error:
             if not messages.own(error):
                 raise
@@ -136,35 +135,35 @@ class Talks:
             answer.picture = path
             return answer
 
-    def _one(self, model: str, image: Picture | Readable, wishes: Wishes, until: float) -> Talk[Answer]:
+    def _one(self, model: str, image: Picture | Readable, wishes: Wishes) -> Talk[Answer]:
+        until = self._until(wishes.get("timeout_s"))
         data = yield Work(partial(messages.encoded, image))
         request = messages.predict(model, data, wishes.get("version"), _options(wishes))
-        record = messages.read((yield from self._send(request, until)))
-        if not isinstance(record, dict):
-            raise ServerError("the answer is no JSON object", code="unexpected_answer")
-        answer = Answer(record)
+        answer = Answer(messages.record((yield from self._send(request, until))))
         answer.picture = data if isinstance(image, Readable) else image
         return answer
 
-    def _several(self, model: str, part: Sequence[bytes], wishes: Wishes, until: float) -> Talk[list[Answer]]:
+    def _several(self, model: str, part: Sequence[bytes], wishes: Wishes) -> Talk[list[Answer]]:
+        """One part of a list, which has the whole timeout to itself."""
         request = messages.predict(model, part, wishes.get("version"), _options(wishes))
+        until = self._until(wishes.get("timeout_s"))
         try:
             return messages.answers((yield from self._send(request, until)), len(part))
         except SaccadeError as error:
             if len(part) == 1 or error.code not in ("batch_too_large", "payload_too_large"):
                 raise
         half = len(part) // 2
-        first = yield from self._several(model, part[:half], wishes, until)
-        return first + (yield from self._several(model, part[half:], wishes, until))
+        first = yield from self._several(model, part[:half], wishes)
+        return first + (yield from self._several(model, part[half:], wishes))
 
     def models(self) -> Talk[list[dict[str, Any]]]:
-        record = messages.read((yield from self._send(messages.models(), self._until())))
-        found: list[dict[str, Any]] = record["models"]
+        found = messages.record((yield from self._send(messages.models(), self._until()))).get("models")
+        if not isinstance(found, list):
+            raise ServerError("the answer holds no list of models", hint="check the address", code="unexpected_answer")
         return found
 
     def model(self, name: str) -> Talk[dict[str, Any]]:
-        record: dict[str, Any] = messages.read((yield from self._send(messages.model(name), self._until())))
-        return record
+        return messages.record((yield from self._send(messages.model(name), self._until())))
 
     def ready(self) -> Talk[bool]:
         return (yield from self._once(messages.ready())).status == 200
