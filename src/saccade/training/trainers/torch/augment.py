@@ -62,13 +62,14 @@ class Augment:
         elif moves is not None:
             sides = [s if share >= 1 else max(8, round(s * share / 8) * 8) for s in images.shape[2:]]
             given = images.shape[2:]
-            grid = F.affine_grid(moves[:, :2].to(device), [n, 3, *sides], align_corners=False)
+            grid = sampling(moves.to(device), sides)
             if "boxes" in targets:
                 images = F.grid_sample(images - BORDER, grid, padding_mode="zeros", align_corners=False) + BORDER
             else:
                 images = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
             if "boxes" in targets:
-                targets.update(move_boxes(targets["boxes"], targets["box_classes"], moves.to(device), given, sides))
+                moved = move_boxes(targets["boxes"], targets["box_classes"], moves.to(device), given, sides)
+                targets.update(fewest(moved))
             if "mask" in targets:
                 targets["mask"] = move_mask(targets["mask"], grid)
         if colours is not None:
@@ -93,7 +94,7 @@ class Augment:
         n, device, given = images.shape[0], images.device, images.shape[2:]
         height, width = sides
         x, y = (round(side * (0.3 + 0.4 * float(torch.rand(1, generator=random)))) for side in (width, height))
-        out = images.new_empty(n, 3, height, width)
+        out, plain = images.new_empty(n, 3, height, width), images - BORDER
         found: list[dict[str, Tensor]] = []
         for step, (left, top, right, bottom) in enumerate(
             ((0, 0, x, y), (x, 0, width, y), (0, y, x, height), (x, y, width, height))
@@ -106,12 +107,12 @@ class Augment:
             middle = torch.tensor([(left + right) / width - 1, (top + bottom) / height - 1]).expand(n, 2)
             moves = _matrix(n, a02=spot[:, 0] - moves[:, 0, 2], a12=spot[:, 1] - moves[:, 1, 2]) @ moves
             moves = (moves @ _matrix(n, a02=-middle[:, 0], a12=-middle[:, 1])).to(device)
-            grid = F.affine_grid(moves[:, :2], [n, 3, height, width], align_corners=False)[:, top:bottom, left:right]
-            part = F.grid_sample(images.roll(step, 0) - BORDER, grid, padding_mode="zeros", align_corners=False)
-            out[:, :, top:bottom, left:right] = part + BORDER
             window = left, top, right, bottom
+            grid = sampling(moves, sides, window)
+            part = F.grid_sample(plain.roll(step, 0), grid, padding_mode="zeros", align_corners=False)
+            torch.add(part, BORDER, out=out[:, :, top:bottom, left:right])
             found.append(move_boxes(boxes.roll(step, 0), classes.roll(step, 0), moves, given, sides, window))
-        return out, {k: torch.cat([f[k] for f in found], 1) for k in found[0]}
+        return out, fewest({k: torch.cat([f[k] for f in found], 1) for k in found[0]})
 
     def mix(self, images: Tensor, targets: Mapping[str, Tensor], seed: int) -> tuple[Tensor, dict[str, Tensor]]:
         """mixup or CutMix of a share of batches; targets are soft float rows. One partner and share per image."""
@@ -137,6 +138,30 @@ class Augment:
             weight = share.view(-1, *([1] * (rows.ndim - 1)))
             mixed[name] = torch.lerp(rows.roll(1, 0), rows, weight)
         return images, mixed
+
+
+def sampling(moves_N33: Tensor, sides: Sequence[int], window: Sequence[int] | None = None) -> Tensor:
+    """Where every pixel of a picture of `sides` (height, width) comes from, float32 [N, h, w, 2], x and y in -1..1.
+
+    window: left, top, right, bottom of the part that is asked for. What F.affine_grid gives, by sums instead of products
+    of matrices.
+    """
+    height, width = sides
+    left, top, right, bottom = window or (0, 0, width, height)
+    x = (torch.arange(left, right, device=moves_N33.device) * 2 + 1) / width - 1
+    y = (torch.arange(top, bottom, device=moves_N33.device) * 2 + 1) / height - 1
+    rows = moves_N33[:, :2, 1, None] * y + moves_N33[:, :2, 2, None]
+    columns = moves_N33[:, :2, 0, None] * x
+    return (rows[:, :, :, None] + columns[:, :, None]).permute(0, 2, 3, 1)
+
+
+def fewest(targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Boxes [N, K, 4] and their classes with what is none (-1) left out, as far as the fullest picture of the batch allows."""
+    real = targets["box_classes"] != -1
+    most = int(real.sum(1).max()) if real.numel() else 0
+    order = real.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :most]
+    boxes = targets["boxes"].gather(1, order[..., None].expand(-1, -1, 4))
+    return {"boxes": boxes, "box_classes": targets["box_classes"].gather(1, order)}
 
 
 def move_boxes(
