@@ -7,7 +7,7 @@ import pytest
 
 from saccade.errors import DataError
 from saccade.evaluation import gallery
-from saccade.evaluation.explain import CELLS, occlusion
+from saccade.evaluation.explain import CELLS, occlusion, rise
 from saccade.images import geometry, preprocess
 from saccade.images.preprocess import PreprocessSpec
 from saccade.inference.model import Model
@@ -38,6 +38,42 @@ def test_one_colour_has_nothing_to_show(model: Model) -> None:
     found = occlusion(model, np.full((64, 64, 3), 90, np.uint8), 0)
     assert not found.heat.any()
     assert found.lowest == pytest.approx(found.evidence)
+
+
+@pytest.mark.parametrize(("width", "height"), [(320, 240), (64, 64), (900, 500)])
+def test_a_box_rests_on_its_own_pixels(tmp_path: Path, width: int, height: int) -> None:
+    """Red is found around a patch at the lower left, and green around one at the upper right."""
+    picture = np.full((height, width, 3), 40, np.uint8)
+    red = (slice(height * 5 // 8, height * 7 // 8), slice(width // 8, width * 3 // 8))
+    green = (slice(height // 8, height * 3 // 8), slice(width * 5 // 8, width * 7 // 8))
+    picture[(*red, 0)] = 250
+    picture[(*green, 1)] = 250
+    with Model.open(packages.boxes(tmp_path / "p").path) as model:
+        box = np.array([width / 8, height * 5 / 8, width * 3 / 8, height * 7 / 8], np.float32)
+        found = rise(model, picture, model.labels.id("red"), box)
+        other = rise(model, picture, model.labels.id("green"), box)
+        missed = rise(model, picture, model.labels.id("blue"), box)
+    assert found.evidence > 0.8
+    assert found.lowest < 0.3
+    rows, columns = found.heat.shape
+    shown = (slice(rows * 5 // 8, rows * 7 // 8), slice(columns // 8, columns * 3 // 8))
+    away = (slice(rows // 8, rows * 3 // 8), slice(columns * 5 // 8, columns * 7 // 8))
+    assert found.heat.max() == 1
+    assert found.heat[shown].mean() > 2 * found.heat[away].mean()
+    assert other.evidence == missed.evidence == 0, "another class has no box there"
+    assert not other.heat.any()
+
+
+def test_a_region_rests_on_its_own_pixels(tmp_path: Path) -> None:
+    picture = np.full((96, 128, 3), 40, np.uint8)
+    picture[8:40, 80:120, 0] = 250
+    with Model.open(packages.masks(tmp_path / "p").path) as model:
+        found = rise(model, picture, model.labels.id("red"))
+        nowhere = rise(model, picture, model.labels.id("green"))
+    assert found.evidence == 1
+    assert found.heat[8:40, 80:120].mean() > 2 * found.heat[50:, :60].mean()
+    assert nowhere.evidence == nowhere.lowest == 0
+    assert not nowhere.heat.any()
 
 
 @pytest.mark.parametrize("mode", ["stretch", "letterbox", "center_crop"])

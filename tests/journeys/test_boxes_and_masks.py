@@ -63,7 +63,7 @@ def test_the_doctor_and_the_run_folder(runs: dict[str, Trained], name: str) -> N
     assert (runs[name].folder / "samples" / "annotations.png").is_file()
     page = runs[name].report.read_text()
     assert "<script" not in page
-    for caption in ("truth", "answer", "occlusion"):
+    for caption in ("truth", "answer", "RISE"):
         assert f"<figcaption>{caption}</figcaption>" in page
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from saccade.errors import DataError
 from saccade.evaluation import beside
-from saccade.evaluation.explain import FAINT, occlusion
+from saccade.evaluation.explain import FAINT, Explanation, occlusion, rise
 from saccade.images import decode, preprocess
 from saccade.images.encode import to_jpeg
 from saccade.images.preprocess import Placement
@@ -28,7 +28,7 @@ MAPS = "gradcam.npz"
 
 @dataclass(frozen=True)
 class Mistake:
-    """A case with JPEGs to show: the picture, then overlays by name. words: what the occlusion found."""
+    """A case with JPEGs to show: the picture, then overlays by name. words: what covering it found."""
 
     case: Case
     pictures: tuple[tuple[str, bytes], ...]
@@ -52,17 +52,17 @@ def _mistake(model: Model, case: Case, sample: Sample, maps: Mapping[tuple[str, 
     image = decode.decode(sample.image)
     small = _small(image)
     pictures = [("picture", _jpeg(small))]
-    truth = model.task.truth(sample, model.labels)
+    truth, answer = model.task.truth(sample, model.labels), model.predict(image)
     if truth is not None:
         place = _small(image, PLACE_PX)
         size = place.shape[1], place.shape[0]
-        true, said = scaled(truth, *size), scaled(model.shown(model.predict(image)), *size)
+        true, said = scaled(truth, *size), scaled(model.shown(answer), *size)
         pictures += [(name, _jpeg(drawn)) for name, drawn in beside.pictures(place, true, said, model.labels)]
     words = ""
     if case.class_id is not None:
-        found = occlusion(model, image, case.class_id)
-        label = model.labels.names[case.class_id]
-        pictures.append(("occlusion", _jpeg(warm(small, found.heat))))
+        kind, found, what = _explained(model, image, case.class_id, truth, answer)
+        label = f"{what}{model.labels.names[case.class_id]}"
+        pictures.append((kind, _jpeg(warm(small, found.heat))))
         words = f"Covering the most telling part takes {label} from {found.evidence:.2f} to {found.lowest:.2f}."
         if found.evidence - found.lowest < FAINT * found.evidence:
             words = f"No single part decides: {label} stays at {found.lowest:.2f} or more."
@@ -73,6 +73,32 @@ def _mistake(model: Model, case: Case, sample: Sample, maps: Mapping[tuple[str, 
             size = small.shape[1], small.shape[0]
             pictures.append(("Grad-CAM", _jpeg(warm(small, on_picture(heat, landed, (spec.width, spec.height), size)))))
     return Mistake(case, tuple(pictures), words)
+
+
+def _explained(
+    model: Model, image: Image, class_id: int, truth: Prediction | None, answer: Prediction
+) -> tuple[str, Explanation, str]:
+    """Name and explanation of what went wrong with a class, and what it speaks of.
+
+    The place of an answer is asked by covers at random: the wrong box of the class that was surest, else the box that was
+    missed, else the surest; or the region called so. An answer without a place is asked part by part.
+    """
+    if answer.mask is not None:
+        return "RISE", rise(model, image, class_id), "the region called "
+    if truth is None or answer.boxes is None or truth.boxes is None:
+        return "occlusion", occlusion(model, image, class_id), ""
+    seen = model.shown(answer)
+    right, found = beside.match(truth, seen)
+    for boxes, ids, open_ones, what in (
+        (seen.boxes, seen.class_ids, ~right, "the wrong "),
+        (truth.boxes, truth.class_ids, ~found, "the missed "),
+        (answer.boxes, answer.class_ids, np.ones(len(answer.boxes), bool), "the surest "),
+    ):
+        assert boxes is not None
+        places = np.flatnonzero(open_ones & (ids == class_id))
+        if len(places):
+            return "RISE", rise(model, image, class_id, boxes[places[0]]), what
+    return "occlusion", occlusion(model, image, class_id), ""
 
 
 def maps_to_bytes(keys: Sequence[str], class_ids: Array, heats_NHW: Array) -> bytes:

@@ -205,7 +205,8 @@ def _gallery(mistakes: Sequence[Mistake], called: Mapping[str, str]) -> str:
         '<p class="dim lead">The mistakes that count most, worst first. Where an answer has places, the truth stands '
         "beside it: dashed boxes were missed, captions name wrong ones, wrong pixels are red. Warm colours lie where the "
         "picture spoke for the "
-        "wrong answer: occlusion covers parts and asks the sealed package again; Grad-CAM reads the gradients of the "
+        "wrong answer: occlusion covers part after part and asks the sealed package again; RISE covers at random and asks what "
+        "is left of one wrong or missed box, or of one region; Grad-CAM reads the gradients of the "
         "network before it was sealed. A look at these often finds wrong labels.</p>"
         f'{aside}<div class="grid cases">{"".join(_mistake(m) for m in mistakes)}</div>'
     )
