@@ -2,10 +2,9 @@
 
     python -m benchmarks.lessons [LESSON ...] [--seeds 3] [--epochs 12]
 
-Three sets are used. `photos`: the sample photos of the project, small. `shapes`: circles, squares, triangles and
+Two sets are used. `photos`: the sample photos of the project, small. `shapes`: circles, squares, triangles and
 crosses of chance size, place and angle on a noisy ground; for the lesson on augmentation the pictures to learn from
-are upright and centred, the unseen ones are not. `scenes`: one to six of these shapes a picture, crosses few and thin,
-with boxes or masks; there the number is AP or class-mean IoU. Every row is the mean over seeds, with the distance from worst to best
+are upright and centred, the unseen ones are not. Every row is the mean over seeds, with the distance from worst to best
 seed, on pictures that no training has seen.
 """
 
@@ -42,11 +41,6 @@ STILL: Mapping[str, Any] = {
     "saturation": 0, "hue": 0, "mixup": 0, "cutmix": 0, "erase": 0,
 }  # fmt: skip
 DEFAULTS: Mapping[str, Any] = dict.fromkeys(STILL, "auto")
-PLACES: Mapping[str, Any] = {
-    "network": "residual-64", "optimizer": "adamw", "rate": 0.003, "weight_decay": 0.05, "schedule": "cosine", "ema": "auto",
-    "batch": 8, "flip_horizontal": True, "mosaic": 0, "start_size": 1,
-}  # fmt: skip
-"""What the lessons on boxes and masks learn with."""
 AMOUNTS = (32, 96, 288, 864)
 PLAIN: Mapping[str, Any] = {
     "network": "cnn-small", "filters": (8, 16, 32), "dense": 32, "optimizer": "adam", "rate": 0.002, "weight_decay": 0,
@@ -117,40 +111,6 @@ def drawn(
 def few_crosses(samples: Sequence[Sample]) -> list[Sample]:
     """All of `shapes`, but of the last class only every tenth."""
     return [s for i, s in enumerate(samples) if i % len(SHAPES) != 3 or i % 40 == 3]
-
-
-def scene(random: np.random.Generator, key: str, masks: bool, size: int = 64) -> Sample:
-    """One to six shapes on a noisy ground, later ones over earlier ones; every tenth is a cross. A mask counts the ground as
-    class 0 and the shapes from 1."""
-    ground = random.integers(20, 110, 3)
-    picture = Image.new("RGB", (size, size), tuple(int(v) for v in ground))
-    mask = Image.new("L", (size, size), 0)
-    boxes, classes = [], []
-    for _ in range(random.integers(1, 7)):
-        label = 3 if random.random() < 0.1 else int(random.integers(3))
-        radius, middle = random.uniform(5, 10), random.uniform(8, size - 8, 2)
-        angle, ink = math.radians(random.uniform(-20, 20)), tuple(int(v) for v in random.integers(130, 235, 3))
-        alone = Image.new("L", (size, size), 0)
-        for canvas, colour in ((picture, ink), (mask, label + 1), (alone, 1)):
-            _draw(ImageDraw.Draw(canvas), SHAPES[label], middle, radius, angle, colour)
-        left, top, right, bottom = alone.getbbox() or (0, 0, 1, 1)
-        boxes.append([left, top, right, bottom])
-        classes.append(label)
-    noisy = np.asarray(picture, np.float64) + random.normal(0, 18, (size, size, 3))
-    pixels = np.clip(noisy, 0, 255).astype(np.uint8)
-    if masks:
-        return Sample(key, pixels, {"mask": np.asarray(mask, np.uint8)})
-    return Sample(key, pixels, {"boxes": np.array(boxes, np.float32), "box_classes": np.array(classes, np.int64)})
-
-
-def scenes(masks: bool) -> Dataset:
-    """240 pictures to learn from, 60 to watch, 240 unseen."""
-    splits = {
-        name: tuple(scene(np.random.default_rng([seed, i]), f"{name}-{i}", masks) for i in range(count))
-        for name, seed, count in (("train", 1, 240), ("val", 2, 60), ("test", 3, 240))
-    }
-    names = ("ground", *SHAPES) if masks else SHAPES
-    return Dataset("arrays", Path("scenes"), Labels(names, exclusive=False), splits)
 
 
 def photos() -> Dataset:
@@ -312,27 +272,6 @@ LESSONS: dict[str, Lesson] = {
         drawn,
         sets={f"{n} pictures": lambda n=n: drawn(n) for n in AMOUNTS},  # type: ignore[misc]
         passes={f"{n} pictures": max(AMOUNTS) // n for n in AMOUNTS},
-    ),
-    "boxes": Lesson(
-        "Which points should learn a box?",
-        {
-            "the ten that answer best": {**PLACES, "loss": "task_aligned"},
-            "heat around the centre": {**PLACES, "loss": "centers"},
-            "the ten that answer best, longer": {**PLACES, "loss": "task_aligned"},
-            "heat around the centre, longer": {**PLACES, "loss": "centers"},
-        },
-        lambda: scenes(masks=False),
-        size=64,
-        passes={"the ten that answer best, longer": 3, "heat around the centre, longer": 3},
-    ),
-    "masks": Lesson(
-        "Which loss, when a class has few pixels?",
-        {
-            name: {**PLACES, "loss": name.replace(" and ", "+").replace("-", "_")}
-            for name in ("cross-entropy", "focal", "dice", "lovasz", "cross-entropy and dice")
-        },
-        lambda: scenes(masks=True),
-        size=64,
     ),
 }
 

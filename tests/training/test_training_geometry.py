@@ -15,7 +15,7 @@ from saccade.tasks.task import Task
 from saccade.training.outset import refuse_mixing
 from saccade.training.packed import targets_of
 from saccade.training.recipe import Recipe
-from saccade.training.trainers.torch.augment import BORDER, Augment
+from saccade.training.trainers.torch.augment import BORDER, Augment, fewest, sampling
 from saccade.training.trainers.torch.batches import Pack
 from saccade.training.trainers.torch.networks import backbone
 from saccade.types import Array, Labels, Sample
@@ -109,3 +109,25 @@ def test_maps_have_the_strides_and_channels_they_promise(name: str, size: int) -
     body = backbone(Recipe(network=name), size, size, "maps")
     maps = body.eval()(torch.zeros(1, 3, size, size))
     assert [(m.shape[1], size // m.shape[2]) for m in maps] == list(body.features)
+
+
+@pytest.mark.parametrize("window", [None, (3, 2, 31, 17)])
+def test_sampling_is_the_affine_grid_of_torch(window: tuple[int, int, int, int] | None) -> None:
+    moves = torch.eye(3).repeat(4, 1, 1) + 0.2 * torch.randn(4, 3, 3, generator=torch.Generator().manual_seed(0))
+    moves[:, 2] = torch.tensor([0.0, 0.0, 1.0])
+    theirs = torch.nn.functional.affine_grid(moves[:, :2], [4, 3, 20, 33], align_corners=False)
+    left, top, right, bottom = window or (0, 0, 33, 20)
+    torch.testing.assert_close(sampling(moves, (20, 33), window), theirs[:, top:bottom, left:right], atol=1e-6, rtol=0)
+
+
+def test_only_boxes_that_are_there_are_carried() -> None:
+    """In their order, ignored regions (-2) too, as many places as the fullest picture needs."""
+    boxes = torch.arange(2 * 4 * 4.0).view(2, 4, 4)
+    found = fewest({"boxes": boxes, "box_classes": torch.tensor([[-1, 2, -1, -2], [-1, -1, -1, 0]])})
+    assert found["box_classes"].tolist() == [[2, -2], [0, -1]]
+    assert torch.equal(found["boxes"][0], boxes[0, [1, 3]])
+    assert torch.equal(found["boxes"][1, 0], boxes[1, 3])
+    bare = fewest({"boxes": boxes, "box_classes": torch.full((2, 4), -1)})
+    assert bare["boxes"].shape == (2, 0, 4)
+    none = fewest({"boxes": boxes[:, :0], "box_classes": torch.zeros((2, 0), dtype=torch.int64)})
+    assert none["box_classes"].shape == (2, 0)

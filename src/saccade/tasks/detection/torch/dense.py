@@ -15,6 +15,8 @@ from torch.nn import functional as F
 BINS = 16
 """A side is a distribution over 0..15 strides; its mean is the distance."""
 WIDTH = 64
+SHORT = 1 / 3
+"""How much less likely each further stride is before the first step: sides begin 2.5 strides long, as most boxes are."""
 PRIOR = 0.01
 """The score of every class before the first step (arXiv:1708.02002)."""
 
@@ -40,6 +42,8 @@ class Detector(nn.Module):
         for last in (self.scores, self.sides):
             nn.init.normal_(last.weight, std=0.01)
             nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+        with torch.no_grad():
+            self.sides.bias.copy_(torch.arange(BINS).repeat(4) * -SHORT)  # type: ignore[union-attr]
         nn.init.constant_(self.scores.bias, -math.log((1 - PRIOR) / PRIOR))  # type: ignore[arg-type]
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
