@@ -91,11 +91,9 @@ def test_boxes_and_masks_follow_the_pixels(seed: int, share: float) -> None:
 def test_a_box_that_leaves_the_picture_is_no_longer_asked_for() -> None:
     images = torch.zeros(1, 32, 32, 3, dtype=torch.uint8)
     targets = {"boxes": torch.tensor([[[0.0, 0, 3, 3]]]), "box_classes": torch.tensor([[2]])}
-    classes = {
-        int(Augment(Recipe.load(None, {**STILL, "crop": 0.1}))(images, targets, seed)[1]["box_classes"][0, 0])
-        for seed in range(20)
-    }
-    assert {2, -1} <= classes <= {2, -1, -2}
+    augment = Augment(Recipe.load(None, {**STILL, "crop": 0.1}))
+    left = {tuple(augment(images, targets, seed)[1]["box_classes"][0].tolist()) for seed in range(20)}
+    assert {(2,), ()} <= left <= {(2,), (), (-2,)}
 
 
 def test_blending_is_refused_where_there_are_places() -> None:
