@@ -191,7 +191,8 @@ def test_boxes_follow_the_pixels_into_a_mosaic(seed: int) -> None:
     augment = Augment(Recipe.load(None, {**still, "mosaic": 1.0}))
     targets = {"boxes": boxes, "box_classes": torch.arange(4)[:, None]}
     out, moved = augment(images, targets, seed)
-    assert moved["boxes"].shape == (4, 4, 4)
+    assert moved["boxes"].shape == (*moved["box_classes"].shape, 4)
+    assert moved["boxes"].shape[1] == int((moved["box_classes"] != -1).sum(1).max()) <= 4, "none is carried for nothing"
     seen = 0
     for picture, row, ids in zip(out, moved["boxes"], moved["box_classes"], strict=True):
         for box, kind in zip(row, ids.tolist(), strict=True):
@@ -206,5 +207,5 @@ def test_boxes_follow_the_pixels_into_a_mosaic(seed: int) -> None:
             assert int(grown.sum()) - int(inside.sum()) <= (x1 - x0) + (y1 - y0) + 4
     assert seen >= 4
     closed, unmoved = augment(images, targets, seed, several=False)
-    assert unmoved["boxes"].shape == (4, 1, 4)
+    assert unmoved["boxes"].shape[1] <= 1
     assert closed.shape == out.shape
