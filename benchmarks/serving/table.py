@@ -17,7 +17,7 @@ def versions(peers: Iterable[Peer]) -> str:
     """What each peer's environment holds, one line."""
     told = []
     for peer in peers:
-        pins = dict(line.split("==") for line in peer.requirements.read_text().split() if "==" in line)
+        pins = dict(line.lower().split("==") for line in peer.requirements.read_text().split() if "==" in line)
         own = f"{NAMES[peer.name]} {pins.get(NAMES[peer.name], '?')}"
         told.append(f"{own} ({', '.join(f'{n} {pins[n]}' for n in BESIDE if n in pins)})")
     return "peers    " + "; ".join(told)
