@@ -17,6 +17,7 @@ import torch
 from saccade import tasks
 from saccade.cli.main import main
 from saccade.errors import PackageError, SaccadeError, UsageError
+from saccade.export.exporters.tf_serving.tensorflow.graph import Told as Retold
 from saccade.inference import origins
 from saccade.inference.model import Model
 from saccade.inference.origin import Told, spec_of
@@ -288,3 +289,32 @@ def test_a_file_of_no_origin_is_told_what_there_is(tmp_path: Path, name: str) ->
         (tmp_path / name).write_text(json.dumps({}))
     with pytest.raises(PackageError, match=r"an ONNX file, a SavedModel folder|a Keras file"):
         import_model(tmp_path / name, tmp_path / "p")
+
+
+# A model of others, with the outputs that were written down for it elsewhere
+
+
+def test_a_real_model_gives_its_golden_outputs_in_both_runtimes(tmp_path: Path) -> None:
+    home = Path(__file__).parent / "models"
+    golden = json.loads((home / "mnist.json").read_text())
+    made = import_model(home / "mnist.onnx", tmp_path / "p")
+    ramp = (np.arange(784) * 37 % 256 / 255).astype(np.float32).reshape(1, 1, 28, 28)
+    with Model.open(made.package) as model:
+        [name] = [i.name for i in model.input_specs]
+        ours = model._graph.run({name: ramp})[golden["output"]]
+    told = Retold(home / "mnist.onnx")
+    run = tf.function(lambda x: told({name: x}), autograph=False).get_concrete_function(tf.TensorSpec([1, 1, 28, 28]))
+    theirs = run(tf.constant(ramp))[golden["output"]].numpy()
+    for answer in (ours, theirs):
+        np.testing.assert_allclose(answer.reshape(-1)[:8], golden["first8"], rtol=1e-3, atol=1e-4)
+        assert abs(float(answer.sum()) - golden["sum"]) < 1e-3
+        assert abs(float(np.abs(answer).max()) - golden["absmax"]) < 1e-3
+
+
+def test_a_real_model_reads_digits(tmp_path: Path) -> None:
+    home = Path(__file__).parent / "models"
+    (tmp_path / "digits.txt").write_text("\n".join("0123456789"))
+    made = import_model(home / "mnist.onnx", tmp_path / "p", task=CLASSES, labels=tmp_path / "digits.txt",
+                        preprocess="unit", tail="softmax", images=home)  # fmt: skip
+    with Model.open(made.package) as model:
+        assert [int(model.predict(home / f"digit_{d}.jpg").class_ids[0]) for d in (3, 5)] == [3, 5]
