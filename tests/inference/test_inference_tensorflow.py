@@ -2,7 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ from hypothesis import strategies as st
 from saccade.errors import InferenceError, PackageError
 from saccade.inference import runtimes
 from saccade.inference.runtimes import tensorflow as room
-from saccade.inference.runtimes.tensorflow import savedmodel
+from saccade.inference.runtimes.tensorflow import process, savedmodel
 from saccade.inference.runtimes.tensorflow.wire import Channel, Ended
 from saccade.testing.runtimes import check
 
@@ -76,6 +79,24 @@ def test_weights_are_read_and_a_crash_stays_in_its_process(tmp_path: Path, monke
     graph._process._child.wait()
     assert code_of(lambda: graph.run(white)) == "not_ready"
     graph.close()
+
+
+def test_a_process_knows_no_secrets_and_ends_with_its_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SACCADE_KEY", "secret")
+    assert "secret" not in process.environment("cpu").values()
+    file = saved(tmp_path / "m", means)
+    code = (
+        "import os, sys, pathlib; from saccade.inference import runtimes\n"
+        f"g = runtimes.find('tensorflow').open(pathlib.Path({str(file)!r}), 'cpu', 1)\n"
+        "print(g._process._child.pid, flush=True); os.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    pid = int(done.stdout)
+    for _ in range(300):
+        if not Path(f"/proc/{pid}").exists():
+            break
+        time.sleep(0.1)
+    assert not Path(f"/proc/{pid}").exists()
 
 
 def outside(image: Any) -> dict[str, Any]:

@@ -136,7 +136,7 @@ class Worker:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "saccade.inference.workers.child",
                  str(os.getpid()), str(theirs.fileno()), runtime],
-                env=_environment(),
+                env=environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
@@ -255,7 +255,7 @@ class Worker:
         self._process.stderr.close()
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """What a worker may know of the environment, and where this interpreter finds its packages."""
     given = {k: v for k, v in os.environ.items() if k in KNOWN or k.startswith(FAMILIES)}
     return {**given, "PYTHONPATH": os.pathsep.join(str(Path(p).resolve()) for p in sys.path if p)}

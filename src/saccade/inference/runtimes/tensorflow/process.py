@@ -13,25 +13,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import saccade
 from saccade.errors import InferenceError, PackageError
 from saccade.inference.runtimes.tensorflow.wire import Channel, Ended
+from saccade.inference.workers import worker
 from saccade.types import Array
 
 log = logging.getLogger("saccade.inference")
 
 START_S = 300.0
 """TensorFlow needs seconds to be imported, a large SavedModel some more; what is not there then never will be."""
+RUN_S = 300.0
+"""A run that takes longer hangs; its process is ended, as nothing else would end it."""
 END_S = 5.0
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "GRPC_VERBOSITY": "NONE", "KERAS_BACKEND": "tensorflow"}
 
 
 def environment(device: str) -> dict[str, str]:
-    """For a process with TensorFlow in it: this copy of ours, few words, and no GPU that nobody asked for."""
-    home = str(Path(saccade.__file__).resolve().parents[1])
-    paths = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
+    """For a process with TensorFlow in it: no keys and passwords, few words, and no GPU that nobody asked for."""
     hidden = {"CUDA_VISIBLE_DEVICES": "-1"} if device == "cpu" else {}
-    return {**os.environ, **QUIET, **hidden, "PYTHONPATH": os.pathsep.join(paths)}
+    return {**worker.environment(), **QUIET, **hidden}
 
 
 class Process:
@@ -52,12 +52,14 @@ class Process:
         # -P: a file in the folder we were called from must not stand in for the library.
         command = [sys.executable, "-P", "-m", "saccade.inference.runtimes.tensorflow.worker"]
         self._child = subprocess.Popen(
-            [*command, str(folder), device, str(threads), *pairs],
+            [*command, str(os.getpid()), str(folder), device, str(threads), *pairs],
             env=environment(device),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             pass_fds=theirs,
+            # Ctrl-C at a terminal is for the server, which ends its processes when their calls are done.
+            start_new_session=True,
         )
         for handle in theirs:
             os.close(handle)
@@ -83,6 +85,8 @@ class Process:
             raise InferenceError("the graph is closed", code="not_ready")
         try:
             channel.send({}, arrays)
+            if not select.select([channel.reading], [], [], RUN_S)[0]:
+                raise Ended
             record, answers = channel.receive()
         except Ended as error:
             self._child.kill()

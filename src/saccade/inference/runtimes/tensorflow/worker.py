@@ -1,12 +1,15 @@
 """The process of one SavedModel: opens it as TensorFlow Serving does, and answers until its pipes are closed.
 
-python -m saccade.inference.runtimes.tensorflow.worker FOLDER DEVICE THREADS READ:WRITE...
+python -m saccade.inference.runtimes.tensorflow.worker PARENT FOLDER DEVICE THREADS READ:WRITE...
 """
 
 import contextlib
+import ctypes
 import os
+import resource
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,9 @@ import tensorflow as tf
 from saccade.inference.runtimes.tensorflow import savedmodel
 from saccade.inference.runtimes.tensorflow.savedmodel import Refused
 from saccade.inference.runtimes.tensorflow.wire import Channel, Ended
+
+LOOK_S = 0.2
+_PR_SET_NO_NEW_PRIVS = 38  # <linux/prctl.h>
 
 
 def opened(folder: Path, device: str, threads: int, callers: int) -> tuple[Any, dict[str, Any]]:
@@ -61,7 +67,8 @@ def serve(channel: Channel, call: Any) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    folder, device, threads, *pairs = arguments
+    parent, folder, device, threads, *pairs = arguments
+    _settle_in()
     channels = [Channel(*(int(handle) for handle in pair.split(":"))) for pair in pairs]
     try:
         call, facts = opened(Path(folder), device, int(threads), len(channels))
@@ -72,9 +79,21 @@ def main(arguments: list[str]) -> int:
     callers = [threading.Thread(target=serve, args=(c, call), daemon=True) for c in channels]
     for caller in callers:
         caller.start()
-    for caller in callers:
-        caller.join()
+    while any(caller.is_alive() for caller in callers):
+        # A graph that never ends would not see that the other ends of its pipes are gone.
+        if os.getppid() != int(parent):
+            break
+        time.sleep(LOOK_S)
     return 0
+
+
+def _settle_in() -> None:
+    """No core with somebody's pictures in it, no rights that this process has not, the first to go when memory runs out."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        with contextlib.suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text("500")
 
 
 if __name__ == "__main__":
