@@ -239,11 +239,12 @@ def test_what_has_no_form_is_refused_by_name(tmp_path: Path) -> None:
 # Pictures
 
 
-def jpeg(pixels: Array, orientation: int = 1) -> bytes:
+def jpeg(pixels: Array, orientation: int = 0) -> bytes:
+    """orientation: 0 writes no Exif at all."""
     out = io.BytesIO()
     exif = Image.Exif()
     exif[0x0112] = orientation
-    Image.fromarray(pixels).save(out, "JPEG", quality=92, exif=exif, subsampling=0)
+    Image.fromarray(pixels).save(out, "JPEG", quality=92, subsampling=0, **({"exif": exif} if orientation else {}))
     return out.getvalue()
 
 
@@ -272,6 +273,25 @@ def test_every_orientation_is_turned_upright(orientation: int) -> None:
     ours = preprocess.load(encoded, spec)[0].astype(int)
     theirs = picture.pixels(tf.constant([encoded]), spec).numpy()[0].astype(int)
     assert np.abs(ours - theirs).mean() < 0.6
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "LA", "1"])
+def test_pngs_of_every_kind(mode: str) -> None:
+    spec = PreprocessSpec(40, 30)
+    image = Image.fromarray(photo(80, 50)).convert(mode)
+    if "A" in mode:
+        image.putalpha(Image.fromarray(photo(80, 50)[..., 0]))
+    out = io.BytesIO()
+    image.save(out, "PNG")
+    ours = preprocess.load(out.getvalue(), spec)[0].astype(int)
+    theirs = picture.pixels(tf.constant([out.getvalue()]), spec).numpy()[0].astype(int)
+    assert np.abs(ours - theirs).max() <= 2
+
+
+def test_pictures_in_one_request_keep_their_places() -> None:
+    spec = PreprocessSpec(8, 8)
+    encoded = [jpeg(np.full((20, 30, 3), 60 * i, np.uint8)) for i in range(4)]
+    assert picture.pixels(tf.constant(encoded), spec).numpy()[:, 0, 0, 0].tolist() == [0, 60, 120, 180]
 
 
 # The folder
@@ -356,6 +376,11 @@ def test_a_graph_from_elsewhere_is_filled_by_its_adapter(tmp_path: Path) -> None
     assert caught.value.code == "golden_mismatch"
     assert told.difference is not None
     assert told.difference < 1e-5
+
+
+def test_inputs_get_names_that_functions_can_have() -> None:
+    names = ["image", "input.1", "input_1", "0", "in", "é"]
+    assert list(write.short(names).values()) == ["image", "input_1", "input_1_", "x_0", "x_in", "é"]
 
 
 def test_a_root_that_is_no_path_is_refused(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from saccade.images.preprocess import PreprocessSpec
 AREA, CUBIC = "area", -0.75
 
 
+@tf.function(autograph=False, reduce_retracing=False)
 def pixels(encoded: Any, spec: PreprocessSpec) -> Any:
     """encoded: strings [N], JPEG, PNG, GIF, BMP or WebP. Returns uint8 [N, height, width, 3]."""
     shape = tf.TensorSpec([spec.height, spec.width, 3], tf.uint8)
@@ -33,9 +34,17 @@ def _one(encoded: Any, spec: PreprocessSpec) -> Any:
 def _decoded(encoded: Any, spec: PreprocessSpec) -> tuple[Any, Any, Any]:
     """Pixels, and width and height of the whole picture; a JPEG may come smaller, as `reduction` has it."""
 
+    def on_white() -> Any:
+        image = tf.cast(tf.io.decode_png(encoded, channels=4), tf.float32)
+        color, cover = image[..., :3], image[..., 3:] / 255
+        return tf.cast(tf.round(color * cover + 255 * (1 - cover)), tf.uint8)
+
+    def opaque() -> Any:
+        return tf.io.decode_image(encoded, channels=3, expand_animations=False)
+
     def any_kind() -> tuple[Any, Any, Any]:
-        image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-        image.set_shape([None, None, 3])
+        png = tf.strings.substr(encoded, 0, 4) == b"\x89PNG"
+        image = tf.ensure_shape(tf.cond(png, on_white, opaque), [None, None, 3])
         return image, tf.shape(image)[1], tf.shape(image)[0]
 
     def jpeg(ratio: int) -> Any:
@@ -83,10 +92,10 @@ def _orientation(encoded: Any) -> Any:
         table = start + number(start + 4, 4)
         entries = table + 2 + 12 * tf.range(tf.minimum(number(table, 2), 512))
         values = tf.boolean_mask(number(entries + 8, 2), number(entries, 2) == 0x0112)
-        value = tf.cond(tf.size(values) > 0, lambda: values[0], lambda: 1)
+        value = tf.cond(tf.size(values) > 0, lambda: values[0], lambda: tf.constant(1))
         return tf.where((value >= 1) & (value <= 8), value, 1)
 
-    return tf.cond(tf.size(found) > 0, read, lambda: 1)
+    return tf.cond(tf.size(found) > 0, read, lambda: tf.constant(1))
 
 
 def _upright(image: Any, turn: Any) -> Any:

@@ -3,9 +3,10 @@
 python -m saccade.export.exporters.tf_serving.tensorflow.write RESULT PACKAGE OUT NAME ANSWERS
 """
 
+import keyword
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def write(package: Package, out: Path, name: str, answers: Path) -> dict[str, An
     manifest = package.manifest
     spec = manifest.graphs["default"]
     told = Told(package.graph_path())
-    called = {given.name: re.sub(r"\W", "_", given.name) for given in spec.inputs}
+    called = short([given.name for given in spec.inputs])
     module = tf.Module()
     whole = {called[t.name]: tf.TensorSpec(t.shape, t.dtype, name=called[t.name]) for t in spec.inputs}
 
@@ -68,6 +69,18 @@ def write(package: Package, out: Path, name: str, answers: Path) -> dict[str, An
         warmup.write(out, name, warm)
     renamed = [f"input {a!r} is called {b!r} there" for a, b in called.items() if a != b]
     return {"notes": renamed, "version": tf.__version__, "samples": len(asked)}
+
+
+def short(names: Sequence[str]) -> dict[str, str]:
+    """What an argument of a function may be called, for each input: no two alike."""
+    made: dict[str, str] = {}
+    for name in names:
+        told = re.sub(r"\W", "_", name)
+        told = told if told.isidentifier() and not keyword.iskeyword(told) else f"x_{told}"
+        while told in made.values():
+            told += "_"
+        made[name] = told
+    return made
 
 
 def takes_pictures(manifest: Manifest) -> bool:
