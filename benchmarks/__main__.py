@@ -20,6 +20,11 @@ SHORT: dict[str, tuple[str, list[str]]] = {
     "decode": ("decoding: time by size and scale", ["--n", "20"]),
     "train_throughput": ("training: ours, plain torch, Keras", ["--steps", "3", "--rounds", "1"]),
     "train_accuracy": ("accuracy in a given time, ours and a plain loop", [PHOTOS, "--minutes", "0.3", "--seeds", "0"]),
+    "keras_throughput": (
+        "training in Keras: ours, model.fit, ours in torch",
+        ["--images", "256", "--rounds", "1"],
+    ),
+    "twins": ("the same recipe on both engines", [PHOTOS, "--seeds", "0", "--epochs", "2", "--size", "32"]),
     "train_detection": (
         "boxes in a given time, ours and a plain CenterNet",
         [CELLS, "--minutes", "0.3", "--seeds", "0"],

@@ -32,8 +32,8 @@ from saccade.data.splits import split
 from saccade.images import preprocess
 from saccade.images.preprocess import PreprocessSpec
 from saccade.tasks.segmentation import torch as half
+from saccade.tasks.segmentation.learning import LIGHT
 from saccade.tasks.segmentation.torch import smp
-from saccade.tasks.segmentation.torch.network import LIGHT
 from saccade.training.recipe import Recipe
 from saccade.training.run import Run
 from saccade.training.trainers import find

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from saccade.errors import DataError
-from saccade.evaluation.compare import compare, mcnemar
-from saccade.types import Number, Scorecard
+from saccade.evaluation.compare import by_class, compare, mcnemar
+from saccade.types import Labels, Number, Sample, Scorecard
 
 
 def card(right: list[int], keys: str) -> Scorecard:
@@ -41,3 +41,14 @@ def test_a_clear_win_and_a_shrug() -> None:
 def test_refuses_other_images() -> None:
     with pytest.raises(DataError, match="differ in 2 images"):
         compare(card([1, 0], "ab"), card([1, 0], "ac"))
+
+
+def test_classes_are_those_an_image_holds_in_any_form() -> None:
+    samples = [
+        Sample("a", b"", {"boxes": np.zeros((2, 4), np.float32), "box_classes": np.array([1, 1])}),
+        Sample("b", b"", {"mask": np.array([[0, 255]], np.uint8)}),
+        Sample("c", b"", {"classes": np.array([0])}),
+        Sample("d", b"", {"classes": np.array([0, 1])}),
+    ]
+    found = by_class(card([1, 0, 1, 1], "abcd"), card([0, 0, 1, 1], "abcd"), samples, Labels(("x", "y")))
+    assert [(c.label, c.n, c.difference.value) for c in found] == [("x", 3, 0.0), ("y", 2, 0.5)]

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import pytest
 import sklearn.metrics as reference
 
 from saccade.cli.main import main
+from saccade.data import formats, lock
 from saccade.data.dataset import Dataset
-from saccade.errors import DataError, PackageError
+from saccade.errors import DataError, PackageError, UsageError
 from saccade.evaluation.compare import compare_packages
 from saccade.evaluation.evaluate import UNREADABLE, evaluate, evaluate_model
 from saccade.evaluation.gallery import gallery
@@ -220,3 +222,29 @@ def test_the_commands(one: Path, wrong: Path, tmp_path: Path, capsys: pytest.Cap
     assert record["n"] == 45
     assert report.read_text().startswith("<!doctype html>")
     assert judge.evaluate(one, data).n == 45
+
+
+def test_two_runs_are_compared_on_what_both_learned_from(one: Path, wrong: Path, tmp_path: Path) -> None:
+    data = tmp_path / "photos"
+    for i, (picture, truth) in enumerate(photos(60)):
+        file = data / "test" / RGB[truth] / f"{i}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(picture)
+    dataset, _ = formats.read(data)
+    for name, package in (("a", one), ("b", wrong)):
+        folder = tmp_path / name
+        shutil.copytree(package, folder / "package")
+        (folder / "recipe.toml").write_text("")
+        lock.write(dataset, folder / "dataset.lock.json")
+    found = judge.compare(tmp_path / "a", tmp_path / "b")
+    assert found.differences == judge.compare(one, wrong, data).differences
+    assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 1
+    with pytest.raises(UsageError, match="two run folders only"):
+        judge.compare(one, wrong)
+    (data / "test" / "red" / "0.png").rename(tmp_path / "0.png")
+    lock.write(formats.read(data)[0], tmp_path / "b" / "dataset.lock.json")
+    with pytest.raises(UsageError, match="learned from different data"):
+        judge.compare(tmp_path / "a", tmp_path / "b")
+    shutil.rmtree(tmp_path / "b" / "package")
+    with pytest.raises(UsageError, match="has no package yet"):
+        judge.compare(tmp_path / "a", tmp_path / "b", data)

@@ -14,8 +14,9 @@ from torch.nn import functional as F
 
 from saccade.errors import UsageError
 from saccade.tasks.segmentation import torch as half
+from saccade.tasks.segmentation.learning import LIGHT, LOSSES
 from saccade.tasks.segmentation.torch import smp, terms
-from saccade.tasks.segmentation.torch.network import LIGHT, Pyramid, light
+from saccade.tasks.segmentation.torch.network import Pyramid, light
 from saccade.training.trainers.torch import export
 from saccade.types import Labels, TensorSpec
 
@@ -104,7 +105,7 @@ def test_lovasz_of_hard_answers_is_one_minus_the_iou() -> None:
     assert float(got) == pytest.approx(1 - float(torch.stack(ious).mean()), abs=1e-5)
 
 
-@pytest.mark.parametrize("name", terms.NAMES)
+@pytest.mark.parametrize("name", LOSSES)
 def test_ignored_pixels_teach_nothing(name: str) -> None:
     logits, mask = random_case(3)
     logits.requires_grad_()
@@ -116,7 +117,7 @@ def test_ignored_pixels_teach_nothing(name: str) -> None:
     assert (moved[mask != 255] > 0).any()
 
 
-@pytest.mark.parametrize("name", terms.NAMES)
+@pytest.mark.parametrize("name", LOSSES)
 def test_a_batch_without_asked_pixels_is_finite(name: str) -> None:
     logits = torch.randn(2, 3, 4, 4, requires_grad=True)
     value = terms.by_name(name, 2.0)(logits, terms.shares(torch.full((2, 4, 4), 255).byte(), (4, 4), 3), None)
@@ -125,7 +126,7 @@ def test_a_batch_without_asked_pixels_is_finite(name: str) -> None:
     assert torch.isfinite(logits.grad).all()  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", terms.NAMES)
+@pytest.mark.parametrize("name", LOSSES)
 def test_a_right_answer_costs_little(name: str) -> None:
     _, mask = random_case(1, side=16, void=0.1)
     sure = 12.0 * F.one_hot(mask.clamp(max=2).long(), 3).permute(0, 3, 1, 2).float()

@@ -49,9 +49,9 @@ def evaluate(options: argparse.Namespace) -> int:
 
 def compare_options(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "Exit code 1 when the second package is significantly worse than the first, so scripts can stop."
-    parser.add_argument("first", metavar="A", help="a folder, or name[@alias] in the home")
+    parser.add_argument("first", metavar="A", help="a package or run folder, or name[@alias] in the home")
     parser.add_argument("second", metavar="B", help="the one that would replace A")
-    parser.add_argument("data", metavar="DATA", type=Path)
+    parser.add_argument("data", metavar="DATA", type=Path, nargs="?", help="not needed for two runs on the same data")
     parser.add_argument("--split", default="test")
     parser.add_argument("--format")
     parser.add_argument("--images", type=Path)

@@ -1,6 +1,6 @@
 """dataset.lock.json: content hashes, class ledger and split of every sample, so that a run can be continued honestly.
 
-{"lock_version": 1, "format": "image_folder", "seed": 0, "digest": hex, "labels": the ledger,
+{"lock_version": 1, "format": "image_folder", "origin": folder, "seed": 0, "digest": hex, "labels": the ledger,
  "splits": {"train": {"glass/a.jpg": {"sha256": hex, "classes": [0]}, ...}, ...}}
 
 With boxes or masks an entry also holds "annotation", the digest of what is drawn.
@@ -29,7 +29,8 @@ def record(dataset: Dataset) -> dict[str, Any]:
         raise DataError(f"a picture cannot be read: {error}", hint="restore it, or read the data again") from error
     body = {"labels": dataset.labels.to_json(), "splits": splits}
     whole = hashlib.sha256(json.dumps(body, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
-    return {"lock_version": VERSION, "format": dataset.format, "seed": dataset.seed, "digest": whole, **body}
+    facts = {"format": dataset.format, "origin": str(dataset.origin.resolve()), "seed": dataset.seed}
+    return {"lock_version": VERSION, **facts, "digest": whole, **body}
 
 
 def write(dataset: Dataset, file: Path) -> None:

@@ -116,10 +116,10 @@ def compare_packages(first: Path | str, second: Path | str, dataset: Dataset, sp
 def by_class(
     first: Scorecard, second: Scorecard, samples: Sequence[Sample], labels: Labels
 ) -> tuple[ClassDifference, ...]:
-    """The main metric on the images that hold each class; none when the samples have no `classes`."""
+    """The main metric on the images that hold each class, be it as their own, as a box or in a mask."""
     shared, order = _paired(first, second)
     a, b = np.asarray(first.per_sample[shared[0]]), np.asarray(second.per_sample[shared[0]])[order]
-    held: Mapping[str, Array] = {s.key: s.annotation.get("classes", np.empty(0, np.int64)) for s in samples}
+    held: Mapping[str, Array] = {s.key: _classes_in(s) for s in samples}
     found = []
     for class_id, label in enumerate(labels.names):
         member = np.array([class_id in held[key] for key in first.keys])
@@ -128,6 +128,13 @@ def by_class(
     known = [f for f in found if f.difference.p is not None]
     corrected = dict(zip((f.label for f in known), holm([f.difference.p or 0.0 for f in known]), strict=True))
     return tuple(replace(f, difference=replace(f.difference, p=corrected.get(f.label))) for f in found)
+
+
+def _classes_in(sample: Sample) -> Array:
+    for field in ("classes", "box_classes", "mask"):
+        if field in sample.annotation:
+            return np.unique(np.asarray(sample.annotation[field]))
+    return np.empty(0, np.int64)
 
 
 def pace(models: Sequence[Model], samples: Sequence[Sample]) -> list[float]:

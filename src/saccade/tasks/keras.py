@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,9 @@ def load_file(model: Any, file: Path) -> str:
 
     if file.suffix == ".h5":
         try:
-            model.load_weights(str(file), skip_mismatch=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of Keras itself about numpy, and about what does not fit
+                model.load_weights(str(file), skip_mismatch=True)
         except (OSError, ValueError) as error:
             raise UsageError(f"weights {file} cannot be read: {error}", hint="give a .weights.h5 file") from error
         return f"from {file.name}"

@@ -52,7 +52,10 @@ class Recipe:
     smoke: bool = _knob(False, "bool", "walk the whole line in seconds: a few small images, one epoch")
 
     network: str = _knob(
-        "auto", "str", "cnn-small, residual-64, residual-224, any timm name, or what the task has", auto=True
+        "auto",
+        "str",
+        "cnn-small, residual-64, residual-224, what the task has, any name of timm or keras.applications, or module:function",
+        auto=True,
     )
     weights: str = _knob(
         "auto", "str", "auto (pretrained when they can be had), none, or a safetensors file", auto=True
@@ -113,7 +116,7 @@ class Recipe:
 
     precision: str = _knob("auto", "str", "of the training arithmetic", auto=True, choices=("float32", "bfloat16"))
     channels_last: bool = _knob(True, "bool", "memory layout NHWC in convolutions")
-    compile: bool = _knob(False, "bool", "torch.compile: slow start, sometimes faster steps")
+    compile: bool = _knob(False, "bool", "torch.compile or XLA: slow start, sometimes faster steps")
     threads: int | str = _knob("auto", "int", "CPU threads", auto=True, low=1)
     cache: str = _knob("auto", "str", "folder of packed decoded images; none: in memory only", auto=True)
 

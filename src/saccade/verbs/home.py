@@ -38,9 +38,17 @@ def fsck(*, home: Path | None = None) -> list[str]:
 
 
 def package_folder(given: Path | str, home: Path | None) -> Path:
-    """A package folder, or what name[@alias] means in the home."""
-    if Path(given).is_dir():
-        return Path(given)
+    """A package folder, the package in a run folder, or what name[@alias] means in the home.
+
+    Raises UsageError for a run that has not come to its package yet.
+    """
+    folder = Path(given)
+    if (folder / "recipe.toml").is_file():
+        if not (folder / "package" / "manifest.json").is_file():
+            raise UsageError(f"the run {folder} has no package yet", hint=f"finish it with --resume {folder}")
+        return folder / "package"
+    if folder.is_dir():
+        return folder
     if isinstance(given, Path) or os.sep in given:
         raise UsageError(f"no package at {given}", hint="give the folder that holds manifest.json")
     return Registry(home_folder(home)).resolve(given)[2]

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from saccade.data import formats
+from saccade.data import formats, lock
 from saccade.data.dataset import Dataset
 from saccade.data.splits import split as make_splits
 from saccade.errors import UsageError
@@ -65,19 +65,22 @@ def evaluation(
 def compare(
     first: Path | str,
     second: Path | str,
-    data: Path | str,
+    data: Path | str | None = None,
     *,
     split: str = "test",
     format: str | None = None,
     images: Path | None = None,
     home: Path | None = None,
 ) -> Comparison:
-    """Two packages on the same images, with a statement whether the difference could be luck.
+    """Two packages or runs on the same images, with a statement whether the difference could be luck.
 
+    data: needed unless both are run folders that learned from the same data, which still lie where they lay.
     Raises UsageError when the data brings no such split and the two were trained on different ones, as the images that
     test one would have taught the other.
     """
     folders = package_folder(first, home), package_folder(second, home)
+    if data is None:
+        data, format = _common_data(Path(first), Path(second))
     dataset, _ = formats.read(Path(data), format=format, images=images)
     if split not in dataset.splits:
         seeds = {int(reader.open_package(f).manifest.provenance.get("seed", 0)) for f in folders}
@@ -88,6 +91,20 @@ def compare(
             )
         dataset = make_splits(dataset, seed=seeds.pop())
     return compare_packages(*folders, dataset, split)
+
+
+def _common_data(first: Path, second: Path) -> tuple[Path, str]:
+    """What both runs learned from, and its format, by their locks. Raises UsageError when that is not one thing."""
+    files = first / "dataset.lock.json", second / "dataset.lock.json"
+    if not all(f.is_file() for f in files):
+        raise UsageError("DATA may be left away for two run folders only", hint="name the data to measure both on")
+    one, other = (lock.read(f) for f in files)
+    if one["digest"] != other["digest"]:
+        raise UsageError("the two runs learned from different data or splits", hint="name the data to measure both on")
+    origin = Path(str(one.get("origin", "")))
+    if not one.get("origin") or not origin.exists():
+        raise UsageError(f"the data of both runs no longer lie at {origin}", hint="name where they are now")
+    return origin, str(one["format"])
 
 
 def report_page(model: Model, card: Scorecard, dataset: Dataset, found: Sequence[Slice], folder: Path) -> bytes:

@@ -27,8 +27,9 @@ def find(name: str) -> Trainer:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("saccade"):
             raise
+        library = error.name.partition(".")[0]
         raise UsageError(
-            f"the {name} trainer needs {error.name}, which is not installed", hint=f"pip install 'saccade[{name}]'"
+            f"the {name} trainer needs {library}, which is not installed", hint=f"pip install 'saccade[{name}]'"
         ) from error
 
 

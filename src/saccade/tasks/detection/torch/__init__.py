@@ -3,41 +3,32 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from saccade.tasks.detection import score
+from saccade.tasks.detection import learning
+from saccade.tasks.detection.learning import CANDIDATES, FEATURES, answers, class_weights, losses, prefer, watch
 from saccade.tasks.detection.task import MOST
 from saccade.tasks.detection.torch import loss as losses_of
 from saccade.tasks.detection.torch.boxes import from_distances
-from saccade.tasks.detection.torch.choices import prefer
 from saccade.tasks.detection.torch.dense import Detector, distances
 from saccade.tasks.detection.torch.suppress import suppress, translations
-from saccade.types import Array, Labels
+from saccade.types import Labels
 
 __all__ = [
-    "FEATURES", "captions", "class_weights", "evidence", "explained", "head", "keep", "loss", "losses", "named", "prefer",
+    "FEATURES", "answers", "captions", "class_weights", "evidence", "explained", "head", "keep", "loss", "losses", "named", "prefer",
     "soft_targets", "tail", "translations", "watch",
 ]  # fmt: skip
 
-FEATURES = "maps"
 OVERLAP = 0.6
 """Of two boxes of one class with a higher IoU the better one stays."""
 FLOOR = 0.01
 """Scores at or below are no answer."""
-CANDIDATES = 400
-"""Points that go on to suppression."""
 
 
 def head(features: Sequence[tuple[int, int]], labels: Labels, options: Mapping[str, Any]) -> nn.Module:
     """(channels, stride) of maps, finest first, to a detector on those from `options["finest"]` on."""
     return Detector(features, len(labels), int(options["finest"]))
-
-
-def losses(labels: Labels) -> tuple[str, ...]:
-    """Every loss detection knows, the one nobody has to ask for first."""
-    return ("task_aligned", "centers")
 
 
 def named(raw: tuple[Tensor, Tensor, Tensor]) -> dict[str, Tensor]:
@@ -48,14 +39,6 @@ def named(raw: tuple[Tensor, Tensor, Tensor]) -> dict[str, Tensor]:
 def soft_targets(targets: Mapping[str, Tensor], labels: Labels) -> dict[str, Tensor]:
     """Boxes and their classes as they are: pictures with boxes are not blended."""
     return dict(targets)
-
-
-def class_weights(targets: Mapping[str, Array], labels: Labels) -> Array:
-    """Weights float32 [C], mean 1, by the square root of how rare a class's boxes are."""
-    ids = np.asarray(targets["box_classes"])
-    counts = np.bincount(ids[ids >= 0].ravel(), minlength=len(labels))
-    weights = 1.0 / np.sqrt(np.maximum(counts, 1))
-    return np.asarray(weights * len(labels) / weights.sum(), np.float32)
 
 
 def loss(
@@ -94,11 +77,6 @@ def keep(outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor], labels: L
     return tail(outputs, {}, labels)
 
 
-def watch(kept: Mapping[str, Array], targets: Mapping[str, Array], labels: Labels) -> tuple[str, float, float]:
-    """The number a run steers by, higher is better: AP in px of the network's input, its value and standard error."""
-    return ("ap", *score.watched(kept, targets, len(labels)))
-
-
 def evidence(outputs: Mapping[str, Tensor], class_id: Tensor) -> Tensor:
     """The best logit of the class asked for in each row, [N]: what Grad-CAM differentiates. class_id: int64 [N]."""
     wanted = class_id[:, None, None].expand(-1, outputs["logits"].shape[1], 1)
@@ -113,9 +91,4 @@ def explained(head: Any) -> nn.Module:
 
 def captions(targets: Mapping[str, Tensor], labels: Labels) -> list[str]:
     """What an image holds, for a contact sheet: "RBC 12, WBC 1"."""
-    lines = []
-    for ids in targets["box_classes"].cpu():
-        counts = torch.bincount(ids[ids >= 0], minlength=len(labels)).tolist()
-        said = [f"{labels.names[i]} {count}" for i, count in enumerate(counts) if count]
-        lines.append(", ".join(said) or "nothing")
-    return lines
+    return learning.captions(targets["box_classes"].cpu().numpy(), labels)

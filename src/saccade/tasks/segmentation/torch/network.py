@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-LIGHT = "light-mask"
 WIDTHS = (24, 48, 96, 160)
 DEPTHS = (1, 2, 2, 2)
 DECODER = 48

@@ -80,21 +80,8 @@ def _jaccard_steps(own: Tensor) -> Tensor:
     return torch.diff(loss, prepend=loss.new_zeros(1))
 
 
-NAMES = (
-    "cross_entropy+dice",
-    "cross_entropy",
-    "dice",
-    "focal",
-    "lovasz",
-    "cross_entropy+lovasz",
-    "focal+dice",
-    "focal+lovasz",
-)
-"""Losses by name, the default first."""
-
-
 def by_name(name: str, gamma: float) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
-    """A loss of NAMES as f(logits, rows, weights); parts are added up with equal weight."""
+    """A loss by its name as f(logits, rows, weights); parts are added up with equal weight."""
     kinds: dict[str, Callable[[Tensor, Tensor, Tensor | None], Tensor]] = {
         "cross_entropy": cross_entropy,
         "focal": lambda logits, rows, weights: focal(logits, rows, weights, gamma),

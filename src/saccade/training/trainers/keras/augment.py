@@ -66,7 +66,7 @@ def draw(
 
 def apply(pixels: Any, targets: Mapping[str, Any], drawn: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
     """uint8 [N, H, W, 3] to float32 [N, h, w, 3] in 0..1 as drawn; targets that are soft rows are mixed along."""
-    targets = dict(targets)
+    targets, drawn = dict(targets), {k: tf.convert_to_tensor(v) for k, v in drawn.items()}
     images = tf.cast(pixels, tf.float32) / 255
     boxed = "boxes" in targets
     if "parts" in drawn:

@@ -2,7 +2,6 @@
 
 import importlib
 import logging
-import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,7 +39,8 @@ def run(sealed: Sealed, images_NHWC: Array, rows: int = 64) -> dict[str, Array]:
     pieces = []
     for start in range(0, len(images_NHWC), rows):
         found = sealed.answer(tf.convert_to_tensor(images_NHWC[start : start + rows]))
-        pieces.append({k: v.numpy() for k, v in found.items()})
+        arrays = {k: v.numpy() for k, v in found.items()}
+        pieces.append(sealed.half.settle(arrays) if hasattr(sealed.half, "settle") else arrays)
     return {k: np.concatenate([p[k] for p in pieces]) for k in pieces[0]}
 
 
@@ -53,8 +53,6 @@ def write(sealed: Sealed, names: tuple[str, ...], file: Path, notes: Mapping[str
     onnx = importlib.import_module("onnx")
     quiet = logging.getLogger("tf2onnx")
     level, quiet.level = quiet.level, logging.CRITICAL
-    lost = _Lost()
-    quiet.addHandler(lost)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -66,13 +64,15 @@ def write(sealed: Sealed, names: tuple[str, ...], file: Path, notes: Mapping[str
         ) from error
     finally:
         quiet.level = level
-        quiet.removeHandler(lost)
-    unknown = sorted({n.op_type for n in model.graph.node if n.domain not in ("", "ai.onnx", "ai.onnx.ml")})
-    if unknown or lost.said:
+    unknown = [n for n in model.graph.node if not onnx.defs.has(n.op_type, n.domain)]
+    if unknown:
+        told = sorted({f"{n.op_type} of layer {_layer(n.name)}" for n in unknown})
         raise TrainingError(
-            f"this network cannot be exported: ONNX has no operator for {lost.told() or ', '.join(unknown)}",
+            f"this network cannot be exported: ONNX has no operator for {', '.join(told)}",
             hint="replace that layer by one of Keras's own, or choose another network",
         )
+    if hasattr(sealed.half, "finish"):
+        sealed.half.finish(model)
     _rename(model, names)
     for key, value in notes.items():
         model.metadata_props.add(key=key, value=value)
@@ -80,23 +80,10 @@ def write(sealed: Sealed, names: tuple[str, ...], file: Path, notes: Mapping[str
     return f"tf2onnx {converter.__version__}"
 
 
-class _Lost(logging.Handler):
-    """Remembers what the converter says of operators it does not know."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self.said: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        text = record.getMessage()
-        if "not supported" in text or "Unsupported ops" in text:
-            self.said.append(text)
-
-    def told(self) -> str:
-        places = [m for text in self.said for m in re.findall(r"Tensorflow op \[([^:\]]+): ([^\]]+)\]", text)]
-        return ", ".join(
-            sorted({f"{kind} of layer {'/'.join(place.split('/')[-2:-1]) or place}" for place, kind in places})
-        )
+def _layer(node: str) -> str:
+    """The innermost Keras layer whose operator this is: "network_1/my_layer/Bessel" is of my_layer."""
+    parts = node.split("/")
+    return parts[-2] if len(parts) > 1 else node
 
 
 def _converter() -> Any:

@@ -15,7 +15,7 @@ from saccade.training.loop import LoopTrainer
 from saccade.training.recipe import Recipe
 from saccade.training.run import Run
 from saccade.training.trainer import PROBES, Graph
-from saccade.training.trainers.keras import export, networks
+from saccade.training.trainers.keras import export, networks, savedmodel
 from saccade.training.trainers.keras.batches import pack
 from saccade.training.trainers.keras.gradcam import gradcam
 from saccade.training.trainers.keras.learner import KerasLearner
@@ -35,7 +35,8 @@ class KerasTrainer(LoopTrainer):
         return KerasLearner(run, labels, task, train, val)
 
     def export(self, run: Run, dataset: Dataset, to: Path) -> Graph:
-        """Writes `model.onnx` (float32, whatever the training arithmetic was) with probes from the validation split."""
+        """Writes `model.onnx` and the folder `saved_model` (float32, whatever the training arithmetic was), with probes from the
+        validation split."""
         sealed, task, record = _open_sealed(run)
         samples = dataset.splits.get("val") or dataset.splits["train"]
         step = max(1, len(samples) // PROBES)
@@ -45,6 +46,7 @@ class KerasTrainer(LoopTrainer):
         file = to / "model.onnx"
         notes = {"saccade.task": task.name, "saccade.ledger": sealed.labels.digest()}
         writer = export.write(sealed, tuple(o.name for o in outputs), file, notes)
+        savedmodel.write(sealed, to / "saved_model")
         info = {
             "network": run.recipe.network,
             "parameters": networks.parameters(sealed.network),

@@ -77,7 +77,8 @@ def _made(
     options = asdict(recipe)
     found = half.whole(recipe.network, labels, width, height) if hasattr(half, "whole") else None
     if found is not None:
-        return networks.Network(found, None, 0.0), _words(weights)
+        body, head = found
+        return networks.Network(body, head, 0.0), _words(weights)
     if given.is_given(recipe.network):
         body, words = user.body(recipe.network, half, labels, width, height)
         return networks.Network(body, None, 0.0, prepare=lambda images: images), [words, *_said(weights)]
