@@ -28,8 +28,10 @@ class Detector(keras.layers.Layer):
         levels = len(self.strides)
         self.lateral = [unit(width, 1, activation="silu") for _ in range(levels)]
         self.smooth = [unit(width, 3, activation="silu") for _ in range(levels)]
-        self.stem = Tower(width, levels)
-        self.towers = [Tower(width, levels), Tower(width, levels)]
+        # One 3x3 convolution each, shared by all levels and normalised by each level's own statistics.
+        self.stem, self.towers = _shared(width), [_shared(width), _shared(width)]
+        self.stem_norms = [norm() for _ in range(levels)]
+        self.tower_norms = [[norm() for _ in range(levels)] for _ in self.towers]
         small = keras.initializers.RandomNormal(stddev=0.01)
         prior = keras.initializers.Constant(-math.log((1 - PRIOR) / PRIOR))
         self.scores = keras.layers.Conv2D(
@@ -41,8 +43,11 @@ class Detector(keras.layers.Layer):
         logits, sides, points = [], [], []
         rows = tf.shape(maps[0])[0]
         for level, grid in enumerate(self.pyramid(list(maps)[self.skipped :], training)):
-            shared = self.stem(grid, level=level, training=training)
-            by_class, by_side = (tower(shared, level=level, training=training) for tower in self.towers)
+            shared = tf.nn.silu(self.stem_norms[level](self.stem(grid), training=training))
+            by_class, by_side = (
+                tf.nn.silu(norms[level](tower(shared), training=training))
+                for tower, norms in zip(self.towers, self.tower_norms, strict=True)
+            )
             scores, distances = self.scores(by_class), self.sides(by_side)
             # Places that are known stay known: the sealed graph's shapes follow from them.
             places = grid.shape[1] * grid.shape[2] if grid.shape[1] and grid.shape[2] else -1
@@ -63,17 +68,9 @@ class Detector(keras.layers.Layer):
         return [through(m, smooth, training) for smooth, m in zip(self.smooth, found, strict=True)]
 
 
-class Tower(keras.layers.Layer):
-    """One 3x3 convolution shared by all levels, normalised by each level's own statistics."""
-
-    def __init__(self, width: int, levels: int) -> None:
-        super().__init__()
-        even = keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
-        self.convolution = keras.layers.Conv2D(width, 3, padding="same", use_bias=False, kernel_initializer=even)
-        self.norms = [norm() for _ in range(levels)]
-
-    def call(self, grid: Any, level: int, training: bool = False) -> Any:
-        return tf.nn.silu(self.norms[level](self.convolution(grid), training=training))
+def _shared(width: int) -> Any:
+    even = keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
+    return keras.layers.Conv2D(width, 3, padding="same", use_bias=False, kernel_initializer=even)
 
 
 def grid_points(height: Any, width: Any, stride: int) -> Any:

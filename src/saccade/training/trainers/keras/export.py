@@ -66,7 +66,7 @@ def write(sealed: Sealed, names: tuple[str, ...], file: Path, notes: Mapping[str
         quiet.level = level
     unknown = [n for n in model.graph.node if not onnx.defs.has(n.op_type, n.domain)]
     if unknown:
-        told = sorted({f"{n.op_type} of layer {_layer(n.name)}" for n in unknown})
+        told = sorted({f"{n.op_type} of layer {n.name.rpartition('/')[0] or n.name}" for n in unknown})
         raise TrainingError(
             f"this network cannot be exported: ONNX has no operator for {', '.join(told)}",
             hint="replace that layer by one of Keras's own, or choose another network",
@@ -78,12 +78,6 @@ def write(sealed: Sealed, names: tuple[str, ...], file: Path, notes: Mapping[str
         model.metadata_props.add(key=key, value=value)
     onnx.save(model, str(file))
     return f"tf2onnx {converter.__version__}"
-
-
-def _layer(node: str) -> str:
-    """The innermost Keras layer whose operator this is: "network_1/my_layer/Bessel" is of my_layer."""
-    parts = node.split("/")
-    return parts[-2] if len(parts) > 1 else node
 
 
 def _converter() -> Any:

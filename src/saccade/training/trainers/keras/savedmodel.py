@@ -13,6 +13,8 @@ class Served(tf.Module):
     def __init__(self, sealed: Sealed) -> None:
         super().__init__("served")
         self.sealed = sealed
+        # Hazard: TensorFlow does not see the layers that a layer of ours keeps in lists of lists.
+        self.weights = [v.value for v in sealed.network.variables]
         (given,) = sealed.answer.input_signature
         self._height, self._width = given.shape[1], given.shape[2]
         self.pixels = tf.function(self._pixels, input_signature=[given])
