@@ -177,12 +177,13 @@ def scenes(n: int, task: str) -> tuple[Sample, ...]:
 
 
 @pytest.mark.parametrize(
-    ("task", "name", "least"), [(MASKS, "light-mask", 0.4), (MASKS, "unet", 0.4), (BOXES, "residual-224", 0.0)]
+    ("task", "name", "epochs", "least"),
+    [(MASKS, "light-mask", 8, 0.4), (MASKS, "unet", 8, 0.4), (BOXES, "residual-224", 3, 0.0)],
 )
-def test_it_learns_and_its_graph_answers_alike(task: str, name: str, least: float, tmp_path: Path) -> None:
+def test_it_learns_and_its_graph_answers_alike(task: str, name: str, epochs: int, least: float, tmp_path: Path) -> None:
     data = Dataset("arrays", Path("memory"), LABELS, {"train": scenes(24, task), "val": scenes(6, task)})
     knobs = Recipe.load(None, {
-        "task": task, "engine": "keras", "network": name, "size": 64, "epochs": 8, "batch": 8, "threads": 1, "cache": "none",
+        "task": task, "engine": "keras", "network": name, "size": 64, "epochs": epochs, "batch": 8, "threads": 1, "cache": "none",
         "weights": "none", "start_size": 1, "rate": 0.005, "device": "cpu", "rotation": 10.0,
     })  # fmt: skip
     run = Run.create(tmp_path / "run", knobs, data)

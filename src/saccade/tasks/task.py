@@ -32,7 +32,8 @@ class Task(ABC):
     padding: targets whose first axis differs between samples, and what fills the shorter ones when they are stacked.
     Targets named `boxes` and `mask` are geometry: encode gives them in px of the original, the trainer places them over
     the network's input and moves them with the picture. The learning half beside task.py gives FEATURES, head, named,
-    soft_targets, class_weights, losses, loss, keep, watch, tail, evidence, captions, prefer, and maybe whole.
+    soft_targets, class_weights, losses, loss, keep, watch, tail, evidence, captions, prefer, answers (the shape a network of another
+    hand must give, or None), and maybe whole; in Keras maybe settle, served and finish, where the tail ends outside TensorFlow.
     """
 
     name: str
