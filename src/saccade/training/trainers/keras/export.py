@@ -71,6 +71,7 @@ def write(sealed: Sealed, names: tuple[str, ...], file: Path, notes: Mapping[str
             f"this network cannot be exported: ONNX has no operator for {', '.join(told)}",
             hint="replace that layer by one of Keras's own, or choose another network",
         )
+    _modern(model)
     if hasattr(sealed.half, "finish"):
         sealed.half.finish(model)
     _rename(model, names)
@@ -78,6 +79,18 @@ def write(sealed: Sealed, names: tuple[str, ...], file: Path, notes: Mapping[str
         model.metadata_props.add(key=key, value=value)
     onnx.save(model, str(file))
     return f"tf2onnx {converter.__version__}"
+
+
+def _modern(model: Any) -> None:
+    """TensorFlow's nearest neighbour in words that ONNX has not deprecated: floor((x + 0.5) * scale) either way."""
+    for node in model.graph.node:
+        settings = {a.name: a for a in node.attribute}
+        mode = settings.get("coordinate_transformation_mode")
+        if node.op_type == "Resize" and mode is not None and mode.s == b"tf_half_pixel_for_nn":
+            mode.s = b"half_pixel"
+            if "nearest_mode" in settings:
+                node.attribute.remove(settings["nearest_mode"])
+            node.attribute.add(name="nearest_mode", type=3, s=b"round_prefer_ceil")
 
 
 def _converter() -> Any:
