@@ -32,5 +32,10 @@ async def predict_in_loop(data: Annotated[bytes, Body(media_type="image/jpeg")])
 
 if __name__ == "__main__":
     uvicorn.run(
-        "fastapi_server:app", port=int(sys.argv[1]), workers=int(sys.argv[2]), log_level="error", access_log=False
+        "fastapi_server:app",
+        port=int(sys.argv[1]),
+        workers=int(sys.argv[2]),
+        log_level="error",
+        access_log=False,
+        timeout_worker_healthcheck=60,  # as it comes, a worker that imports for more than 5 s is killed, for ever
     )
