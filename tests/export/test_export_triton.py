@@ -31,6 +31,7 @@ from saccade.package.writer import PackageWriter
 from saccade.testing.packages import boxes, colors, masks
 from saccade.types import TensorSpec
 from saccade.verbs.export import export
+from saccade.verbs.imports import import_model
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -272,7 +273,7 @@ def test_the_real_triton_loads_it_without_edits_and_answers_as_the_package(tmp_p
         tritonserver = importlib.import_module("benchmarks.interop.tritonserver")
     if not (environment.folder_of(tritonserver.REQUIREMENTS) / "complete").is_file():
         pytest.skip("Triton has no environment here: python -m benchmarks.interop triton --prepare")
-    package = boxes(tmp_path / "p", mode="letterbox")
+    package = boxes(tmp_path / "p")
     repository = made(package, tmp_path / "r")
     picture = next(p for p in photos(tmp_path / "pictures") if p.name == "turned.jpg").read_bytes()
     space = tmp_path / "space"
@@ -284,6 +285,9 @@ def test_the_real_triton_loads_it_without_edits_and_answers_as_the_package(tmp_p
         with urllib.request.urlopen(request, timeout=60) as answer:
             length = int(answer.headers["Inference-Header-Content-Length"])
             body = answer.read()
+        remote = import_model(f"triton://{triton.grpc}/boxes", tmp_path / "far", like=package.path)
+        with Model.open(remote.package) as far:
+            asked = far.outputs([picture] * 3)
     at, found = length, {}
     for output in json.loads(body[:length])["outputs"]:
         size = output["parameters"]["binary_data_size"]
@@ -294,5 +298,6 @@ def test_the_real_triton_loads_it_without_edits_and_answers_as_the_package(tmp_p
         expected = model.outputs([picture])
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, atol=1e-6)
+        np.testing.assert_allclose(asked[name], np.repeat(value, 3, 0), atol=1e-6)
     _, place = preprocess.load(picture, package.manifest.preprocess)
     np.testing.assert_allclose(found["placement"][0, :3], (place.width, place.height, place.scale_x))

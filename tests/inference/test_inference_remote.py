@@ -25,6 +25,7 @@ from saccade.inference.model import Model
 from saccade.inference.remote import Remote
 from saccade.inference.request import Request
 from saccade.inference.runtime import OpenGraph
+from saccade.inference.runtimes import tf_serving
 from saccade.package.reader import Package
 from saccade.server.app import build
 from saccade.server.grpc import Grpc
@@ -153,7 +154,8 @@ def until(true: Callable[[], bool]) -> None:
 # The runtime
 
 
-def test_it_keeps_the_contract_of_runtimes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["triton", "tf_serving"])
+def test_it_keeps_the_contract_of_runtimes(tmp_path: Path, name: str) -> None:
     package = colors(tmp_path / "p")
     with serving(package, free(), tmp_path / "home") as address:
 
@@ -161,7 +163,7 @@ def test_it_keeps_the_contract_of_runtimes(tmp_path: Path) -> None:
             file.write_bytes(Remote(address, "colors").to_bytes())
             return file
 
-        check(runtimes.find("triton"), tmp_path, make)
+        check(runtimes.find(name), tmp_path, make)
 
 
 def test_the_deadline_goes_along(tmp_path: Path) -> None:
@@ -254,6 +256,7 @@ def output(**fields: Any) -> Callable[[Any, Any], Any]:
         output(raw=bytes(16), shape=[-1, 4]),
         output(),
         output(contents={"fp32_contents": [1.0]}),
+        output(contents={"uint_contents": [300, 1, 1, 1]}, datatype="UINT8"),
         lambda request, context: OIP["ModelInfer"].reply(),
     ],
 )
@@ -367,11 +370,12 @@ def test_any_bytes_are_an_address_or_refused(tmp_path_factory: pytest.TempPathFa
 # A package of it
 
 
-def test_a_package_answers_as_the_one_whose_graph_is_served_elsewhere(tmp_path: Path) -> None:
+@pytest.mark.parametrize("scheme", ["triton", "tfs"])
+def test_a_package_answers_as_the_one_whose_graph_is_served_elsewhere(tmp_path: Path, scheme: str) -> None:
     for make in (colors, masks, boxes):
         package = make(tmp_path / make.__name__ / "p")
         with serving(package, free(), tmp_path / "home") as address:
-            url = f"triton://{address}/{package.manifest.name}"
+            url = f"{scheme}://{address}/{package.manifest.name}"
             made = import_model(url, tmp_path / make.__name__ / "far", like=package.path, name="far")
             assert made.golden == 1
             with Model.open(package.path) as near, Model.open(made.package) as far:
@@ -429,7 +433,7 @@ def test_a_dead_server_is_seen_everywhere_and_its_return_too(tmp_path: Path) -> 
     assert code_of(lambda: engine.submit(Request("far", (RED,))).result()) == "dependency_unavailable"
     assert 'saccade_model_ready{model="far",version="1"} 0' in metrics.text(engine)
     assert [entry.name for entry in state.away()] == ["far"]
-    with pytest.raises(Exception, match="servers that run the models are away"):
+    with pytest.raises(Exception, match="what runs the models is away"):
         state.check()
     engine.load(package.path, "near")
     state.check()
@@ -476,3 +480,48 @@ def test_the_nearest_deadline_counts_and_the_others_run_again() -> None:
     assert [float(rows[i].result().outputs["y"][0]) for i in (0, 2)] == [0.0, 2.0]
     assert runs == [(4, 101.0), (3, 103.0), (2, 108.0)]
     batcher.close()
+
+
+# Tensors of TensorFlow
+
+
+@given(
+    st.sampled_from(["float32", "float64", "float16", "int32", "uint8", "int64", "bool", "uint64"]),
+    st.lists(st.integers(0, 3), max_size=3),
+    st.booleans(),
+)
+def test_a_tensor_of_tensorflow_is_read_raw_or_value_by_value(dtype: str, shape: list[int], raw: bool) -> None:
+    value = np.random.default_rng(0).integers(0, 2, shape).astype(dtype)
+    number = tf_serving.NUMBERS[dtype]
+    tensor = schema.message("tensorflow.TensorProto")(dtype=number)
+    for side in shape:
+        tensor.tensor_shape.dim.add(size=side)
+    if raw:
+        tensor.tensor_content = value.tobytes()
+    else:
+        plain = value.view("uint16") if dtype == "float16" else value
+        getattr(tensor, tf_serving.TYPES[number][1]).extend(plain.ravel().tolist())
+    found = tf_serving._read(tensor)
+    assert (found.dtype, found.shape) == (value.dtype, value.shape)
+    np.testing.assert_array_equal(found, value)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"dtype": 7, "string_val": [b"x"]},
+        {"dtype": 1, "tensor_content": bytes(5), "tensor_shape": {"dim": [{"size": 1}]}},
+        {"dtype": 1, "float_val": [1, 2, 3], "tensor_shape": {"dim": [{"size": 2}]}},
+        {"dtype": 1, "float_val": [1], "tensor_shape": {"dim": [{"size": -1}]}},
+        {"dtype": 1, "float_val": [1], "tensor_shape": {"dim": [{"size": 1 << 20}, {"size": 1 << 20}]}},
+        {"dtype": 1, "tensor_shape": {"dim": [{"size": 2}]}},
+        {"dtype": 4, "int_val": [300], "tensor_shape": {"dim": [{"size": 1}]}},
+    ],
+)
+def test_a_tensor_that_is_none_is_an_error(fields: dict[str, Any]) -> None:
+    assert code_of(lambda: tf_serving._read(schema.message("tensorflow.TensorProto")(**fields))) == "inference_failed"
+
+
+def test_a_repeated_value_fills_its_tensor() -> None:
+    fields = {"dtype": 1, "float_val": [1, 2], "tensor_shape": {"dim": [{"size": 4}]}}
+    assert tf_serving._read(schema.message("tensorflow.TensorProto")(**fields)).tolist() == [1, 2, 2, 2]

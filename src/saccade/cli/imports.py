@@ -9,7 +9,9 @@ from saccade.verbs.imports import import_model
 
 def import_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "model", metavar="MODEL", help="ONNX, SavedModel folder, Keras, .pt2, TorchScript, or triton://HOST:PORT/MODEL"
+        "model",
+        metavar="MODEL",
+        help="ONNX, SavedModel folder, Keras, .pt2, TorchScript, Triton folder, or triton:// or tfs://HOST:PORT/MODEL",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="PACKAGE", help="the new package folder")
     parser.add_argument("--task", help="what is asked of a picture; without it the package answers tensors only")

@@ -22,7 +22,8 @@ INVERTED = 0.1
 class Adapted(OpenGraph):
     """What an adapter says, done in numpy around a graph. image: the name of the sealed input, uint8 [N, H, W, 3].
 
-    A graph that takes a fixed number of rows is run that many at a time, the last ones beside rows of zeros. Without
+    A graph that takes a fixed number of rows is run that many at a time, the last ones beside rows of zeros; one that takes a
+    bounded number, as many at a time. Without
     outputs in the adapter the graph's own names stay and only the rows are counted.
     """
 
@@ -73,14 +74,14 @@ class Adapted(OpenGraph):
         self._graph.close()
 
     def _run(self, arrays: Mapping[str, Array], run: Run) -> dict[str, Array]:
-        size = self._adapter.batch
-        rows = len(next(iter(arrays.values())))
-        if not size or size == rows:
+        fixed, rows = self._adapter.batch, len(next(iter(arrays.values())))
+        size = fixed or self._adapter.most
+        if not size or size == rows or (rows < size and not fixed):
             return run(arrays)
         parts = []
         for start in range(0, rows, size):
             part = {name: value[start : start + size] for name, value in arrays.items()}
-            lacking = size - len(next(iter(part.values())))
+            lacking = size - len(next(iter(part.values()))) if fixed else 0
             if lacking:
                 part = {k: np.concatenate([v, np.zeros((lacking, *v.shape[1:]), v.dtype)]) for k, v in part.items()}
             parts.append({name: value[: size - lacking] for name, value in run(part).items()})

@@ -24,7 +24,8 @@ class Ready:
     """runtime: which opens it; graph: the file it opens, below the folder whose every file is sealed.
 
     last: by output, the operator that makes it, where the file says so ("" for one passed through). notes: what was
-    changed, in sentences. strange: operators of families that the runtime may not know.
+    changed, in sentences. strange: operators of families that the runtime may not know. name: of the model, where it is told
+    beside the file's. labels: a file of names that lies with it. most: rows the graph may be given at once, 0 for any number.
     """
 
     runtime: str
@@ -32,6 +33,9 @@ class Ready:
     last: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     strange: tuple[str, ...] = ()
+    name: str = ""
+    labels: Path | None = None
+    most: int = 0
 
 
 class Origin(ABC):

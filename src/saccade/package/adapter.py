@@ -60,7 +60,7 @@ class Adapter:
     """input: the graph's one picture input. value = (pixel * scale - mean) / std, pixel 0 to 255, in this colour order
     (gray: 0.299 R + 0.587 G + 0.114 B); mean and std have one number a channel.
 
-    batch: rows the graph takes at once, 0 when any number. outputs: sealed name to the graph's own; empty means that the
+    batch: rows the graph takes at once, 0 when any number; most: of any number, how many at once, 0 for no bound. outputs: sealed name to the graph's own; empty means that the
     graph answers tensors only. tail: what turns its numbers into scores. mask: where a mask's classes lie: axis 1, the
     last, or nowhere as it holds ids.
     """
@@ -77,6 +77,7 @@ class Adapter:
     tail: str = "none"
     mask: str = ""
     boxes: BoxRule | None = None
+    most: int = 0
 
     def __post_init__(self) -> None:
         _words(self)
@@ -92,6 +93,8 @@ class Adapter:
             raise PackageError("scale, mean and std are finite numbers, and no std is 0")
         if not 0 <= self.batch <= 4096:
             raise PackageError(f"batch is 0 to 4,096, got {self.batch}")
+        if not 0 <= self.most <= 65_536 or (self.batch and self.most):
+            raise PackageError(f"most is 0 to 65,536, and 0 beside a batch, got {self.most}")
         if not set(self.outputs) <= set(ANSWERS) or not all(isinstance(v, str) for v in self.outputs.values()):
             raise PackageError(f"an adapter makes {', '.join(ANSWERS)}, got {sorted(self.outputs)}")
         if ("boxes" in self.outputs) != (self.boxes is not None) or ("mask" in self.outputs) != bool(self.mask):
@@ -110,12 +113,15 @@ class Adapter:
         return Filling(self.layout, self.dtype, self.color, self.scale, self.mean, self.std)
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "mean": list(self.mean), "std": list(self.std), "outputs": dict(self.outputs)}
+        record = {**asdict(self), "mean": list(self.mean), "std": list(self.std), "outputs": dict(self.outputs)}
+        if not self.most:
+            del record["most"]
+        return record
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> "Adapter":
         """Raises PackageError for a field that is lacking, unknown, or holds something else."""
-        given = _fields(cls, record)
+        given = _fields(cls, {"most": 0, **record} if isinstance(record, Mapping) else record)
         if given["boxes"] is not None:
             given["boxes"] = BoxRule.from_json(given["boxes"])
         return cls(**given)

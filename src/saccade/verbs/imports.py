@@ -59,7 +59,7 @@ def import_model(
     A model may also be the address of one that another server runs (inference/remote.py, FORM). like: a package that it
     answers as; task, labels and everything else are then that package's.
 
-    model: of any origin (inference/origins/): ONNX, a SavedModel folder, Keras, torch.export, TorchScript. preprocess:
+    model: of any origin (inference/origins/): ONNX, a SavedModel folder, Keras, torch.export, TorchScript, a model's folder of Triton. preprocess:
     imagenet, unit, symmetric, or a TOML or JSON file (inference/guest.py, KEYS). tail: softmax, sigmoid or none. images:
     a folder whose pictures become golden samples, else a pattern does. signature: of a SavedModel with several. inputs:
     NAME:TYPE:SHAPE of each input, for files that do not say it. Without task and labels the package answers tensors only. What the file does not say is asked for by name, never guessed.
@@ -67,9 +67,6 @@ def import_model(
     """
     chosen = task or tasks.TENSORS
     tasks.find(chosen)
-    if like is None and (task is None) != (labels is None):
-        lacking = "--task, what is asked of a picture," if task is None else "--labels, the names of the classes,"
-        raise UsageError(f"{lacking} is written nowhere in the graph", hint="say it, or leave both for tensors only")
     if name is not None and not NAME.fullmatch(name):
         raise UsageError(f"a model name is {NAME.pattern}, got {name!r}")
     if Path(out).exists() and not (Path(out) / "manifest.json").is_file():
@@ -95,7 +92,8 @@ def import_model(
 class _Source:
     """A graph that is to be sealed. name: of the model, unless another is wished. file: what the runtime opens; files: all that lies in the package.
 
-    last: by output, the operator that makes it, as far as that is known. certificate: from the number of goldens.
+    last: by output, the operator that makes it, as far as that is known. certificate: from the number of goldens. labels:
+    a file of names that lies with it. most: rows it may be given at once, 0 for any number.
     """
 
     name: str
@@ -107,6 +105,8 @@ class _Source:
     notes: tuple[str, ...]
     provenance: Mapping[str, Any]
     certificate: Callable[[int], dict[str, Any]]
+    labels: Path | None = None
+    most: int = 0
 
 
 @contextmanager
@@ -134,8 +134,8 @@ def _file(file: Path, told: Told) -> Iterator[_Source]:
         }
         with closing(graph):
             yield _Source(
-                name_of(file), graph, ready.runtime, ready.graph, files, ready.last, ready.notes, provenance,
-                lambda goldens: _imported(provenance, ready, goldens),
+                name_of(ready.name or file), graph, ready.runtime, ready.graph, files, ready.last, ready.notes, provenance,
+                lambda goldens: _imported(provenance, ready, goldens), ready.labels, ready.most,
             )  # fmt: skip
 
 
@@ -168,8 +168,14 @@ def _seal(
     images: Path | None,
     name: str | None,
 ) -> Imported:
-    graph = source.graph
+    graph, asked = source.graph, task != tasks.TENSORS
+    labels = labels or (source.labels if asked else None)
+    if asked != (labels is not None):
+        lacking = "--labels, the names of the classes," if asked else "--task, what is asked of a picture,"
+        raise UsageError(f"{lacking} is written nowhere in the graph", hint="say it, or leave both for tensors only")
     found = _guest(graph, source.last, tasks.find(task).outputs, labels, wish)
+    if source.most and not found.adapter.batch:
+        found = replace(found, adapter=replace(found.adapter, most=source.most))
     notes = (*source.notes, *found.notes)
     manifest = Manifest(
         name=name or source.name,

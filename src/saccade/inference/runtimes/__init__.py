@@ -6,9 +6,16 @@ from importlib.util import find_spec
 from saccade.errors import InferenceError
 from saccade.inference.runtime import Runtime
 
-EXTRAS = {"onnxruntime": "", "openvino": "openvino", "torch": "torch", "tensorflow": "tensorflow", "triton": "grpc"}
+EXTRAS = {
+    "onnxruntime": "",
+    "openvino": "openvino",
+    "torch": "torch",
+    "tensorflow": "tensorflow",
+    "triton": "grpc",
+    "tf_serving": "grpc",
+}
 """Every runtime, and the extra that brings its library; the first is always there."""
-LIBRARIES = {"triton": "grpc"}
+LIBRARIES = {"triton": "grpc", "tf_serving": "grpc"}
 """Of runtimes that have another name than their library: those whose graphs run elsewhere."""
 
 

@@ -18,7 +18,7 @@ from saccade.wire import schema
 
 KEY = "SACCADE_REMOTE_KEY"
 """Environment variable of the key that goes along as a bearer, for servers that ask for one."""
-CONNECT_S = 1.0
+CONNECT_S = 2.0
 """How long a call waits for a connection; it has not been sent until then."""
 LEARN_S = 5.0
 MAX_ANSWER = 1 << 30
@@ -73,12 +73,12 @@ class Line:
     def _told(self, state: grpc.ChannelConnectivity) -> None:
         self._ready = state is grpc.ChannelConnectivity.READY
 
-    def call(self, rpc: schema.Rpc, request: Any, timeout_s: float) -> Any:
+    def call(self, rpc: schema.Rpc, request: Any, timeout_s: float, connect_s: float = CONNECT_S) -> Any:
         """The answer. Nothing is sent before the connection stands, and nothing is sent twice. Raises InferenceError."""
         if self._closed:
             raise InferenceError("the graph is closed", code="not_ready")
         if not self._ready:
-            self._connect(min(CONNECT_S, timeout_s))
+            self._connect(min(connect_s, timeout_s))
         ask = self._asks.get(rpc.path)
         if ask is None:
             ask = self._channel.unary_unary(
@@ -126,7 +126,7 @@ class _Graph(RemoteGraph):
     def learn(self) -> "_Graph":
         """Asks what goes in and what comes out. Raises InferenceError, PackageError."""
         named = {"name": self.remote.model, "version": self.remote.version}
-        told = self._call("ModelMetadata", named, LEARN_S)
+        told = self._call("ModelMetadata", named, LEARN_S, LEARN_S)
         self.inputs = tuple(_spec(t) for t in told.inputs)
         self.outputs = tuple(_spec(t) for t in told.outputs)
         try:
@@ -139,9 +139,9 @@ class _Graph(RemoteGraph):
             self.most = int(config.max_batch_size)
         return self
 
-    def _call(self, name: str, fields: Mapping[str, Any], timeout_s: float) -> Any:
+    def _call(self, name: str, fields: Mapping[str, Any], timeout_s: float, connect_s: float = CONNECT_S) -> Any:
         rpc = OIP[name]
-        return self._line.call(rpc, rpc.request(**fields), timeout_s)
+        return self._line.call(rpc, rpc.request(**fields), timeout_s, connect_s)
 
     def alive(self, timeout_s: float) -> None:
         named = {"name": self.remote.model, "version": self.remote.version}
@@ -182,7 +182,7 @@ def _read(reply: Any) -> dict[str, Array]:
                 value = np.frombuffer(raw[i], dtype)
             else:
                 [(_, values)] = output.contents.ListFields()
-                value = np.array(values, dtype)
+                value = np.array(list(values), dtype)
             # Its own memory: the message would live as long as any row of it.
             shape = tuple(output.shape)
             if min(shape, default=0) < 0:
