@@ -83,9 +83,10 @@ class StorageError(SaccadeError):
     @classmethod
     def of(cls, error: OSError, what: str, *, room: str, hint: str = "see who may write there") -> "StorageError":
         """What a system refused, in our words: storage_full and the cure `room` when space, quota or the size of a file
-        ran out, else dependency_unavailable and `hint`. what: the start of the sentence that ends in the system's own."""
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        said = f"{what}: {error.strerror or error}"
+        ran out, else dependency_unavailable and `hint`. what: the start of a sentence that ends in the cause."""
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        said = f"{what}: {'the disk is full' if full else error.strerror or error}"
+        full = full or error.errno == errno.EFBIG
         return cls(said, hint=room if full else hint, code="storage_full" if full else "dependency_unavailable")
 
 

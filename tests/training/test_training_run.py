@@ -36,7 +36,7 @@ def test_what_a_disk_refuses_names_the_cure(tmp_path: Path, number: int, code: s
 
     run = Run(tmp_path, Recipe(), Refuses())
     with pytest.raises(
-        StorageError, match=r"a\.bin could not be written: no; (free some space|make the run folder)"
+        StorageError, match=r"a\.bin could not be written: (the disk is full; free some space|no; make the run folder)"
     ) as caught:
         run.write(tmp_path / "a.bin", b"1")
     assert caught.value.code == code

@@ -152,7 +152,7 @@ class FolderBlobs(BlobStore):
 
 def refused(error: OSError) -> StorageError:
     """A disk's own words as one of ours: storage_full for a full disk or quota, else dependency_unavailable."""
-    return StorageError.of(error, "nothing was changed, as the disk refused", room="free some disk space and try again")
+    return StorageError.of(error, "nothing was changed", room="free some disk space and try again")
 
 
 def _lost(digest: str) -> StorageError:
