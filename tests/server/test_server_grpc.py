@@ -30,6 +30,7 @@ from saccade.inference.engine import Engine
 from saccade.inference.request import Request
 from saccade.server.app import App, build
 from saccade.server.grpc import Grpc
+from saccade.server.health import MAX_WATCHERS
 from saccade.server.keys import Keys
 from saccade.server.serve import beside
 from saccade.server.settings import Settings
@@ -86,6 +87,7 @@ def app(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> App:
         grpc_port=free(),
         grpc_reflection=True,
         body_bytes=1024 * 1024,
+        body_s=1.0,
         finish_s=0.2,
     )
     return build(settings, engine)
@@ -159,6 +161,32 @@ def test_compressed_messages_are_refused(channel: grpc.Channel) -> None:
     assert len(gzip.compress(bytes(2**20))) < 2_000
     status, _ = refused(channel, "ModelInfer", picture(bytes(2**19)), compression=grpc.Compression.Gzip)
     assert status == "UNIMPLEMENTED"
+
+
+@pytest.mark.parametrize("path", [OIP["ServerLive"].path, OIP["ModelStreamInfer"].path, "/grpc.health.v1.Health/Watch"])
+def test_a_message_that_never_comes_is_not_waited_for(channel: grpc.Channel, path: str) -> None:
+    """Else a few connections that say nothing would take every place, and health asks for no key."""
+    never: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+    with pytest.raises(grpc.RpcError) as caught:
+        list(channel.stream_stream(path)(iter(never.get, None), timeout=20))
+    never.put(None)
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert dict(caught.value.trailing_metadata())["x-error-code"] == "request_timeout"
+    with pytest.raises(grpc.RpcError) as caught:
+        list(channel.stream_stream(path)(iter(()), timeout=20))
+    assert dict(caught.value.trailing_metadata())["x-error-code"] == "malformed_protobuf"
+
+
+def test_who_watches_leaves_room_for_others(channel: grpc.Channel) -> None:
+    stub = health_pb2_grpc.HealthStub(channel)
+    watching = [stub.Watch(health_pb2.HealthCheckRequest(), timeout=60) for _ in range(MAX_WATCHERS)]
+    assert [next(one).status for one in watching] == [1] * MAX_WATCHERS
+    with pytest.raises(grpc.RpcError) as caught:
+        next(stub.Watch(health_pb2.HealthCheckRequest(), timeout=20))
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert call(channel, "ServerLive")[0].live
+    for one in watching:
+        one.cancel()
 
 
 def test_a_deadline_reaches_the_queue(channel: grpc.Channel) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -38,7 +38,7 @@ async def aside(heavy: bool, work: Callable[[], T]) -> T:
 
 
 Once = Callable[[Invocation, Any], Awaitable[Any]]
-Stream = Callable[[Invocation, AsyncIterator[Any]], AsyncIterator[Any]]
+Stream = Callable[[Invocation, AsyncIterator[Any]], AsyncGenerator[Any, None]]
 
 
 @dataclass(frozen=True)

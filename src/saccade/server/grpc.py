@@ -1,6 +1,7 @@
 """The gRPC listener: the protocols' methods with the keys, limits and deadlines that HTTP has, in the same event loop."""
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -22,7 +23,7 @@ from saccade.server.settings import Settings
 from saccade.wire import schema
 
 log = logging.getLogger("saccade.server")
-REFUSING_S = 0.3
+REFUSING_S = 0.5
 
 
 class Grpc:
@@ -135,34 +136,51 @@ class _Handlers(grpc.GenericRpcHandler):
             call.urgent = heads.urgent(head)
         except SaccadeError as error:
             return grpc.stream_stream_rpc_method_handler(self._refusing(method, call, error))
-        if method.streams:
-            return grpc.stream_stream_rpc_method_handler(self._streaming(method, call))
-        return grpc.unary_unary_rpc_method_handler(self._single(method, call))
+        # Also where one message is asked for: only of a stream may this house say how long its first one may take.
+        return grpc.stream_stream_rpc_method_handler(
+            self._streaming(method, call) if method.streams else self._single(method, call)
+        )
 
-    def _single(self, method: Method, call: Invocation) -> Callable[[bytes, Any], Awaitable[bytes]]:
-        async def answer(data: bytes, context: Any) -> bytes:
-            async def once() -> bytes:
-                reply = await method.handler(call, schema.read(method.request, data))  # type: ignore[misc]
-                return bytes(reply.SerializeToString())
+    def _single(self, method: Method, call: Invocation) -> Callable[[Any, Any], Awaitable[None]]:
+        async def answer(requests: AsyncIterator[bytes], context: Any) -> None:
+            async def once() -> None:
+                request = schema.read(method.request, await self._first(requests))
+                reply = await method.handler(call, request)  # type: ignore[misc]
+                await context.write(reply.SerializeToString())
 
-            found: bytes = await self._guarded(method, call, context, once)
-            return found
+            await self._guarded(method, call, context, once)
 
         return answer
 
     def _streaming(self, method: Method, call: Invocation) -> Callable[[Any, Any], Awaitable[None]]:
         async def answer(requests: AsyncIterator[bytes], context: Any) -> None:
             async def messages() -> AsyncIterator[Any]:
+                yield schema.read(method.request, await self._first(requests))
                 async for data in self._until_closing(requests):
                     yield schema.read(method.request, data)
 
             async def all_of_them() -> None:
-                async for reply in method.handler(call, messages()):  # type: ignore[union-attr]
-                    await context.write(reply.SerializeToString())
+                # Closed at once when the caller leaves, or what it holds would wait for the garbage collector.
+                stream: Any = method.handler(call, messages())
+                async with contextlib.aclosing(stream) as replies:
+                    async for reply in replies:
+                        await context.write(reply.SerializeToString())
 
             await self._guarded(method, call, context, all_of_them)
 
         return answer
+
+    async def _first(self, requests: AsyncIterator[bytes]) -> bytes:
+        """The first message, in the time a body has. Raises ServerError: request_timeout, malformed_protobuf for none."""
+        allowed_s = self._app.settings.body_s
+        try:
+            async with asyncio.timeout(allowed_s):
+                data = await anext(requests, None)
+        except TimeoutError:
+            raise ServerError(f"no message came within {allowed_s:g} s", code="request_timeout") from None
+        if data is None:
+            raise ServerError("the call ended without a message", hint="send one", code="malformed_protobuf")
+        return data
 
     async def _until_closing(self, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         closing = asyncio.ensure_future(self.closing.wait())
@@ -189,7 +207,9 @@ class _Handlers(grpc.GenericRpcHandler):
 
         return answer
 
-    async def _guarded(self, method: Method, call: Invocation, context: Any, work: Callable[[], Awaitable[Any]]) -> Any:
+    async def _guarded(
+        self, method: Method, call: Invocation, context: Any, work: Callable[[], Awaitable[None]]
+    ) -> None:
         """The rim: what a caller is told of an error, and what is counted."""
         failed: SaccadeError
         left = context.time_remaining()
@@ -197,7 +217,7 @@ class _Handlers(grpc.GenericRpcHandler):
             call.deadline_s, call.ends = self._app.settings.deadline_cap_s, time.monotonic() + left
         self._under_way.add(call)
         try:
-            found = await work()
+            await work()
         except SaccadeError as error:
             failed = error
             if status(error.code) == 500:
@@ -211,7 +231,7 @@ class _Handlers(grpc.GenericRpcHandler):
         else:
             self._app.metrics.called(method.path, "OK", "")
             context.set_trailing_metadata((("x-request-id", call.request_id), *call.told))
-            return found
+            return
         finally:
             self._under_way.discard(call)
             if self.closing.is_set() and not self._under_way:

@@ -1,7 +1,7 @@
 """grpc.health.v1: whether requests should come, for each service and for the whole server, as /readyz says it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any
 
 from saccade.errors import SaccadeError, ServerError
@@ -12,6 +12,8 @@ from saccade.wire import schema
 SERVICE = "grpc.health.v1.Health"
 LOOK_S = 0.2
 """Between two looks of one who watches."""
+MAX_WATCHERS = 64
+"""Watching asks for no key, and must not take every place that callers have."""
 
 
 class Health:
@@ -20,6 +22,7 @@ class Health:
     def __init__(self, state: State, services: Sequence[str]) -> None:
         self._state = state
         self._services = ("", SERVICE, *services)
+        self._watchers = 0
         self._response = schema.message("grpc.health.v1.HealthCheckResponse")
 
     def methods(self) -> list[Method]:
@@ -49,13 +52,19 @@ class Health:
             found.statuses[service].CopyFrom(self._now(service))
         return found
 
-    async def watch(self, call: Invocation, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async def watch(self, call: Invocation, requests: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
         """The state now, then whenever it changes, until the caller leaves."""
-        async for request in requests:
-            before = None
-            while not call.closing():
-                now = self._now(request.service)
-                if now != before:
-                    yield now
-                before = now
-                await asyncio.sleep(LOOK_S)
+        if self._watchers >= MAX_WATCHERS:
+            raise ServerError(f"{MAX_WATCHERS} watch already", hint="ask Check instead", code="concurrency_limited")
+        self._watchers += 1
+        try:
+            async for request in requests:
+                before = None
+                while not call.closing():
+                    now = self._now(request.service)
+                    if now != before:
+                        yield now
+                    before = now
+                    await asyncio.sleep(LOOK_S)
+        finally:
+            self._watchers -= 1

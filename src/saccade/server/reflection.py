@@ -1,6 +1,6 @@
 """Server reflection: which services there are and what their messages hold, for grpcurl and its like. Off by default."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from typing import Any
 
 from saccade.protocols.method import Invocation, Method
@@ -23,7 +23,7 @@ class Reflection:
             for rpc in schema.service(f"{package}.ServerReflection").values()
         ]
 
-    async def tell(self, call: Invocation, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async def tell(self, call: Invocation, requests: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
         async for request in requests:
             yield self._answer(request)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -130,7 +130,7 @@ class _Api:
             many, lambda: protobuf.response(answer.model, answer.version, request.id, found, asked.binary)
         )
 
-    async def stream(self, call: Invocation, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async def stream(self, call: Invocation, requests: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
         """Answers in the order of the requests, of which several are at work; a refusal is an answer too."""
         waiting: asyncio.Queue[asyncio.Future[Any] | None] = asyncio.Queue(AHEAD)
         at_work: set[asyncio.Future[Any]] = set()
