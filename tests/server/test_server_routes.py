@@ -129,7 +129,7 @@ def test_every_grpc_call_asks_every_caller_for_what_the_table_says(app: App, rol
             found.cancel()
             return ""
         except grpc.RpcError as error:
-            return str(dict(error.trailing_metadata()).get("x-error-code"))
+            return str(dict(error.trailing_metadata()).get("x-error-code") or error)
 
     async def everything() -> None:
         listener = Grpc(app)
