@@ -275,10 +275,10 @@ def test_every_orientation_is_turned_upright(orientation: int) -> None:
     assert np.abs(ours - theirs).mean() < 0.6
 
 
-@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "LA", "1"])
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "P4", "RGBA", "LA", "1"])
 def test_pngs_of_every_kind(mode: str) -> None:
     spec = PreprocessSpec(40, 30)
-    image = Image.fromarray(photo(80, 50)).convert(mode)
+    image = Image.fromarray(photo(80, 50)).convert(mode.strip("4"), colors=4 if "4" in mode else 256)
     if "A" in mode:
         image.putalpha(Image.fromarray(photo(80, 50)[..., 0]))
     out = io.BytesIO()

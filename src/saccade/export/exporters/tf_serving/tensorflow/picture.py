@@ -42,9 +42,16 @@ def _decoded(encoded: Any, spec: PreprocessSpec) -> tuple[Any, Any, Any]:
     def opaque() -> Any:
         return tf.io.decode_image(encoded, channels=3, expand_animations=False)
 
+    def png() -> Any:
+        # Of fewer than eight bits TensorFlow makes pixels that are all clear, when it is asked for four channels.
+        head = tf.io.decode_raw(tf.strings.substr(encoded, 24, 2), tf.uint8)
+        depth, kind = head[0], head[1]
+        clear = (kind == 4) | (kind == 6) | ((kind == 3) & (depth == 8))
+        return tf.cond(clear, on_white, opaque)
+
     def any_kind() -> tuple[Any, Any, Any]:
-        png = tf.strings.substr(encoded, 0, 4) == b"\x89PNG"
-        image = tf.ensure_shape(tf.cond(png, on_white, opaque), [None, None, 3])
+        is_png = tf.strings.substr(encoded, 0, 4) == b"\x89PNG"
+        image = tf.ensure_shape(tf.cond(is_png, png, opaque), [None, None, 3])
         return image, tf.shape(image)[1], tf.shape(image)[0]
 
     def jpeg(ratio: int) -> Any:
