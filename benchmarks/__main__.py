@@ -39,6 +39,7 @@ SHORT: dict[str, tuple[str, list[str]]] = {
     "bodies": ("fuzzed bodies and messages of every dialect", ["--cases", "2000"]),
     "interop": ("real clients of other houses: calls that pass, by protocol and model", []),
     "web_applications": ("a model inside a web application and behind it", ["--seconds", "3"]),
+    "faults": ("workers killed, versions swapped, memory, five times the capacity", ["--short"]),
     "hostile": ("files as bodies to a real server, here sound ones", [PHOTOS]),
 }
 """Name of the module: what it measures, and the arguments of its short form."""

@@ -205,7 +205,7 @@ def kill(options: argparse.Namespace) -> dict[str, Any]:
 
 def swaps(options: argparse.Namespace) -> dict[str, Any]:
     """Hot swaps under load: no request fails, memory stays."""
-    number = 20 if options.short else 1000
+    number = options.swaps or (20 if options.short else 1000)
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
         registry = Registry(home)
@@ -448,6 +448,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)}")
     parser.add_argument("--short", action="store_true", help="a minute and a half in all")
+    parser.add_argument("--swaps", type=int, metavar="N", help="default 20 in the short form, else 1,000")
     parser.add_argument("--isolation", choices=("none", "process"), default="process")
     options = parser.parse_args()
     strange = set(options.rows) - set(ROWS)

@@ -137,18 +137,23 @@ _HUMBLE = 10
 """Nice value of work that others should not feel; at 10 a thread gets a tenth of what one at 0 gets."""
 
 
-def lower_priority() -> int | None:
-    """Lets this process give way; its former nice value, or None where that could not be had again, for then it stays."""
+def lower_priority() -> bool:
+    """Lets this process give way; False where it could not be raised again, for then it stays as it is."""
     if not _may_raise():
-        return None
-    usual = os.getpriority(os.PRIO_PROCESS, 0)
-    _nice(max(usual, _HUMBLE))
-    return usual
+        return False
+    _nice(max(priority(), _HUMBLE))
+    return True
 
 
 def raise_priority(usual: int) -> None:
-    """Back to a former nice value, every thread of this process."""
-    _nice(usual)
+    """Back to a former priority, every thread of this process."""
+    if priority() > usual:
+        _nice(usual)
+
+
+def priority() -> int:
+    """The nice value of this thread: 0 is usual, 19 gives way to everybody."""
+    return os.getpriority(os.PRIO_PROCESS, 0) if hasattr(os, "getpriority") else 0
 
 
 def _may_raise() -> bool:

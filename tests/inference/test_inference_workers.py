@@ -58,7 +58,7 @@ def processes(engine: Engine, name: str = "colors", version: int = 1) -> list[in
 
 def asked(engine: Engine, image: bytes, name: str = "colors") -> int | str:
     try:
-        return engines.red(engine.submit(Request(name, (image,))).result(60).results[0])
+        return engines.red(engine.submit(Request(name, (image,), deadline_s=60)).result(60).results[0])
     except SaccadeError as error:
         return error.code
 
@@ -154,7 +154,7 @@ def test_a_model_that_hangs_is_ended_at_its_bound_and_serves_on(tmp_path: Path) 
     assert asked(engine, png(10, 0, 0)) == 10
     model = engine.find("colors").model
     assert model is not None
-    assert "longer than 0.5 s" in model.health().trouble  # type: ignore[union-attr]
+    assert "longer than 0.5 s (hang_s)" in model.health().trouble  # type: ignore[union-attr]
     engine.close()
 
 
@@ -178,7 +178,8 @@ def test_a_process_that_cannot_come_back_is_told_and_comes_back_once_it_can(tmp_
     os.kill(processes(engine)[0], KILL)
     model = engine.find("colors").model
     assert model is not None
-    until(lambda: "changed after sealing" in model.health().trouble)  # type: ignore[union-attr]
+    until(lambda: model.fault() is not None)
+    assert "changed after sealing" in model.health().trouble  # type: ignore[union-attr]
     with pytest.raises(InferenceError) as error:
         engine.submit(Request("colors", (png(9, 0, 0),))).result(10)
     assert error.value.code == "not_ready"

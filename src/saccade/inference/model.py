@@ -156,7 +156,10 @@ class Model:
         """Writes down the most memory that a process of this graph took, for who loads it next."""
         health = self._graph.health()
         if health is not None and self.options.tuning is not None:
-            memory.write(self.options.tuning, self.digest, self.choice.variant, health.peak)
+            try:
+                memory.write(self.options.tuning, self.digest, self.choice.variant, health.peak)
+            except (OSError, SaccadeError) as error:
+                log.warning("%s: how much memory it took could not be written down: %s", self.manifest.name, error)
 
     @overload
     def predict(self, images: Source | str, *, tile: bool = ...) -> Prediction: ...  # type: ignore[overload-overlap]

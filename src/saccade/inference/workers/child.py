@@ -1,6 +1,6 @@
 """The program of a worker process: opens one graph, runs what its lanes are given, ends with its server.
 
-python -m saccade.inference.workers.child PARENT DESCRIPTOR RUNTIME
+python -m saccade.inference.workers.child PARENT DESCRIPTOR RUNTIME PRIORITY
 
 A lane is a socket and two regions of shared memory, one for what comes in and one for what goes out; each lane has a
 thread, so as many batches run at once as there are lanes.
@@ -44,13 +44,13 @@ def main() -> None:
     with contextlib.suppress(SaccadeError):
         runtimes.find(sys.argv[3])  # the slow part of starting, done before anybody waits for it
     frames.send(control, {"ready": os.getpid()})
-    usual: int | None = None
+    usual = int(sys.argv[4])
     try:
         while True:
             message, descriptors = frames.receive(control, 3 * MAX_LANES)
             if message.get("patient"):
-                usual = process.lower_priority()
-            elif usual is not None:
+                process.lower_priority()
+            else:
                 process.raise_priority(usual)
             frames.send(control, _order(message, descriptors))
     except (EOFError, OSError):

@@ -20,7 +20,7 @@ from saccade.types import Array
 log = logging.getLogger("saccade.inference")
 
 FIRST_S, LONGEST_S = 0.5, 30.0
-"""Waits before a worker that was good for nothing is started again: doubling from the first to the longest."""
+"""Waits before another worker is started after two or more that were good for nothing: doubling, first to longest."""
 STEADY_S = 1.0
 """A worker that lived so long, or answered, was good for something."""
 
@@ -43,7 +43,8 @@ class KeptGraph(OpenGraph):
     """replicas: processes that open the same graph; each has order.lanes. bound_s: a run that lasts longer is a hang, and
     its process is ended. name: for the log.
 
-    A process that was good for something is replaced at once, another one after a growing wait. Rows that wait meanwhile
+    A process that was good for something is replaced at once, and so is the first that was not; further ones after a
+    growing wait. Rows that wait meanwhile
     are none of its business: `wait` tells the queue.
 
     Raises what opening raised.
@@ -138,7 +139,7 @@ class KeptGraph(OpenGraph):
 
     def _outage(self) -> InferenceError | None:
         """While no process is there and none is about to be; called with the lock held."""
-        if self._workers or not self._count.failures:
+        if self._workers or self._count.failures < 2:
             return None
         seconds = max(1, math.ceil(self._back_at - time.monotonic()))
         return InferenceError(
@@ -224,7 +225,7 @@ class KeptGraph(OpenGraph):
         while True:
             with self._changed:
                 failures = self._count.failures
-                delay = min(LONGEST_S, FIRST_S * 2 ** (failures - 1)) if failures else 0.0
+                delay = min(LONGEST_S, FIRST_S * 2 ** (failures - 2)) if failures > 1 else 0.0
                 self._back_at = time.monotonic() + delay
                 self._changed.notify_all()
             if self._stop.wait(delay):

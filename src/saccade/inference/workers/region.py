@@ -1,7 +1,6 @@
 """Anonymous memory that two processes see: arrays are written on one side and read on the other, never pickled."""
 
 import errno
-import fcntl
 import math
 import mmap
 import os
@@ -36,6 +35,8 @@ class Region:
     @classmethod
     def make(cls) -> "Region":
         if sys.platform == "linux":
+            import fcntl  # not on every system that opens this room
+
             descriptor = os.memfd_create("saccade", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
             # Hazard: reading a page that the other side cut off would end this process with SIGBUS.
             fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)

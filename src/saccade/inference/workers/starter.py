@@ -2,10 +2,11 @@
 
 import logging
 import queue
+import sys
 import threading
 from concurrent.futures import Future
 
-from saccade.errors import InferenceError
+from saccade.errors import InferenceError, UsageError
 from saccade.inference.workers.worker import Worker
 
 log = logging.getLogger("saccade.inference")
@@ -17,6 +18,8 @@ class Starter:
     """All workers are started by its one thread, which lives as long as they may: see Worker."""
 
     def __init__(self) -> None:
+        if sys.platform == "win32":
+            raise UsageError("processes of their own need Linux or macOS", hint='set isolation = "none"')
         self._wanted: queue.SimpleQueue[Future[Worker] | None] = queue.SimpleQueue()
         self._spare: Worker | None = None
         self._lock = threading.Lock()

@@ -108,7 +108,7 @@ class Lane:
                 return found
             failure = frames.raised(reply["error"])
         except TimeoutError:
-            self.worker.kill(f"a run lasted longer than {bound_s:g} s")
+            self.worker.kill(f"a run lasted longer than {bound_s:g} s (hang_s)")
         except (ValueError, KeyError, TypeError):
             self.worker.kill("it answered what no worker says")
         except (EOFError, OSError):
@@ -116,7 +116,7 @@ class Lane:
         else:
             raise failure
         self.worker.lost = True
-        raise InferenceError("the process that ran this was lost", hint="ask again", code="worker_lost")
+        raise InferenceError(f"the process that ran this {self.worker.fate}", hint="ask again", code="worker_lost")
 
     def close(self) -> None:
         self._connection.close()
@@ -135,7 +135,7 @@ class Worker:
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "saccade.inference.workers.child",
-                 str(os.getpid()), str(theirs.fileno()), runtime],
+                 str(os.getpid()), str(theirs.fileno()), runtime, str(process.priority())],
                 env=environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -217,6 +217,11 @@ class Worker:
         now, peak = process.memory_of(self.pid)
         self.peak = max(self.peak, peak)
         return now
+
+    @property
+    def fate(self) -> str:
+        """In words for whoever lost something by it."""
+        return f"was ended: {self._killed}" if self._killed else "was lost"
 
     def kill(self, why: str) -> None:
         """Ends the process at once."""
