@@ -21,6 +21,8 @@ from saccade.training.run import Run
 from saccade.training.trainers import find
 from saccade.types import Labels, Sample
 
+pytestmark = pytest.mark.timeout(900)  # TensorFlow traces each graph: seconds, but minutes where others compute too
+
 LABELS = Labels(("a", "b", "c"))
 BOXES, MASKS = "detection", "segmentation"
 

@@ -28,6 +28,8 @@ from saccade.training.trainers.torch import ema as torch_ema
 from saccade.training.trainers.torch import optimizers as torch_optimizers
 from saccade.types import Labels, TensorSpec
 
+pytestmark = pytest.mark.timeout(900)  # TensorFlow traces each graph: seconds, but minutes where others compute too
+
 TASK = tasks.fitting(suite.squares().fields)[0]
 MOVING = {
     "rotation": 30.0, "shift": 0.2, "zoom": 0.3, "crop": 0.4, "flip_horizontal": True, "flip_vertical": True,

@@ -11,6 +11,8 @@ import pytest
 from saccade.testing import trainers as suite
 from saccade.training.trainers import find, names
 
+pytestmark = pytest.mark.timeout(900)  # TensorFlow traces each graph: seconds, but minutes where others compute too
+
 ENGINES = ("keras", "torch")
 
 
