@@ -12,7 +12,7 @@ help:
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[server,grpc,torch,timm,smp,tensorboard,mlflow,optimize,openvino,import,keras,flask,django,dev]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[server,grpc,torch,timm,smp,transformers,tensorboard,mlflow,optimize,openvino,import,keras,flask,django,dev]'
 	@touch $@
 
 demo: $(STAMP)          ## train, evaluate, seal, serve and ask, on real photos

@@ -20,7 +20,7 @@ from saccade.images import draw
 from saccade.images.encode import to_png
 from saccade.package.writer import PackageWriter
 from saccade.server.console import views
-from saccade.testing.packages import colors, masks, png
+from saccade.testing.packages import boxes, colors, masks, png
 from saccade.types import Labels
 
 CHROMIUM = next((found for n in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(n))), None)
@@ -351,6 +351,58 @@ def test_a_mask_is_painted_class_by_class(browser: Browser, tmp_path: Path) -> N
         assert browser.run(PIXEL, 20, 20)[3] == 0
         assert not browser.visible("#top-k-box")
         assert not browser.visible("#threshold-box")
+        assert browser.complaints() == []
+    finally:
+        process.terminate()
+        process.wait(40)
+
+
+def test_boxes_are_drawn_and_follow_thresholds_and_toggles(browser: Browser, tmp_path: Path) -> None:
+    """Red is found at 0.94, green at 0.63, which is below what the package asks of green."""
+    folder = boxes(tmp_path / "boxes", side=64, thresholds={"red": 0.5, "green": 0.9}).path
+    process, url = start(folder, tmp_path / "home")
+    (tmp_path / "scene.png").write_bytes(scene())
+
+    def drawn() -> list[tuple[str, list[float]]]:
+        rows = browser.run(
+            "return [...document.querySelectorAll('#overlay .mark')].map(m => {"
+            " const r = m.querySelector('.frame'); return [m.querySelector('text')?.textContent ?? '',"
+            " ['x', 'y', 'width', 'height'].map(k => Number(r.getAttribute(k)))] })"
+        )
+        return [(words, place) for words, place in rows]
+
+    try:
+        browser.open(url)
+        until(lambda: "Ready" in browser.text("#status"), "the list of models")
+        browser.type("#file", str(tmp_path / "scene.png"))
+        until(lambda: browser.text("#objects .label"), "an answer")
+        ((words, place),) = drawn()
+        assert words == "red 0.94"
+        assert np.abs(np.array(place) - [16, 16, 48, 32]).max() <= 2, "pixels of the picture, not of the network"
+        assert browser.text("#bars .label") == ""
+        assert browser.visible("#threshold-box")
+        # The slider shows what the package would hide, and its button goes back.
+        browser.run(
+            "const t = document.querySelector('#threshold'); t.value = 0.5; t.dispatchEvent(new Event('input'))"
+        )
+        assert sorted(words for words, _ in drawn()) == ["green 0.63", "red 0.94"]
+        assert "threshold=0.5" in browser.text("#curl") or browser.run(
+            "document.querySelector('#threshold').dispatchEvent(new Event('change'));"
+            "return document.querySelector('#curl').textContent.includes('threshold=0.5')"
+        )
+        browser.run("document.querySelectorAll('#classes input')[0].click()")
+        assert [words for words, _ in drawn()] == ["green 0.63"], "a class switched off"
+        browser.run("document.querySelectorAll('#classes input')[0].click()")
+        # A row in focus makes its box stand out.
+        browser.run("document.querySelector('#objects button').focus()")
+        faint = browser.run(
+            "return [...document.querySelectorAll('#overlay .mark.faint text')].map(n => n.textContent)"
+        )
+        assert faint == ["green 0.63"]
+        browser.run("document.querySelector('#threshold-own').click()")
+        assert [words for words, _ in drawn()] == ["red 0.94"]
+        colour = browser.run("return document.querySelector('#overlay .frame').getAttribute('stroke')")
+        assert colour == f"rgb({' '.join(str(v) for v in draw.colour(0))})"
         assert browser.complaints() == []
     finally:
         process.terminate()

@@ -14,6 +14,7 @@ from saccade.tasks.detection.torch.boxes import ciou, giou, iou
 from saccade.tasks.detection.torch.dense import BINS, distances, grid_points
 from saccade.tasks.detection.torch.loss import distribution, ignored
 from saccade.tasks.detection.torch.suppress import suppress
+from saccade.training.choices import Facts
 from saccade.training.recipe import Recipe
 from saccade.training.trainers.torch import export, networks
 from saccade.training.trainers.torch.augment import BORDER, Augment
@@ -209,3 +210,16 @@ def test_boxes_follow_the_pixels_into_a_mosaic(seed: int) -> None:
     closed, unmoved = augment(images, targets, seed, several=False)
     assert unmoved["boxes"].shape[1] <= 1
     assert closed.shape == out.shape
+
+
+@pytest.mark.parametrize(
+    ("smallest", "size", "smoke", "start"), [(0.1, "auto", False, 0.7), (0.02, "auto", False, 1.0), (0.1, 192, False, 1.0),
+                                             (0.1, "auto", True, 1.0)],
+)  # fmt: skip
+def test_a_run_begins_small_where_boxes_are_not(smallest: float, size: object, smoke: bool, start: float) -> None:
+    facts = Facts(
+        train=200, classes=("a",), counts=(1,), exclusive=False, widths=(640,), heights=(480,), cores=2, device="cpu",
+        bfloat16=False, loss="task_aligned", geometry=True, smallest=smallest,
+    )  # fmt: skip
+    chosen = half.prefer(facts, Recipe.load(None, {"size": size, "smoke": smoke}))
+    assert chosen["start_size"][0] == start

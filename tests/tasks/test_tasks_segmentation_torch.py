@@ -17,7 +17,7 @@ from saccade.tasks.segmentation import torch as half
 from saccade.tasks.segmentation.learning import LIGHT, LOSSES
 from saccade.tasks.segmentation.torch import smp, terms
 from saccade.tasks.segmentation.torch.network import Pyramid, light
-from saccade.training.trainers.torch import export
+from saccade.training.trainers.torch import export, networks
 from saccade.types import Labels, TensorSpec
 
 ABC = Labels(("a", "b", "c"))
@@ -264,6 +264,47 @@ def test_a_network_of_smp_by_name_at_any_size(tmp_path: Path) -> None:
     assert "tensors from weights.safetensors" in again[-1]
     state = again[0].state_dict()
     assert all(torch.equal(v, state[k]) for k, v in network.state_dict().items())
+
+
+needs_transformers = pytest.mark.skipif(find_spec("transformers") is None, reason="transformers is not installed")
+
+
+@needs_transformers
+def test_a_segformer_by_name_learns_and_is_sealed(tmp_path: Path) -> None:
+    """At a size that is no multiple of its stride; weights of a snapshot and of our own file; the graph at any batch."""
+    made = half.whole("hf-segformer-b0", ABC, 50, 38, "none")
+    assert made is not None
+    network, mean, std, said = made
+    assert said == "from scratch"
+    assert sum(p.numel() for p in network.parameters()) == pytest.approx(3.7e6, rel=0.03), "the size of its paper"
+    pictures = torch.rand(2, 3, 38, 50)
+    mask = torch.randint(0, 3, (2, 38, 50), dtype=torch.uint8)
+    scores = network.train()(pictures)
+    assert scores.shape == (2, 3, 10, 13)
+    loss = half.loss(half.named(scores), {"mask": mask}, ABC, OPTIONS)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert all(p.grad is not None for p in network.parameters())
+    from safetensors.torch import save_file
+
+    for name, state in (("own", network.state_dict()), ("snapshot", network.network.state_dict())):
+        file = tmp_path / f"{name}.safetensors"
+        save_file({k: v.clone().contiguous() for k, v in state.items()}, file)
+        again = half.whole("hf-segformer-b0", ABC, 50, 38, str(file))
+        assert again is not None
+        assert again[-1] == f"{len(state)} of {len(state)} tensors from {name}.safetensors"
+    sealed = export.Sealed(networks.Network(network, nn.Identity(), 0.0, mean, std), half, ABC, {})
+    export.write(sealed, ("mask",), TensorSpec("image", "uint8", (None, 38, 50, 3)), tmp_path / "m.onnx", {})
+    session = onnxruntime.InferenceSession(str(tmp_path / "m.onnx"), providers=["CPUExecutionProvider"])
+    for rows in (1, 3):
+        given = np.random.default_rng(rows).integers(0, 256, (rows, 38, 50, 3)).astype(np.uint8)
+        (ours,) = session.run(None, {"image": given})
+        assert ours.shape == (rows, 38, 50)
+        assert (ours == export.run(sealed, given)["mask"]).mean() > 0.999
+
+
+def test_an_unknown_network_of_transformers_gets_a_suggestion() -> None:
+    with pytest.raises(UsageError, match="did you mean hf-segformer-b0"):
+        half.whole("hf-segformer-bo", ABC, 64, 64, "none")
 
 
 @needs_smp

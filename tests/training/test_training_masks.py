@@ -92,6 +92,7 @@ needs_smp = pytest.mark.skipif(
 )
 
 
+needs_transformers = pytest.mark.skipif(find_spec("transformers") is None, reason="transformers is not installed")
 needs_timm = pytest.mark.skipif(find_spec("timm") is None, reason="timm is not installed")
 
 
@@ -101,6 +102,7 @@ needs_timm = pytest.mark.skipif(find_spec("timm") is None, reason="timm is not i
         "residual-64",
         pytest.param("smp-unet-mobilenet_v2", marks=needs_smp),
         pytest.param("mobilenetv3_small_050", marks=needs_timm),
+        pytest.param("hf-segformer-b0", marks=needs_transformers),
     ],
 )
 def test_other_networks_learn_masks_too(tmp_path: Path, network: str) -> None:

@@ -42,6 +42,10 @@ def whole(
         from saccade.tasks.segmentation.torch import smp
 
         return smp.network(name, len(labels), weights)
+    if name.startswith("hf-"):
+        from saccade.tasks.segmentation.torch import transformers
+
+        return transformers.network(name, len(labels), weights)
     return None
 
 
