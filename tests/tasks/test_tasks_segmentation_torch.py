@@ -303,8 +303,8 @@ def test_a_segformer_by_name_learns_and_is_sealed(tmp_path: Path) -> None:
 
 
 def test_an_unknown_network_of_transformers_gets_a_suggestion() -> None:
-    with pytest.raises(UsageError, match="did you mean hf-segformer-b0"):
-        half.whole("hf-segformer-bo", ABC, 64, 64, "none")
+    with pytest.raises(UsageError, match="did you mean hf-segformer-b2"):
+        half.whole("hf-segfromer-b2", ABC, 64, 64, "none")
 
 
 @needs_smp

@@ -6,7 +6,6 @@ instance the model.safetensors of a snapshot; of its tensors those are taken tha
 
 import difflib
 import importlib
-import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,9 +34,8 @@ SIZES: dict[str, tuple[tuple[int, ...], tuple[int, ...], int]] = {
 
 
 def open_transformers() -> Any:
-    """The library, told to stay offline. Raises UsageError when it is not installed."""
+    """The library. Raises UsageError when it is not installed."""
     declare_missing_operators()
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
