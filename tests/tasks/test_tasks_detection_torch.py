@@ -223,3 +223,6 @@ def test_a_run_begins_small_where_boxes_are_not(smallest: float, size: object, s
     )  # fmt: skip
     chosen = half.prefer(facts, Recipe.load(None, {"size": size, "smoke": smoke}))
     assert chosen["start_size"][0] == start
+    for other in ({"network": "resnet18"}, {"engine": "keras"}):
+        still = half.prefer(facts, Recipe.load(None, {"size": size, "smoke": smoke, **other}))
+        assert still["start_size"][0] == 1

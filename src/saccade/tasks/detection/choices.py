@@ -10,6 +10,7 @@ SEEN = 40_000
 SMALL = 12
 """A box whose shorter side is below so many px of the input wants a finer grid than 8 px."""
 CPU_PX, CUDA_PX = 320, 640
+OWN = ("auto", "residual-64", "residual-224")
 START, LEAST_GROWN = 0.7, 256
 """Share of the size that learning begins with, and the size in px from which it does. Measured in decision 10."""
 
@@ -35,13 +36,12 @@ def prefer(facts: Any, recipe: Any) -> Mapping[str, tuple[Any, str]]:
     finest = 4 if facts.smallest * size < SMALL else 8
     found["finest"] = finest, f"a tenth of the boxes is narrower than {facts.smallest * size:.0f} px at {size} px"
     found["network"] = "residual-224", "gives maps of 4 to 32 px"
-    grows = not recipe.smoke and finest > 4 and size >= LEAST_GROWN
-    why = (
-        "at first seven tenths of the size teach as much an image in half the time"
-        if grows
-        else "small boxes, or pictures"
-    )
-    found["start_size"] = START if grows else 1.0, why
+    # Other networks may want an input of one size.
+    grows = recipe.engine == "torch" and recipe.network in OWN and not recipe.smoke
+    if grows and finest > 4 and size >= LEAST_GROWN:
+        found["start_size"] = START, "at first seven tenths of the size teach as much an image in half the time"
+    else:
+        found["start_size"] = 1.0, "boxes keep their size; zoom brings several"
     found["batch"] = max(1, min(16, facts.train // 4 or 1)), "boxes are many examples an image"
     found["class_weights"] = "none", "the loss weighs points by how well they fit"
     found["rotation"] = 0.0, "a turned box is no longer tight"
