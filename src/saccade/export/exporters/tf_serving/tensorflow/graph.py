@@ -59,7 +59,7 @@ class Told:
                     f"{node.op} {node.name!r} of the graph has no form in TensorFlow here: {error}"
                 ) from error
             values |= dict(zip(outputs, found, strict=False))
-        return {name: tf.identity(values[name].plain, name) for name in self.outputs}
+        return {name: tf.identity(values[name].plain) for name in self.outputs}
 
 
 def _told(node: Node, taken: list[Value | None], outputs: int) -> list[Value]:
