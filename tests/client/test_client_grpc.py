@@ -194,6 +194,30 @@ def test_addresses_that_are_none() -> None:
         Models(server="grpc://x:1")
 
 
+@pytest.mark.parametrize(
+    ("metadata", "status", "code"),
+    [
+        ({}, 413, "payload_too_large"),
+        ({"retry-after": "2"}, 429, "rate_limited"),
+        ({"x-error-code": "payload_too_large"}, 413, "payload_too_large"),
+        ({"x-error-code": "tensor_too_large"}, 413, "tensor_too_large"),
+        ({"x-error-code": "storage_full"}, 507, "storage_full"),
+        ({"x-error-code": "rate_limited"}, 429, "rate_limited"),
+        ({"x-error-code": "concurrency_limited", "retry-after": "2"}, 429, "concurrency_limited"),
+    ],
+)
+def test_what_is_exhausted_is_told_by_the_servers_code(metadata: dict[str, str], status: int, code: str) -> None:
+    import grpc
+
+    from saccade.client.grpc import _refusal
+
+    error = grpc.aio.AioRpcError(
+        grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.aio.Metadata(), grpc.aio.Metadata(*metadata.items())
+    )
+    reply = _refusal(error)
+    assert (reply.status, json.loads(reply.body)["code"]) == (status, code)
+
+
 FORK = """
 import os, sys
 from saccade.client.client import Client

@@ -1,5 +1,6 @@
 """SavedModels in a process of their own: the contract, what is refused unopened, and crashes that stay there."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from saccade.errors import InferenceError, PackageError
 from saccade.inference import runtimes
 from saccade.inference.runtimes import tensorflow as room
 from saccade.inference.runtimes.tensorflow import process, savedmodel
+from saccade.inference.runtimes.tensorflow.aside import aside
 from saccade.inference.runtimes.tensorflow.wire import Channel, Ended
 from saccade.testing.runtimes import check
 
@@ -155,6 +157,15 @@ def test_the_operator_behind_an_output_is_found(tmp_path: Path) -> None:
     saved(tmp_path / "m", lambda image: {"scores": tf.identity(tf.nn.softmax(means(image)["scores"]))})
     graph = savedmodel.read(tmp_path / "m")
     assert savedmodel.makers(graph, savedmodel.chosen(graph)) == {"scores": "Softmax"}
+
+
+def test_a_process_that_cannot_start_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess, "run", full)
+    with pytest.raises(PackageError, match="could not be started: Resource temporarily unavailable"):
+        aside("saccade.nobody", [])
 
 
 # The pipe

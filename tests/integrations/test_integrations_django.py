@@ -252,6 +252,10 @@ def test_checks_say_what_is_wrong(packages: list[str]) -> None:
     assert found(PACKAGES=packages, GUARD="no.such.guard") == ["saccade.E002"]
     assert found(PACKAGES=packages, GUARD=f"{GUARDS}.anyone") == ["saccade.W001"]
     assert found(SERVER="http://models.example", KEY="k") == ["saccade.W002"]
+    for far in ("http://[2001:db8::1]:8000", "http://[::]:8000", "http://127.0.0.1.example"):
+        assert found(SERVER=far, KEY="k") == ["saccade.W002"]
+    for near in ("http://[::1]:8000", "http://localhost:8000", "http://127.9.0.1"):
+        assert found(SERVER=near, KEY="k") == []
     assert found(SERVER="http://127.0.0.1:8000", KEY="k") == found(SERVER="https://models.example", KEY="k") == []
 
 

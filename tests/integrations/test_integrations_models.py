@@ -236,6 +236,16 @@ def test_an_application_cannot_tell_them_apart(inside: Models, server: tuple[str
     remote.close()
 
 
+@pytest.mark.parametrize("query", ["top_k=\xff", "top_k=1\x7f", "top_k=1 2", "a\r\nb=1", "top_k=\udc80", "top_k=€"])
+def test_a_query_that_no_address_has_is_the_callers_fault(inside: Models, server: tuple[str, str], query: str) -> None:
+    remote = Models(server=server[0], key=server[1])
+    for models in (inside, remote):
+        refused = ask(models, "POST", PREDICT, png(1, 2, 3), query)
+        assert (refused.status, code(refused)) == (400, "malformed_http")
+    assert ask(remote, "POST", PREDICT, png(1, 2, 3), "top_k=%32").status == 200
+    remote.close()
+
+
 def test_only_what_is_mounted_of_a_server_can_be_reached(server: tuple[str, str]) -> None:
     remote = Models(server=server[0], key=server[1])
     for method, path in (

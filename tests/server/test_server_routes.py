@@ -10,8 +10,10 @@ from typing import Any
 import grpc
 import pytest
 
+from saccade.errors import UsageError
 from saccade.inference.engine import Engine
-from saccade.server.app import App, build
+from saccade.protocols.protocol import Control
+from saccade.server.app import App, build, speak
 from saccade.server.grpc import Grpc
 from saccade.server.keys import Keys
 from saccade.server.settings import Settings
@@ -173,8 +175,38 @@ def test_a_dialect_may_have_a_header_of_its_own_for_the_key(app: App, roles: dic
     assert asked(app, "POST", "/predictions/colors", "", **{"prediction-key": key})[0] == 401
 
 
-def test_a_protocol_can_be_switched_off(home: Path) -> None:
+DIALECTS = {
+    "open_inference": ("/v2", "inference."),
+    "tf_serving": ("/v1/models", "tensorflow.serving."),
+    "torchserve": ("/predictions", ""),
+    "custom_vision": ("/customvision", ""),
+}
+"""Protocol to where its addresses begin, and its services over gRPC."""
+
+
+def test_every_protocol_that_can_be_switched_off_is_tried(home: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        speak(Settings(home=home, protocols=("nobody",)), Control())
+    assert str(caught.value).endswith(f"there are {', '.join(DIALECTS)}")
+
+
+@pytest.mark.parametrize("off", DIALECTS)
+def test_a_protocol_can_be_switched_off(home: Path, off: str) -> None:
     engine = Engine()
-    found = {route.pattern for route in build(Settings(home=home, protocols=()), engine).routes}
+    kept = tuple(name for name in DIALECTS if name != off)
+    every, rest = (build(Settings(home=home, protocols=names), engine) for names in (tuple(DIALECTS), kept))
+    paths = [{route.pattern for route in app.routes} for app in (every, rest)]
+    calls = [{method.path for method in Grpc(app).methods} for app in (every, rest)]
     engine.close(0)
-    assert not [pattern for pattern in found if pattern.startswith("/v2")]
+    gone, services = paths[0] - paths[1], calls[0] - calls[1]
+    for name, (start, service) in DIALECTS.items():
+        assert any(path.startswith(start) for path in gone) is (name == off)
+        assert any(path.startswith(start) for path in paths[1]) is (name != off)
+        if service:
+            assert any(path.startswith(f"/{service}") for path in services) is (name == off)
+            assert any(path.startswith(f"/{service}") for path in calls[1]) is (name != off)
+    spoken = next(protocol for protocol in every.protocols if protocol.name == off)
+    assert gone == {route.pattern for route in spoken.routes(engine)}
+    assert services == {method.path for method in spoken.methods(engine)}
+    assert asked(rest, "GET", DIALECTS[off][0], "")[0] == 404
+    assert asked(rest, "GET", "/livez", "")[0] == 200

@@ -38,6 +38,8 @@ STATUSES = {
     "UNAVAILABLE": 503,
     "DEADLINE_EXCEEDED": 504,
 }
+EXHAUSTED = {"payload_too_large": 413, "tensor_too_large": 413, "storage_full": 507}
+"""Codes of RESOURCE_EXHAUSTED that waiting does not cure."""
 JSON, PROBLEM = {"content-type": "application/json"}, {"content-type": "application/problem+json"}
 
 
@@ -185,9 +187,9 @@ def _refusal(error: Any) -> Reply:
                 "the server did not answer in time", hint="raise timeout_s, or ask again later", code="answer_timeout"
             ) from error
     if status == "RESOURCE_EXHAUSTED" and "x-error-code" not in told:
-        told["x-error-code"] = "payload_too_large"
+        told["x-error-code"] = "rate_limited" if "retry-after" in told else "payload_too_large"
     number = STATUSES.get(status, 500)
-    number = 413 if status == "RESOURCE_EXHAUSTED" and "retry-after" not in told else number
+    number = EXHAUSTED.get(told.get("x-error-code", ""), number) if status == "RESOURCE_EXHAUSTED" else number
     after = {"retry-after": told["retry-after"]} if "retry-after" in told else {}
     record = {"code": told.get("x-error-code", "unexpected_answer"), "detail": error.details() or "", "status": number}
     return Reply(number, PROBLEM | after, json.dumps(record).encode())

@@ -102,6 +102,7 @@ class Models:
         try:
             route, _ = self._table.find(path, method)
             routes.check_encoding(headers)
+            routes.query(query.encode("utf-8", "surrogatepass"))  # http.client fails on what no address has
             kind, data = self._body(route.max_bytes, headers, body)
             asked = {name: headers[name] for name in _ASKED if name in headers}
             asked |= {"x-request-id": fresh} | ({"content-type": kind} if kind else {})

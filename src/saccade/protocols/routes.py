@@ -8,6 +8,7 @@ from saccade.errors import ServerError
 from saccade.protocols.protocol import SCOPES, Route
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_QUERY = re.compile(rb"[!-~]*")
 
 
 class Table:
@@ -61,6 +62,8 @@ def query(raw: bytes) -> list[tuple[str, str]]:
     """Names and values in the order sent. Raises ServerError(malformed_http)."""
     if not raw:
         return []
+    if not _QUERY.fullmatch(raw):
+        raise ServerError("the query has bytes that no address has", hint="write them as %XX", code="malformed_http")
     try:
         return parse_qsl(
             raw.decode("ascii"), keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=64

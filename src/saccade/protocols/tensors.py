@@ -32,6 +32,11 @@ def of(name: str, array: Array) -> Tensor:
     return Tensor(name, array, array.shape)
 
 
+def elements(tensors: Sequence[Tensor]) -> int:
+    """How many values they hold together."""
+    return sum(math.prod(tensor.shape) for tensor in tensors)
+
+
 def sides(given: Any, name: str) -> tuple[int, ...]:
     """A shape as sent. Raises ServerError: tensor_shape_mismatch, tensor_too_large."""
     whole = isinstance(given, Sequence) and not isinstance(given, str | bytes)

@@ -1,7 +1,9 @@
 """What `manage.py check` says of the setting SACCADE."""
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
@@ -51,5 +53,9 @@ def check(**_: Any) -> list[CheckMessage]:
 
 
 def _near(server: str) -> bool:
-    host = server.removeprefix("http://").partition("/")[0].partition(":")[0]
-    return host in ("localhost", "127.0.0.1", "[", "")
+    """Whether it is this machine."""
+    try:
+        host = urlsplit(server).hostname or ""
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from saccade.errors import InferenceError, ServerError
 from saccade.inference.engine import Engine
 from saccade.inference.request import Request
+from saccade.protocols.method import HEAVY, aside
 from saccade.protocols.native import messages, openapi
 from saccade.protocols.protocol import Call, Protocol, Reply, Route, marks, settled, single
 
@@ -56,7 +57,9 @@ class _Api:
         data = await call.read()
         if not data:
             raise ServerError("the body is empty, an image was expected", code="image_undecodable")
-        pictures, several = messages.images(call.headers.get("content-type", "application/octet-stream"), data)
+        kind = call.headers.get("content-type", "application/octet-stream")
+        many = len(data) > HEAVY and "json" in kind.lower()
+        pictures, several = await aside(many, lambda: messages.images(kind, data))
         png = messages.wants_picture(call.headers.get("accept", ""))
         if png and several:
             raise ServerError("several images are answered in JSON only", hint="send one", code="not_acceptable")

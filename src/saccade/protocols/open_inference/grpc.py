@@ -1,7 +1,6 @@
 """The Open Inference Protocol v2 over gRPC: convert, ask the engine, convert back."""
 
 import asyncio
-import math
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -12,6 +11,7 @@ from saccade.protocols import views
 from saccade.protocols.method import HEAVY, Invocation, Method, Once, Stream, aside
 from saccade.protocols.open_inference import messages, protobuf, state
 from saccade.protocols.protocol import Control, marks, said
+from saccade.protocols.tensors import elements
 from saccade.wire import schema
 
 SERVICE = "inference.GRPCInferenceService"
@@ -124,11 +124,12 @@ class _Api:
         )
         call.told += marks(answer)
         wanted = asked.outputs or [messages.Wanted(output.name) for output in outputs]
-        found = messages.results(outputs, wanted, answer.labels)
-        many = not asked.binary and sum(math.prod(one.tensor.shape) for one in found) > HEAVY
-        return await aside(
-            many, lambda: protobuf.response(answer.model, answer.version, request.id, found, asked.binary)
-        )
+
+        def written() -> Any:
+            found = messages.results(outputs, wanted, answer.labels)
+            return protobuf.response(answer.model, answer.version, request.id, found, asked.binary)
+
+        return await aside(elements(outputs) > HEAVY, written)
 
     async def stream(self, call: Invocation, requests: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
         """Answers in the order of the requests, of which several are at work; a refusal is an answer too."""

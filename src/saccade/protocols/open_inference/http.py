@@ -6,11 +6,12 @@ from typing import Any
 from saccade.errors import SaccadeError, ServerError
 from saccade.inference.engine import Engine, Entry
 from saccade.protocols import views
-from saccade.protocols.method import Method
+from saccade.protocols.method import HEAVY, Method, aside
 from saccade.protocols.native.http import MAX_BODY
 from saccade.protocols.native.messages import dumps, strict_json
 from saccade.protocols.open_inference import messages, state
 from saccade.protocols.protocol import Call, Control, Protocol, Reply, Route, marks, said, status
+from saccade.protocols.tensors import elements
 
 JSON = ("content-type", "application/json")
 KEPT = (401, 403, 404, 405, 408, 413, 414, 415, 429, 431, 500, 501, 503, 504, 507)
@@ -150,7 +151,7 @@ class _Api:
                 raise messages.wrong("a raw request needs a model with one input", hint="send JSON")
             asked = messages.raw_request(data, model.input_specs[0], views.pixels(model) is not None)
         else:
-            asked = messages.infer(data, length)
+            asked = await aside(len(data) > HEAVY, lambda: messages.infer(data, length))
         deadline_s = min(call.deadline_s, asked.timeout_s or call.deadline_s)
         given = messages.asked(asked.inputs, asked.outputs)
         urgent = call.urgent if asked.urgent is None else asked.urgent
@@ -161,7 +162,10 @@ class _Api:
         head: dict[str, Any] = {"model_name": answer.model, "model_version": str(answer.version)}
         if asked.id is not None:
             head["id"] = asked.id
-        body, json_length = messages.response(head, messages.results(outputs, wanted, answer.labels))
+        body, json_length = await aside(
+            elements(outputs) > HEAVY,
+            lambda: messages.response(head, messages.results(outputs, wanted, answer.labels)),
+        )
         if json_length is None:
             return Reply(200, body, [JSON, *marks(answer)])
         kind = ("content-type", "application/octet-stream")
@@ -171,7 +175,7 @@ class _Api:
 async def _object(call: Call) -> dict[str, Any]:
     """An optional JSON object as the body."""
     data = await call.read()
-    record = strict_json(data) if data else {}
+    record = await aside(len(data) > HEAVY, lambda: strict_json(data)) if data else {}
     if not isinstance(record, dict):
         raise messages.wrong("the body is no object", code="malformed_json")
     return record

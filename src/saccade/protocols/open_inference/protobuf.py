@@ -39,7 +39,8 @@ def parameter(value: Any) -> Any:
 
 def heavy(request: Any) -> bool:
     """Whether the values of a request come one by one, and many."""
-    return not request.raw_input_contents and request.ByteSize() > HEAVY
+    slow = not request.raw_input_contents or any(one.datatype == "BYTES" for one in request.inputs)
+    return slow and request.ByteSize() > HEAVY
 
 
 def infer(request: Any) -> Infer:

@@ -1,15 +1,15 @@
 """TensorFlow Serving's PredictionService and ModelService: convert, ask the engine, convert back."""
 
-import math
 from typing import Any
 
 from saccade.errors import ServerError
 from saccade.inference.engine import Engine, Entry
+from saccade.inference.model import Model
 from saccade.inference.request import Answer
 from saccade.protocols import views
 from saccade.protocols.method import HEAVY, Invocation, Method, Once, aside
 from saccade.protocols.protocol import marks
-from saccade.protocols.tensors import Tensor
+from saccade.protocols.tensors import Tensor, elements
 from saccade.protocols.tf_serving import messages, models, protobuf
 from saccade.wire import schema
 
@@ -78,12 +78,12 @@ class _Api:
                 reply.outputs[output.name].CopyFrom(protobuf.tensor(output))
             return reply
 
-        return await aside(sum(math.prod(output.shape) for output in outputs) > HEAVY, written)
+        return await aside(elements(outputs) > HEAVY, written)
 
     async def classify(self, call: Invocation, request: Any) -> Any:
         entry = self._find(request.model_spec)
-        given = views.Given(protobuf.examples(request.input, views.model_of(entry).input_specs), [])
-        answer, _ = await self._ask(call, entry, given)
+        inputs = await _examples(request.input, views.model_of(entry))
+        answer, _ = await self._ask(call, entry, views.Given(inputs, []))
         reply = _reply("ClassificationResponse", model_spec=_spec(answer))
         for row in models.classes(answer):
             named = reply.result.classifications.add()
@@ -95,9 +95,8 @@ class _Api:
         entry = self._find(request.model_spec)
         model = views.model_of(entry)
         name = models.number(model.output_specs)
-        answer, outputs = await self._ask(
-            call, entry, views.Given(protobuf.examples(request.input, model.input_specs), [name])
-        )
+        inputs = await _examples(request.input, model)
+        answer, outputs = await self._ask(call, entry, views.Given(inputs, [name]))
         reply = _reply("RegressionResponse", model_spec=_spec(answer))
         for value in models.numbers(outputs[0]):
             reply.result.regressions.add(value=value)
@@ -121,6 +120,10 @@ class _Api:
             told.status.error_code = "UNKNOWN" if entry.error else "OK"
             told.status.error_message = entry.error.code if entry.error else ""
         return reply
+
+
+async def _examples(given: Any, model: Model) -> list[Tensor]:
+    return await aside(given.ByteSize() > HEAVY, lambda: protobuf.examples(given, model.input_specs))
 
 
 def _meant(spec: Any) -> tuple[str, int | None, str | None]:

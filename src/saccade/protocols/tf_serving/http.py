@@ -5,12 +5,13 @@ from typing import Any
 
 from saccade.errors import InferenceError, SaccadeError, ServerError
 from saccade.inference.engine import Engine, Entry
+from saccade.inference.model import Model
 from saccade.inference.request import Answer
 from saccade.protocols import views
-from saccade.protocols.method import Method
+from saccade.protocols.method import HEAVY, Method, aside
 from saccade.protocols.native.http import MAX_BODY
 from saccade.protocols.protocol import Call, Protocol, Reply, Route, marks, said, status
-from saccade.protocols.tensors import Tensor
+from saccade.protocols.tensors import Tensor, elements
 from saccade.protocols.tf_serving import messages, models
 
 JSON = ("content-type", "application/json")
@@ -85,24 +86,25 @@ class _Api:
     async def predict(self, call: Call) -> Reply:
         entry = self._admit(call)
         model = views.model_of(entry)
-        inputs, rows = messages.predict(await call.read(), model.input_specs)
+        data = await call.read()
+        inputs, rows = await aside(len(data) > HEAVY, lambda: messages.predict(data, model.input_specs))
         given = views.Given(inputs, [spec.name for spec in model.output_specs])
         answer, outputs = await self._ask(call, entry, given)
-        return Reply(200, _dumps(messages.answer(outputs, rows)), [JSON, *marks(answer)])
+        body = await aside(elements(outputs) > HEAVY, lambda: _dumps(messages.answer(outputs, rows)))
+        return Reply(200, body, [JSON, *marks(answer)])
 
     async def classify(self, call: Call) -> Reply:
         entry = self._admit(call)
-        inputs = messages.examples(await call.read(), views.model_of(entry).input_specs)
-        given = views.Given(inputs, [])
-        answer, _ = await self._ask(call, entry, given)
+        inputs = await _examples(call, views.model_of(entry))
+        answer, _ = await self._ask(call, entry, views.Given(inputs, []))
         return Reply(200, _dumps({"results": models.classes(answer)}), [JSON, *marks(answer)])
 
     async def regress(self, call: Call) -> Reply:
         entry = self._admit(call)
         model = views.model_of(entry)
         name = models.number(model.output_specs)
-        given = views.Given(messages.examples(await call.read(), model.input_specs), [name])
-        answer, outputs = await self._ask(call, entry, given)
+        inputs = await _examples(call, model)
+        answer, outputs = await self._ask(call, entry, views.Given(inputs, [name]))
         return Reply(200, _dumps({"results": models.numbers(outputs[0])}), [JSON, *marks(answer)])
 
     async def metadata(self, call: Call) -> Reply:
@@ -118,6 +120,11 @@ class _Api:
 
     async def malformed(self, call: Call) -> Reply:
         raise ServerError(f"Malformed request: {call.method} {call.path}", code="malformed_http")
+
+
+async def _examples(call: Call, model: Model) -> list[Tensor]:
+    data = await call.read()
+    return await aside(len(data) > HEAVY, lambda: messages.examples(data, model.input_specs))
 
 
 def _number(version: str | None) -> int | None:

@@ -21,9 +21,16 @@ def aside(module: str, arguments: list[str]) -> dict[str, Any]:
         command = [sys.executable, "-P", "-m", module, str(result), *arguments]
         try:
             done = subprocess.run(command, env=environment("cpu"), capture_output=True, timeout=LIMIT_S, check=False)
-            record: dict[str, Any] = json.loads(result.read_bytes())
         except subprocess.TimeoutExpired as error:
             raise PackageError(f"the model was not read in {LIMIT_S:g} s", code="onnx_invalid") from error
+        except OSError as error:
+            raise PackageError(
+                f"the library could not be started: {error.strerror or error}",
+                hint="see whether this machine has memory and processes to spare",
+                code="onnx_invalid",
+            ) from error
+        try:
+            record: dict[str, Any] = json.loads(result.read_bytes())
         except (OSError, ValueError) as error:
             words = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
             raise PackageError(
