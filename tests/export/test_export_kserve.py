@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,10 @@ import yaml
 from saccade.cli.main import COMMANDS
 from saccade.errors import UsageError
 from saccade.export.exporters.kserve import label
+from saccade.inference.remote import Remote
+from saccade.package.manifest import GraphEntry
 from saccade.package.reader import open_package
+from saccade.package.writer import PackageWriter
 from saccade.server.settings import Settings
 from saccade.testing.packages import colors
 from saccade.verbs.export import export
@@ -86,6 +90,28 @@ def test_a_setting_outside_its_range_is_refused(tmp_path: Path, wish: dict[str, 
 def test_a_name_becomes_a_dns_label(name: str, expected: str) -> None:
     assert label(name) == expected
     assert re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", label(name))
+
+
+@pytest.mark.parametrize(
+    ("runtime", "extras"),
+    [
+        ("onnxruntime", "grpc,server"), ("torch", "grpc,server,torch"), ("tensorflow", "grpc,server,tensorflow"),
+        ("triton", "grpc,server"), ("tf_serving", "grpc,server"),
+    ],
+)  # fmt: skip
+def test_the_image_has_what_runs_the_graph(tmp_path: Path, runtime: str, extras: str) -> None:
+    package = colors(tmp_path / "p")
+    own, writer = package.manifest.graphs["default"], PackageWriter(tmp_path / "q")
+    writer.add("remote.json", Remote("gpu-1:8001", "m").to_bytes())
+    for file in package.manifest.files:
+        if file.startswith("golden/"):
+            writer.add(file, (package.path / file).read_bytes())
+    entry = GraphEntry("remote.json", runtime, own.inputs, own.outputs)
+    made = writer.seal(replace(package.manifest, graphs={"default": entry}))
+    done = export("kserve", made.path, tmp_path / "out")
+    assert f'"saccade[{extras}]==' in (done.folder / "Dockerfile").read_text()
+    told = any("gpu-1:8001 must be reachable from the pod" in note for note in done.written.notes)
+    assert told == (runtime in ("triton", "tf_serving"))
 
 
 def test_the_server_of_the_container_starts_and_the_probes_find_it(tmp_path: Path) -> None:

@@ -18,14 +18,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saccade.errors import InferenceError, PackageError, UsageError
-from saccade.inference import remote, runtimes
+from saccade.inference import remote, remote_keys, runtimes
 from saccade.inference.batcher import Batcher
 from saccade.inference.engine import Engine
 from saccade.inference.model import Model
 from saccade.inference.remote import Remote
 from saccade.inference.request import Request
 from saccade.inference.runtime import OpenGraph
-from saccade.inference.runtimes import tf_serving
+from saccade.inference.runtimes import tf_serving, triton
 from saccade.package.reader import Package
 from saccade.server.app import build
 from saccade.server.grpc import Grpc
@@ -80,12 +80,15 @@ class Scripted:
         self.infer, self.most = infer, most
         self.asked: list[tuple[Any, float]] = []
         self.config = True
+        self.ready: grpc.StatusCode | None = None
+        self.bearers: list[str | None] = []
 
     def service(self, details: Any) -> Any:
         name = details.method.rpartition("/")[2]
         rpc = OIP[name]
 
         def answer(request: Any, context: Any) -> Any:
+            self.bearers.append(dict(context.invocation_metadata()).get("authorization"))
             if name == "ModelInfer":
                 self.asked.append((request, context.time_remaining()))
                 return self.infer(request, context)
@@ -94,6 +97,8 @@ class Scripted:
             if name == "ModelMetadata":
                 tensor = {"datatype": "FP32", "shape": [-1, 4]}
                 return rpc.reply(inputs=[{"name": "x", **tensor}], outputs=[{"name": "y", **tensor}])
+            if name == "ModelReady" and self.ready:
+                context.abort(self.ready, "secret of 10.0.0.7")
             if name == "ModelReady":
                 return rpc.reply(ready=True)
             context.abort(grpc.StatusCode.UNIMPLEMENTED, "not here")
@@ -313,6 +318,81 @@ def test_nobody_there_is_found_out_at_once(tmp_path: Path) -> None:
     began = time.monotonic()
     assert code_of(lambda: opened(f"127.0.0.1:{free()}", tmp_path)) == "dependency_unavailable"
     assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("status", ["INTERNAL", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "UNAVAILABLE"])
+def test_a_server_that_fails_when_looked_at_is_away(
+    tmp_path: Path, status: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(remote, "LOOK_S", 0.02)
+    monkeypatch.setattr(remote, "AGAIN_S", 0.02)
+    script = Scripted(echo)
+    with caplog.at_level("WARNING", "saccade.inference"), scripted(script, tmp_path) as graph:
+        script.ready = grpc.StatusCode[status]
+        until(lambda: graph.fault() is not None)
+        fault = graph.fault()
+        assert fault
+        assert fault.code == "dependency_unavailable"
+        assert fault.__cause__
+        assert "secret" not in str(fault)
+        assert "secret" in caplog.text
+        script.ready = None
+        until(lambda: graph.fault() is None)
+
+
+def test_connecting_counts_in_the_time_of_a_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Scripted(echo)
+    with scripted(script, tmp_path) as graph:
+        monkeypatch.setattr(triton.Line, "_connect", lambda line, timeout_s: time.sleep(1))
+        monkeypatch.setattr(graph._line, "_ready", False)  # type: ignore[attr-defined]
+        graph.run_until({"x": np.ones((1, 4), np.float32)}, time.monotonic() + 10)
+        assert script.asked[0][1] < 9.5
+
+
+# Its key
+
+
+def test_a_key_goes_to_its_own_address_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = {"x": np.ones((1, 4), np.float32)}
+    known, stranger = Scripted(echo), Scripted(echo)
+    with served(known) as mine, served(stranger) as other:
+        monkeypatch.setenv("SACCADE_REMOTE_KEY", f"{mine}=mine=, gpu:8001=far")
+        for address in (mine, other):
+            graph = opened(address, tmp_path)
+            graph.run(rows)
+            graph.close()
+    assert set(known.bearers) == {"Bearer mine="}
+    assert set(stranger.bearers) == {None}
+
+
+@pytest.mark.parametrize("name", ["triton", "tf_serving"])
+@pytest.mark.parametrize("text", ["secret", "gpu:8001=", "=secret", "gpu=secret", "gpu:8001=se cret", "a:1=x,secret"])
+def test_a_key_without_an_address_goes_nowhere(
+    tmp_path: Path, name: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = Scripted(echo)
+    with served(script) as address:
+        (tmp_path / "remote.json").write_bytes(Remote(address, "m").to_bytes())
+        monkeypatch.setenv("SACCADE_REMOTE_KEY", text)
+        with pytest.raises(UsageError, match="HOST:PORT=KEY") as caught:
+            runtimes.find(name).open(tmp_path / "remote.json")
+    assert "secret" not in str(caught.value)
+    assert not script.bearers
+
+
+@pytest.mark.parametrize("address", ["gpu:8001", "10.0.0.7:8001", "127.0.0.1.example.org:8001", "[2001:db8::1]:8001"])
+def test_a_key_leaves_this_machine_encrypted_or_not_at_all(address: str) -> None:
+    given = {"SACCADE_REMOTE_KEY": f"{address}=secret"}
+    with pytest.raises(UsageError, match=r"without TLS; .*\+tls") as caught:
+        remote_keys.key_of(Remote(address, "m"), given)
+    assert "secret" not in str(caught.value)
+    assert remote_keys.key_of(Remote(address, "m", tls=True), given) == "secret"
+    assert remote_keys.key_of(Remote("gpu:8002", "m"), given) is None
+
+
+@pytest.mark.parametrize("address", ["localhost:1", "127.0.0.1:1", "127.8.0.1:1", "[::1]:1"])
+def test_a_key_may_go_to_this_machine_in_clear(address: str) -> None:
+    assert remote_keys.key_of(Remote(address, "m"), {"SACCADE_REMOTE_KEY": f"{address}=secret"}) == "secret"
 
 
 # Where it is

@@ -1,5 +1,6 @@
 """A graph that another server runs: where it is, and what holds for it whatever that server speaks."""
 
+import ipaddress
 import json
 import logging
 import re
@@ -44,6 +45,17 @@ class Remote:
         number = not self.version or (self.version.isascii() and self.version.isdigit() and len(self.version) < 10)
         if not fit or not MODEL.fullmatch(self.model) or not number:
             raise UsageError(f"{self.address}/{self.model} names no model of a server", hint=FORM)
+
+    @property
+    def loopback(self) -> bool:
+        """True when what is sent stays on this machine."""
+        host = self.address.rpartition(":")[0].strip("[]")
+        if host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return False
 
     def to_bytes(self) -> bytes:
         return json.dumps(asdict(self), indent=1).encode() + b"\n"
@@ -100,11 +112,11 @@ class RemoteGraph(OpenGraph):
         self._looker = threading.Thread(target=self._look, name=f"look-{remote.model}", daemon=True)
 
     @abstractmethod
-    def ask(self, arrays: Mapping[str, Array], timeout_s: float) -> dict[str, Array]:
-        """One call; sent again only when it was certainly never sent. Raises InferenceError."""
+    def ask(self, arrays: Mapping[str, Array], until: float) -> dict[str, Array]:
+        """One call; sent again only when it was certainly never sent. until: of time.monotonic. Raises InferenceError."""
 
     @abstractmethod
-    def alive(self, timeout_s: float) -> None:
+    def alive(self, until: float) -> None:
         """Raises InferenceError when the server could not run this model now."""
 
     def begin(self) -> "RemoteGraph":
@@ -130,11 +142,10 @@ class RemoteGraph(OpenGraph):
     def _once(self, arrays: Mapping[str, Array], deadline: float) -> dict[str, Array]:
         if self._closed.is_set():
             raise InferenceError("the graph is closed", code="not_ready")
-        left = deadline - time.monotonic()
-        if left <= 0:
+        if deadline <= time.monotonic():
             raise InferenceError("the deadline passed before the run", code="deadline_exceeded")
         try:
-            found = self.ask(arrays, left)
+            found = self.ask(arrays, deadline)
         except InferenceError as error:
             if error.code == "dependency_unavailable":
                 self._set(error)
@@ -150,16 +161,21 @@ class RemoteGraph(OpenGraph):
     def _look(self) -> None:
         while not self._closed.wait(AGAIN_S if self._fault else LOOK_S):
             try:
-                self.alive(ALIVE_S)
+                self.alive(time.monotonic() + ALIVE_S)
             except InferenceError as error:
-                self._set(error)
+                # Its own code would be every caller's answer: late or broken, though nobody's picture was asked.
+                fault = away()
+                fault.__cause__ = error.__cause__ if error.code == fault.code else error
+                self._set(fault)
             else:
                 self._set(None)
 
     def _set(self, fault: InferenceError | None) -> None:
         if fault and not self._fault:
-            cause = f": {fault.__cause__}" if fault.__cause__ else ""
-            log.warning("%s: %s cannot be asked%s", self.remote.model, self.remote.address, cause)
+            causes, cause = "", fault.__cause__
+            while cause:
+                causes, cause = f"{causes}: {cause}", cause.__cause__
+            log.warning("%s: %s cannot be asked%s", self.remote.model, self.remote.address, causes)
         elif self._fault and not fault:
             log.info("%s: %s answers again", self.remote.model, self.remote.address)
         self._fault = fault

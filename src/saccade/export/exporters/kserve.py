@@ -11,6 +11,8 @@ import yaml
 import saccade
 from saccade.errors import UsageError
 from saccade.export.exporter import Exporter, Wish, Written
+from saccade.inference import remote, runtimes
+from saccade.inference.remote import Remote
 from saccade.package.manifest import FORMAT_VERSION
 from saccade.package.reader import Package
 
@@ -21,7 +23,7 @@ IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9./:@_-]{0,254}")
 CONTAINER = """\
 # {name}, package {digest}
 FROM python:3.11-slim
-ARG SACCADE="saccade[server,grpc]=={version}"
+ARG SACCADE="saccade[{extras}]=={version}"
 RUN pip install --no-cache-dir "$SACCADE" && useradd --uid 1000 --create-home saccade
 COPY package /models/package
 USER 1000
@@ -48,7 +50,10 @@ class _KServe(Exporter):
         text = yaml.safe_dump(record, sort_keys=False, allow_unicode=True)
         (folder / "inference-service.yaml").write_text(text, "utf-8")
         facts = {"name": package.manifest.name, "digest": package.digest, "version": saccade.__version__}
-        (folder / "Dockerfile").write_text(CONTAINER.format(**facts, http=HTTP, grpc=GRPC), "utf-8")
+        runtime = package.manifest.graphs["default"].runtime
+        extras = ",".join(sorted({"grpc", "server", runtimes.EXTRAS.get(runtime, "")} - {""}))
+        text = CONTAINER.format(**facts, extras=extras, http=HTTP, grpc=GRPC)
+        (folder / "Dockerfile").write_text(text, "utf-8")
         shutil.copytree(package.path, folder / "package")
         image = record["spec"]["predictor"]["containers"][0]["image"]
         notes = [
@@ -56,6 +61,9 @@ class _KServe(Exporter):
             f"the service is {record['metadata']['name']!r}, the model in its addresses {package.manifest.name!r}",
             "the server in the pod asks for no key: who may call is decided by the ingress or the mesh",
         ]
+        if runtime in remote.SCHEMES.values():
+            address = Remote.read(package.graph_path()).address
+            notes.append(f"another server runs the graph: {address} must be reachable from the pod")
         return Written(tuple(notes))
 
 

@@ -1,5 +1,6 @@
 """Graphs that a server of TensorFlow Serving's protocol runs, over gRPC."""
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ class _Graph(RemoteGraph):
         """Asks what goes in and what comes out. Raises InferenceError, PackageError."""
         rpc = PREDICTION["GetModelMetadata"]
         request = rpc.request(model_spec=self._spec(), metadata_field=["signature_def"])
-        told = self._line.call(rpc, request, LEARN_S, LEARN_S).metadata["signature_def"]
+        told = self._line.call(rpc, request, time.monotonic() + LEARN_S, LEARN_S).metadata["signature_def"]
         found = SIGNATURES.FromString(told.value).signature_def
         if SIGNATURE not in found and len(found) != 1:
             raise PackageError(
@@ -58,13 +59,13 @@ class _Graph(RemoteGraph):
         version = {"version": {"value": int(self.remote.version)}} if self.remote.version else {}
         return {"name": self.remote.model, "signature_name": signature, **version}
 
-    def alive(self, timeout_s: float) -> None:
+    def alive(self, until: float) -> None:
         rpc = MODEL["GetModelStatus"]
-        told = self._line.call(rpc, rpc.request(model_spec=self._spec()), timeout_s)
+        told = self._line.call(rpc, rpc.request(model_spec=self._spec()), until)
         if not any(one.state == AVAILABLE for one in told.model_version_status):
             raise remote.away()
 
-    def ask(self, arrays: Mapping[str, Array], timeout_s: float) -> dict[str, Array]:
+    def ask(self, arrays: Mapping[str, Array], until: float) -> dict[str, Array]:
         rpc = PREDICTION["Predict"]
         request = rpc.request(model_spec=self._spec(self._signature), output_filter=[s.name for s in self.outputs])
         for spec in self.inputs:
@@ -74,7 +75,7 @@ class _Graph(RemoteGraph):
             for side in value.shape:
                 tensor.tensor_shape.dim.add(size=side)
             tensor.tensor_content = value.tobytes()
-        reply = self._line.call(rpc, request, timeout_s)
+        reply = self._line.call(rpc, request, until)
         return {name: _read(tensor) for name, tensor in reply.outputs.items()}
 
     def close(self) -> None:

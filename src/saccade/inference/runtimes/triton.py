@@ -1,7 +1,7 @@
 """Graphs that a server of the Open Inference Protocol runs (Triton, KServe, saccade itself), over gRPC."""
 
-import os
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,12 @@ import grpc
 import numpy as np
 
 from saccade.errors import InferenceError, PackageError
-from saccade.inference import remote
+from saccade.inference import remote, remote_keys
 from saccade.inference.remote import Remote, RemoteGraph
 from saccade.inference.runtime import OpenGraph, Runtime
 from saccade.types import Array, TensorSpec
 from saccade.wire import schema
 
-KEY = "SACCADE_REMOTE_KEY"
-"""Environment variable of the key that goes along as a bearer, for servers that ask for one."""
 CONNECT_S = 2.0
 """How long a call waits for a connection; it has not been sent until then."""
 LEARN_S = 5.0
@@ -46,9 +44,10 @@ OIP = schema.service("inference.GRPCInferenceService")
 
 
 class Line:
-    """A connection that all threads share and that comes back by itself."""
+    """A connection that all threads share and that comes back by itself. Raises UsageError for a key that may not go."""
 
     def __init__(self, where: Remote) -> None:
+        key = remote_keys.key_of(where)
         options = [
             ("grpc.max_receive_message_length", MAX_ANSWER),
             ("grpc.max_send_message_length", -1),
@@ -57,12 +56,13 @@ class Line:
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.min_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 1000),
+            # A proxy of the environment would make loopback another machine's.
+            ("grpc.enable_http_proxy", 0 if where.loopback else 1),
         ]
         if where.tls:
             self._channel = grpc.secure_channel(where.address, grpc.ssl_channel_credentials(), options)
         else:
             self._channel = grpc.insecure_channel(where.address, options)
-        key = os.environ.get(KEY)
         self._metadata = [("authorization", f"Bearer {key}")] if key else None
         self._ready = False
         self._closed = False
@@ -73,12 +73,13 @@ class Line:
     def _told(self, state: grpc.ChannelConnectivity) -> None:
         self._ready = state is grpc.ChannelConnectivity.READY
 
-    def call(self, rpc: schema.Rpc, request: Any, timeout_s: float, connect_s: float = CONNECT_S) -> Any:
-        """The answer. Nothing is sent before the connection stands, and nothing is sent twice. Raises InferenceError."""
+    def call(self, rpc: schema.Rpc, request: Any, until: float, connect_s: float = CONNECT_S) -> Any:
+        """The answer, by `until` of time.monotonic, connecting included. Nothing is sent before the connection stands,
+        and nothing is sent twice. Raises InferenceError."""
         if self._closed:
             raise InferenceError("the graph is closed", code="not_ready")
         if not self._ready:
-            self._connect(min(connect_s, timeout_s))
+            self._connect(min(connect_s, until - time.monotonic()))
         ask = self._asks.get(rpc.path)
         if ask is None:
             ask = self._channel.unary_unary(
@@ -86,7 +87,7 @@ class Line:
             )
             self._asks[rpc.path] = ask
         try:
-            return ask(request, timeout=timeout_s, metadata=self._metadata)
+            return ask(request, timeout=until - time.monotonic(), metadata=self._metadata)
         except grpc.RpcError as error:
             raise fault(error) from error
         except ValueError as error:
@@ -126,11 +127,11 @@ class _Graph(RemoteGraph):
     def learn(self) -> "_Graph":
         """Asks what goes in and what comes out. Raises InferenceError, PackageError."""
         named = {"name": self.remote.model, "version": self.remote.version}
-        told = self._call("ModelMetadata", named, LEARN_S, LEARN_S)
+        told = self._call("ModelMetadata", named, time.monotonic() + LEARN_S, LEARN_S)
         self.inputs = tuple(_spec(t) for t in told.inputs)
         self.outputs = tuple(_spec(t) for t in told.outputs)
         try:
-            config = self._call("ModelConfig", named, LEARN_S).config
+            config = self._call("ModelConfig", named, time.monotonic() + LEARN_S).config
         except InferenceError as error:
             cause = error.__cause__
             if not isinstance(cause, grpc.RpcError) or cause.code() is not grpc.StatusCode.UNIMPLEMENTED:
@@ -139,16 +140,16 @@ class _Graph(RemoteGraph):
             self.most = int(config.max_batch_size)
         return self
 
-    def _call(self, name: str, fields: Mapping[str, Any], timeout_s: float, connect_s: float = CONNECT_S) -> Any:
+    def _call(self, name: str, fields: Mapping[str, Any], until: float, connect_s: float = CONNECT_S) -> Any:
         rpc = OIP[name]
-        return self._line.call(rpc, rpc.request(**fields), timeout_s, connect_s)
+        return self._line.call(rpc, rpc.request(**fields), until, connect_s)
 
-    def alive(self, timeout_s: float) -> None:
+    def alive(self, until: float) -> None:
         named = {"name": self.remote.model, "version": self.remote.version}
-        if not self._call("ModelReady", named, timeout_s).ready:
+        if not self._call("ModelReady", named, until).ready:
             raise remote.away()
 
-    def ask(self, arrays: Mapping[str, Array], timeout_s: float) -> dict[str, Array]:
+    def ask(self, arrays: Mapping[str, Array], until: float) -> dict[str, Array]:
         request = OIP["ModelInfer"].request(model_name=self.remote.model, model_version=self.remote.version)
         for spec in self.inputs:
             value = arrays[spec.name]
@@ -156,7 +157,7 @@ class _Graph(RemoteGraph):
             request.raw_input_contents.append(np.ascontiguousarray(value).tobytes())
         for spec in self.outputs:
             request.outputs.add(name=spec.name)
-        return _read(self._line.call(OIP["ModelInfer"], request, timeout_s))
+        return _read(self._line.call(OIP["ModelInfer"], request, until))
 
     def close(self) -> None:
         super().close()
