@@ -11,7 +11,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.clients
-@pytest.mark.parametrize(("client", "least"), [("triton", 120), ("tf_serving", 35), ("custom_vision", 12)])
+@pytest.mark.parametrize(
+    ("client", "least"), [("triton", 120), ("tf_serving", 35), ("custom_vision", 12), ("kserve_rest", 15)]
+)
 def test_a_client_goes_through_its_whole_api(tmp_path: Path, client: str, least: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(ROOT))

@@ -12,6 +12,7 @@ from typing import Any
 
 from saccade import process
 from saccade.errors import ServerError, UsageError
+from saccade.images import decode
 from saccade.package import reader
 from saccade.server import logs, siblings
 from saccade.server.app import App, build, make_engine
@@ -95,6 +96,7 @@ def run(
     logs.begin(settings.log_format)
     if others is None:
         _check_ports(settings)
+    decode.one_thread_a_picture()
     engine, state = make_engine(settings), State()
     follower = Follower(engine, source, settings.poll_s, settings.finish_s)
     control = Control(state, follower) if others is None else Together(state, follower)
