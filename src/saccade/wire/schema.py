@@ -130,18 +130,20 @@ def _inner(kind: Any) -> dict[int, Any]:
 
 
 def compiled() -> bytes:
-    """The descriptions of `protos/`, compiled now. Raises ImportError without grpcio-tools, RuntimeError for a mistake."""
-    import tempfile
-    from importlib.resources import files
+    """The descriptions of `protos/`, compiled now, with grpcio-tools. Raises RuntimeError when the compiler refuses.
 
-    from grpc_tools import protoc
+    In a process of its own: the compiler in its library does not live beside another that brings protobuf's C++ code.
+    """
+    import subprocess
+    import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
-        known = files("grpc_tools") / "_proto"
-        arguments = ["protoc", f"-I{PROTOS}", f"-I{known}", "--include_imports", f"--descriptor_set_out={out}"]
-        if protoc.main([*arguments, *(file.name for file in sorted(PROTOS.glob("*.proto")))]):
-            raise RuntimeError("protoc refused; its words stand above")
+        command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTOS}", "--include_imports"]
+        command += [f"--descriptor_set_out={out}", *(file.name for file in sorted(PROTOS.glob("*.proto")))]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"protoc ended with {done.returncode}: {done.stderr.strip()}")
         return out.read_bytes()
 
 
