@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,22 +33,23 @@ class Load:
     several: int = 1
 
 
-class Entrant:
+class Entrant(ABC):
     """name: in tables. how: its configuration in words."""
 
     name: str
     how: str
 
+    @abstractmethod
     def ready(self) -> "contextlib.AbstractContextManager[Asked]":
         """Raises RuntimeError with the reason when it cannot take part."""
-        raise NotImplementedError
 
 
-class Asked:
+class Asked(ABC):
     """An entrant at work."""
 
+    @abstractmethod
     def load(self, load: Load, seconds: float) -> Figures:
-        raise NotImplementedError
+        """What came of so many seconds of it."""
 
     def answer(self, picture: bytes) -> list[tuple[int, float]] | None:
         """The best classes and their scores, best first; None for a graph that names none."""

@@ -7,14 +7,16 @@ import re
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
+from importlib import metadata
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
 from saccade.errors import InferenceError, PackageError, UsageError
-from saccade.inference.runtime import OpenGraph
+from saccade.inference.runtime import OpenGraph, Runtime
 from saccade.types import Array, TensorSpec
 
 log = logging.getLogger("saccade.inference")
@@ -98,6 +100,28 @@ def away() -> InferenceError:
     )
 
 
+class RemoteRuntime(Runtime):
+    """Opens graphs that are elsewhere; a keeper says by `graph` how to speak to them, over gRPC."""
+
+    suffixes = (".json",)
+    graph: Callable[[Remote], "RemoteGraph"]
+
+    def version(self) -> str:
+        return metadata.version("grpcio")
+
+    def open(self, graph: Path, device: str = "cpu", threads: int | None = None) -> OpenGraph:
+        if device not in ("cpu", "cuda"):
+            raise InferenceError(
+                f"there is no device {device!r}", hint="where it runs, its server says", code="not_found"
+            )
+        opened = type(self).graph(Remote.read(graph))
+        try:
+            return opened.learn().begin()
+        except BaseException:
+            opened.close()
+            raise
+
+
 class RemoteGraph(OpenGraph):
     """most: rows the server takes at once, 0 for any number; more are asked in turn.
 
@@ -110,6 +134,10 @@ class RemoteGraph(OpenGraph):
         self._fault: InferenceError | None = None
         self._closed = threading.Event()
         self._looker = threading.Thread(target=self._look, name=f"look-{remote.model}", daemon=True)
+
+    @abstractmethod
+    def learn(self) -> Self:
+        """Asks the server what goes in and what comes out. Raises InferenceError, PackageError."""
 
     @abstractmethod
     def ask(self, arrays: Mapping[str, Array], until: float) -> dict[str, Array]:

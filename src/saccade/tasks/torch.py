@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from saccade.errors import UsageError
 
@@ -43,6 +44,23 @@ def declare_missing_operators() -> None:
         for schema in SCHEMAS.values():
             library.define(schema)
         _KEPT.append(library)
+
+
+def open_library(name: str, extra: str) -> Any:
+    """A library of networks, imported without its warnings. Raises UsageError when it is not installed."""
+    declare_missing_operators()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise UsageError(f"this network needs {error.name}", hint=f"pip install 'saccade[{extra}]'") from error
+
+
+def grown(images: Tensor, stride: int) -> Tensor:
+    """Pictures [N, C, H, W] whose sides are multiples of `stride`: the edge is repeated below and to the right."""
+    down, across = -images.shape[2] % stride, -images.shape[3] % stride
+    return F.pad(images, (0, across, 0, down), mode="replicate") if down or across else images
 
 
 def load_file(network: nn.Module, file: Path) -> str:

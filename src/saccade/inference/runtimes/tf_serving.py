@@ -2,16 +2,13 @@
 
 import time
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-import grpc
 import numpy as np
 
 from saccade.errors import InferenceError, PackageError
 from saccade.inference import remote
-from saccade.inference.remote import Remote, RemoteGraph
-from saccade.inference.runtime import OpenGraph, Runtime
+from saccade.inference.remote import Remote, RemoteGraph, RemoteRuntime
 from saccade.inference.runtimes.triton import LEARN_S, Line
 from saccade.types import Array, TensorSpec
 from saccade.wire import schema
@@ -38,7 +35,7 @@ class _Graph(RemoteGraph):
         self._line = Line(where)
         self._signature = SIGNATURE
 
-    def learn(self) -> "_Graph":
+    def learn(self) -> Self:
         """Asks what goes in and what comes out. Raises InferenceError, PackageError."""
         rpc = PREDICTION["GetModelMetadata"]
         request = rpc.request(model_spec=self._spec(), metadata_field=["signature_def"])
@@ -119,24 +116,9 @@ def _filled(values: Any, dtype: str, shape: tuple[int, ...]) -> Array:
     return found.reshape(shape)
 
 
-class _TensorFlowServing(Runtime):
+class _TensorFlowServing(RemoteRuntime):
     name = "tf_serving"
-    suffixes = (".json",)
-
-    def version(self) -> str:
-        return str(grpc.__version__)
-
-    def open(self, graph: Path, device: str = "cpu", threads: int | None = None) -> OpenGraph:
-        if device not in ("cpu", "cuda"):
-            raise InferenceError(
-                f"there is no device {device!r}", hint="where it runs, its server says", code="not_found"
-            )
-        opened = _Graph(Remote.read(graph))
-        try:
-            return opened.learn().begin()
-        except BaseException:
-            opened.close()
-            raise
+    graph = _Graph
 
 
 RUNTIME = _TensorFlowServing()

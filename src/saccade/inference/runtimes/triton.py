@@ -3,16 +3,14 @@
 import threading
 import time
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import grpc
 import numpy as np
 
 from saccade.errors import InferenceError, PackageError
 from saccade.inference import remote, remote_keys
-from saccade.inference.remote import Remote, RemoteGraph
-from saccade.inference.runtime import OpenGraph, Runtime
+from saccade.inference.remote import Remote, RemoteGraph, RemoteRuntime
 from saccade.types import Array, TensorSpec
 from saccade.wire import schema
 
@@ -124,7 +122,7 @@ class _Graph(RemoteGraph):
         super().__init__(where)
         self._line = Line(where)
 
-    def learn(self) -> "_Graph":
+    def learn(self) -> Self:
         """Asks what goes in and what comes out. Raises InferenceError, PackageError."""
         named = {"name": self.remote.model, "version": self.remote.version}
         told = self._call("ModelMetadata", named, time.monotonic() + LEARN_S, LEARN_S)
@@ -194,24 +192,9 @@ def _read(reply: Any) -> dict[str, Array]:
         raise InferenceError("the server that runs this model gave no tensors") from error
 
 
-class _Triton(Runtime):
+class _Triton(RemoteRuntime):
     name = "triton"
-    suffixes = (".json",)
-
-    def version(self) -> str:
-        return str(grpc.__version__)
-
-    def open(self, graph: Path, device: str = "cpu", threads: int | None = None) -> OpenGraph:
-        if device not in ("cpu", "cuda"):
-            raise InferenceError(
-                f"there is no device {device!r}", hint="where it runs, its server says", code="not_found"
-            )
-        opened = _Graph(Remote.read(graph))
-        try:
-            return opened.learn().begin()
-        except BaseException:
-            opened.close()
-            raise
+    graph = _Graph
 
 
 RUNTIME = _Triton()

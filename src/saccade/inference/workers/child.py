@@ -16,7 +16,6 @@ import socket
 import sys
 import threading
 import traceback
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,7 @@ from saccade.inference.workers import frames
 from saccade.inference.workers.region import Region
 from saccade.package import reader
 
-_PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_NO_NEW_PRIVS = 1, 15, 38  # <linux/prctl.h>
+_PR_SET_NAME = 15  # <linux/prctl.h>
 MAX_LANES = 64
 IDLE_S = 2.0
 """After this long without work a lane gives free heap back to the machine."""
@@ -64,16 +63,7 @@ def _settle_in(parent: int) -> None:
     # Ctrl-C and a service manager's SIGTERM reach the whole group; when this process ends is the server's business.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    if sys.platform != "win32":
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None, use_errno=True)
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-        with contextlib.suppress(OSError):
-            Path("/proc/self/oom_score_adj").write_text("500")
+    process.settle_child(ends_with_parent=True)
     if os.getppid() != parent:
         os._exit(0)  # it was gone before the kernel was asked to tell
 

@@ -4,9 +4,7 @@ python -m saccade.inference.runtimes.tensorflow.worker PARENT FOLDER DEVICE THRE
 """
 
 import contextlib
-import ctypes
 import os
-import resource
 import sys
 import threading
 import time
@@ -18,9 +16,9 @@ import tensorflow as tf
 from saccade.inference.runtimes.tensorflow import savedmodel
 from saccade.inference.runtimes.tensorflow.savedmodel import Refused
 from saccade.inference.runtimes.tensorflow.wire import Channel, Ended
+from saccade.process import settle_child
 
 LOOK_S = 0.2
-_PR_SET_NO_NEW_PRIVS = 38  # <linux/prctl.h>
 
 
 def opened(folder: Path, device: str, threads: int, callers: int) -> tuple[Any, dict[str, Any]]:
@@ -68,7 +66,7 @@ def serve(channel: Channel, call: Any) -> None:
 
 def main(arguments: list[str]) -> int:
     parent, folder, device, threads, *pairs = arguments
-    _settle_in()
+    settle_child()
     channels = [Channel(*(int(handle) for handle in pair.split(":"))) for pair in pairs]
     try:
         call, facts = opened(Path(folder), device, int(threads), len(channels))
@@ -85,15 +83,6 @@ def main(arguments: list[str]) -> int:
             break
         time.sleep(LOOK_S)
     return 0
-
-
-def _settle_in() -> None:
-    """No core with somebody's pictures in it, no rights that this process has not, the first to go when memory runs out."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-        with contextlib.suppress(OSError):
-            Path("/proc/self/oom_score_adj").write_text("500")
 
 
 if __name__ == "__main__":

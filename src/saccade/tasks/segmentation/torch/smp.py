@@ -1,34 +1,20 @@
 """Networks of segmentation-models-pytorch by name, smp-ARCHITECTURE-ENCODER. Loaded only when one is asked for."""
 
 import difflib
-import importlib
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from saccade.errors import UsageError
-from saccade.tasks.torch import declare_missing_operators, load_file
+from saccade.tasks.torch import grown, load_file, open_library
 
 PREFIX = "smp-"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet, which every encoder with weights was trained on."""
 STRIDE = 32
 """Most of these networks want sides that are multiples of this."""
-
-
-def open_smp() -> Any:
-    """The library. Raises UsageError when it is not installed."""
-    declare_missing_operators()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return importlib.import_module("segmentation_models_pytorch")
-    except ModuleNotFoundError as error:
-        raise UsageError(f"this network needs {error.name}", hint="pip install 'saccade[smp]'") from error
 
 
 class Padded(nn.Module):
@@ -40,11 +26,8 @@ class Padded(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         height, width = images.shape[2:]
-        down, across = -height % STRIDE, -width % STRIDE
-        if down or across:
-            images = F.pad(images, (0, across, 0, down), mode="replicate")
-        scores: Tensor = self.network(images)
-        return scores[:, :, :height, :width] if down or across else scores
+        scores: Tensor = self.network(grown(images, STRIDE))
+        return scores[:, :, :height, :width]
 
 
 def network(name: str, classes: int, weights: str) -> tuple[nn.Module, Sequence[float], Sequence[float], str]:
@@ -53,7 +36,7 @@ def network(name: str, classes: int, weights: str) -> tuple[nn.Module, Sequence[
     weights: "auto" tries the encoder's pretrained ones, "none" starts from scratch, else a safetensors file. Raises
     UsageError for a name that the library does not know.
     """
-    smp = open_smp()
+    smp = open_library("segmentation_models_pytorch", "smp")
     architecture, _, encoder = name.removeprefix(PREFIX).partition("-")
     kinds = sorted(smp.MODEL_ARCHITECTURES_MAPPING)
     if architecture not in kinds:

@@ -5,17 +5,15 @@ instance the model.safetensors of a snapshot; of its tensors those are taken tha
 """
 
 import difflib
-import importlib
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from saccade.errors import UsageError
-from saccade.tasks.torch import declare_missing_operators, load_file
+from saccade.tasks.torch import grown, load_file, open_library
 
 PREFIX = "hf-"
 STRIDE = 4
@@ -33,17 +31,6 @@ SIZES: dict[str, tuple[tuple[int, ...], tuple[int, ...], int]] = {
 """Channels and depths of the four stages, and the width of the decoder."""
 
 
-def open_transformers() -> Any:
-    """The library. Raises UsageError when it is not installed."""
-    declare_missing_operators()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return importlib.import_module("transformers")
-    except ModuleNotFoundError as error:
-        raise UsageError(f"this network needs {error.name}", hint="pip install 'saccade[transformers]'") from error
-
-
 class Enlarged(nn.Module):
     """A network at any size: its input grows to multiples of the stride; once it has learned, its scores are enlarged."""
 
@@ -53,10 +40,7 @@ class Enlarged(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         height, width = images.shape[2:]
-        down, across = -height % STRIDE, -width % STRIDE
-        if down or across:
-            images = F.pad(images, (0, across, 0, down), mode="replicate")
-        scores: Tensor = self.network(pixel_values=images).logits
+        scores: Tensor = self.network(pixel_values=grown(images, STRIDE)).logits
         if self.training:
             return scores
         whole = F.interpolate(scores, scale_factor=float(STRIDE), mode="bilinear", align_corners=False)
@@ -75,7 +59,7 @@ def network(name: str, classes: int, weights: str) -> tuple[nn.Module, Sequence[
             f"no mask network of transformers is called {name!r}",
             hint=f"did you mean {PREFIX}{near[0]}?" if near else f"networks are {PREFIX}{', '.join(SIZES)}",
         )
-    library = open_transformers()
+    library = open_library("transformers", "transformers")
     hidden, depths, decoder = SIZES[known]
     config = library.SegformerConfig(
         hidden_sizes=list(hidden), depths=list(depths), decoder_hidden_size=decoder, num_labels=classes
