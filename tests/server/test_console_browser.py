@@ -191,6 +191,32 @@ def test_a_picture_is_answered_with_bars_and_timings(browser: Browser, server: s
     assert browser.complaints() == []
 
 
+FIRST_LOADING = """
+const real = window.fetch;
+let asked = 0;
+window.fetch = async (...given) => {
+  const response = await real(...given);
+  if (given[0] !== "/api/v1/models" || asked++ > 0) return response;
+  const record = await response.json();
+  for (const model of record.models) for (const version of model.versions) version.state = "loading";
+  return new Response(JSON.stringify(record), response);
+};
+"""
+
+
+def test_a_model_that_loads_is_said_and_waited_for(browser: Browser, server: str) -> None:
+    """The page is opened before the model is ready: it says so, and is ready by itself when the model is."""
+    browser.ask(
+        "POST", "/goog/cdp/execute", cmd="Page.addScriptToEvaluateOnNewDocument", params={"source": FIRST_LOADING}
+    )
+    browser.open(server)
+    until(lambda: browser.text("#status") == "colors: loading.", "the word on the model")
+    assert "/models/MODEL/predict" in browser.text("#curl")
+    until(lambda: "Ready" in browser.text("#status"), "the model")
+    assert browser.text("#model").strip() == "colors"
+    assert f"{server}/api/v1/models/colors/predict" in browser.text("#curl")
+
+
 def test_the_curl_line_works_in_a_shell(browser: Browser, server: str, tmp_path: Path) -> None:
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")

@@ -230,8 +230,12 @@ def _facts(facts: Mapping[str, Any]) -> str:
     return _table(Table("", ("what", "value"), tuple((_words(str(k)), str(v)) for k, v in facts.items())))
 
 
+SPELLED = {"iou": "IoU", "ap": "AP", "ap50": "AP50", "ap75": "AP75", "ar": "AR", "f1": "F1"}
+"""Short words as the field writes them."""
+
+
 def _words(name: str) -> str:
-    return name.replace("_", " ")
+    return " ".join(SPELLED.get(word, word) for word in name.split("_"))
 
 
 def _id(name: str) -> str:

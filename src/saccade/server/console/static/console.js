@@ -14,6 +14,8 @@ const headers = () => (state.key ? { authorization: `Bearer ${state.key}` } : {}
 
 // Models
 
+const LOOK_MS = 1000;
+
 async function loadModels() {
   let record;
   try {
@@ -31,9 +33,14 @@ async function loadModels() {
   at("model").disabled = choices().length === 0;
   at("models").replaceChildren(...state.models.map(card));
   state.details.clear();
-  say(choices().length ? "Ready. Choose, drop or paste a picture." : "No model is ready. Push one, or name a package.");
+  const coming = state.models.filter(loads).map((m) => m.name);
+  if (choices().length) say("Ready. Choose, drop or paste a picture.");
+  else say(coming.length ? `${coming.join(", ")}: loading.` : "No model is ready. Push one, or name a package.");
   showCurl();
+  if (coming.length && !choices().length) setTimeout(loadModels, LOOK_MS);
 }
+
+const loads = (model) => model.versions.some((v) => v.state === "loading");
 
 const ready = (model) => model.versions.some((v) => v.state === "ready");
 
@@ -55,7 +62,7 @@ function card(model) {
 
 function address(threshold = marks.threshold()) {
   const cut = threshold === null ? "" : `&threshold=${threshold}`;
-  return `/api/v1/models/${at("model").value}/predict?top_k=${at("top-k").value}${cut}`;
+  return `/api/v1/models/${at("model").value || "MODEL"}/predict?top_k=${at("top-k").value}${cut}`;
 }
 
 // The model's own thresholds, asked once: until then, and where they cannot be had, everything is shown.
