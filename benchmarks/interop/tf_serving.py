@@ -11,7 +11,6 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -19,7 +18,7 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import grpc
 import numpy as np
 import tensorflow as tf
-from google.protobuf import descriptor_pb2, descriptor_pool
+from described import differences
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
@@ -35,7 +34,6 @@ from tensorflow_serving.apis import (
 )
 
 Check = tuple[str, Callable[[], Any], Callable[[Any], bool]]
-COMPILED = Path(__file__).resolve().parents[2] / "src" / "saccade" / "wire" / "protos.binpb"
 SERVICES = {
     service.full_name: service
     for file in (prediction_service_pb2, model_service_pb2)
@@ -112,7 +110,7 @@ def over_grpc(case: Case, address: str) -> Iterator[Check]:
         return tf.train.Feature(int64_list=tf.train.Int64List(value=row.ravel().tolist()))
 
     rows, first = case.rows, case.outputs[0]
-    yield "descriptions of messages", lambda: differences(COMPILED), lambda found: found == []
+    yield "descriptions of messages", lambda: differences("tensorflow", SERVICES), lambda found: found == []
     yield "Predict, tensor", lambda: predict(rows, tf.uint8), lambda r: case.right("rows", arrays(r))
     yield (
         "Predict, typed values",
@@ -265,43 +263,6 @@ def tensor_of_values(rows: Any) -> Any:
 def huge() -> Any:
     """A few bytes that mean 64 MB."""
     return tf.make_tensor_proto(7, tf.uint8, [2**26])
-
-
-def differences(compiled: Path) -> list[str]:
-    """Where our descriptions of messages say another thing than those of the client. Empty is well."""
-    own, theirs = descriptor_pool.DescriptorPool(), descriptor_pool.Default()
-    found: list[str] = []
-
-    def compare(message: Any) -> None:
-        other = theirs.FindMessageTypeByName(message.full_name).fields_by_number
-        for field in message.fields:
-            same = other.get(field.number)
-            if same is None or any(
-                getattr(field, what) != getattr(same, what) for what in ("name", "type", "is_repeated", "is_packed")
-            ):
-                found.append(field.full_name)
-        for inner in message.nested_types:
-            compare(inner)
-
-    for file in descriptor_pb2.FileDescriptorSet.FromString(compiled.read_bytes()).file:
-        own.Add(file)
-        if not file.package.startswith("tensorflow"):
-            continue
-        described = own.FindFileByName(file.name)
-        for message in described.message_types_by_name.values():
-            compare(message)
-        for enum in described.enum_types_by_name.values():
-            known = theirs.FindEnumTypeByName(enum.full_name).values_by_name
-            found += [v.name for v in enum.values if v.name not in known or known[v.name].number != v.number]
-        for service in described.services_by_name.values():
-            methods = SERVICES[service.full_name].methods_by_name
-            found += [
-                m.full_name
-                for m in service.methods
-                if (m.input_type.full_name, m.output_type.full_name)
-                != (methods[m.name].input_type.full_name, methods[m.name].output_type.full_name)
-            ]
-    return found
 
 
 def over_rest(case: Case, address: str) -> Iterator[Check]:

@@ -10,7 +10,6 @@ import json
 import queue
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,12 +17,13 @@ import tritonclient.grpc as grpc_client
 import tritonclient.grpc.aio as grpc_aio
 import tritonclient.http as http_client
 import tritonclient.http.aio as http_aio
-from google.protobuf import descriptor_pb2, descriptor_pool
+from described import differences
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype, serialize_byte_tensor
 
-COMPILED = Path(__file__).resolve().parents[2] / "src" / "saccade" / "wire" / "protos.binpb"
 Check = tuple[str, Callable[[], Any], Callable[[Any], bool]]
+
+SERVICES = {service.full_name: service for service in service_pb2.DESCRIPTOR.services_by_name.values()}
 
 
 class Case:
@@ -210,7 +210,7 @@ def only_grpc(client: Any, lib: Any, case: Case) -> Iterator[Check]:
         refused(lambda: client.infer(case.model, [given], client_timeout=1e-6)),
         lambda said: "DEADLINE" in said.upper(),
     )
-    yield "descriptions of messages", lambda: differences(COMPILED), lambda found: found == []
+    yield "descriptions of messages", lambda: differences("inference", SERVICES), lambda found: found == []
 
 
 def typed(lib: Any, rows: Any) -> Any:
@@ -218,42 +218,6 @@ def typed(lib: Any, rows: Any) -> Any:
     given = lib.InferInput("image", list(rows.shape), "UINT8")
     given._get_tensor().contents.uint_contents.extend(rows.ravel().tolist())
     return given
-
-
-def differences(compiled: Path) -> list[str]:
-    """Where our descriptions of messages say another thing than those of the client. Empty is well."""
-    own, theirs = descriptor_pool.DescriptorPool(), descriptor_pool.Default()
-    found: list[str] = []
-
-    def compare(message: Any) -> None:
-        other = theirs.FindMessageTypeByName(message.full_name).fields_by_number
-        for field in message.fields:
-            same = other.get(field.number)
-            if same is None or any(
-                getattr(field, what) != getattr(same, what) for what in ("name", "type", "is_repeated", "is_packed")
-            ):
-                found.append(field.full_name)
-        for inner in message.nested_types:
-            compare(inner)
-
-    for file in descriptor_pb2.FileDescriptorSet.FromString(compiled.read_bytes()).file:
-        own.Add(file)
-        if file.package != "inference":
-            continue
-        described = own.FindFileByName(file.name)
-        for message in described.message_types_by_name.values():
-            compare(message)
-        for enum in described.enum_types_by_name.values():
-            known = theirs.FindEnumTypeByName(enum.full_name).values_by_name
-            found += [v.name for v in enum.values if v.name not in known or known[v.name].number != v.number]
-        for method in described.services_by_name["GRPCInferenceService"].methods:
-            same = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods_by_name[method.name]
-            if (
-                method.input_type.full_name != same.input_type.full_name
-                or method.client_streaming != same.client_streaming
-            ):
-                found.append(method.full_name)
-    return found
 
 
 def streamed(client: Any, lib: Any, case: Case) -> list[Any]:
