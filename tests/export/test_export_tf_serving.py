@@ -378,6 +378,38 @@ def test_a_graph_from_elsewhere_is_filled_by_its_adapter(tmp_path: Path) -> None
     assert told.difference < 1e-5
 
 
+def test_a_saved_model_is_copied_opened_and_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Doubles(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec((None, 3), tf.float32, name="x")])
+        def double(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"twice": 2 * x}
+
+    module = Doubles()
+    tf.saved_model.save(module, str(tmp_path / "saved"), signatures={"serving_default": module.double})
+    made = import_model(tmp_path / "saved", tmp_path / "p")
+    told = export("tf-serving", made.package, tmp_path / "out")
+    assert told.written.difference == 0.0
+    copy = tf.saved_model.load(str(next((tmp_path / "out").glob("*/*/saved_model.pb")).parent))
+    answer = copy.signatures["serving_default"](x=tf.constant([[1.0, 2.0, 3.0]]))
+    np.testing.assert_array_equal(answer["twice"].numpy(), [[2.0, 4.0, 6.0]])
+
+    true = tf_serving.adapted
+    monkeypatch.setattr(tf_serving, "adapted", lambda graph, manifest: Off(true(graph, manifest)))
+    with pytest.raises(PackageError, match="apart from the package's golden samples"):
+        export("tf-serving", made.package, tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+
+
+class Off:
+    """A graph that answers one too much."""
+
+    def __init__(self, graph: Any) -> None:
+        self.graph = graph
+
+    def run(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        return {name: value + 1 for name, value in self.graph.run(arrays).items()}
+
+
 def test_inputs_get_names_that_functions_can_have() -> None:
     names = ["image", "input.1", "input_1", "0", "in", "é"]
     assert list(write.short(names).values()) == ["image", "input_1", "input_1_", "x_0", "x_in", "é"]

@@ -17,7 +17,9 @@ import numpy as np
 from saccade import tasks
 from saccade.errors import PackageError, UsageError
 from saccade.export.exporter import Exporter, Wish, Written
+from saccade.images import preprocess
 from saccade.inference import runtimes
+from saccade.inference.opening import adapted
 from saccade.inference.runtimes.tensorflow.aside import aside
 from saccade.package.reader import Package
 from saccade.types import Array
@@ -44,7 +46,7 @@ class _TfServing(Exporter):
         if graph.runtime == "tensorflow":
             home.parent.mkdir()
             shutil.copytree(package.graph_path().parent, home)
-            return Written(("the SavedModel is the sealed one, to the byte; it takes tensors",), 0.0, 0.0)
+            return _copied(package, home / package.graph_path().name)
         if graph.runtime != "onnxruntime":
             raise UsageError(f"the graph runs on {graph.runtime}, a SavedModel is made of ONNX graphs")
         home.mkdir(parents=True)
@@ -54,6 +56,33 @@ class _TfServing(Exporter):
             with np.load(answers, allow_pickle=False) as found:
                 parts = _parts(found)
         return _compared(package, facts, parts)
+
+
+def _copied(package: Package, graph: Path) -> Written:
+    """Opens the copy and asks it the golden samples. Raises PackageError(golden_mismatch) when it answers otherwise."""
+    manifest, allowed, worst = package.manifest, _allowed(package), 0.0
+    task = tasks.find(manifest.task)
+    opened = runtimes.find("tensorflow").open(graph)
+    try:
+        asked = adapted(opened, manifest)
+        for golden in package.golden():
+            arrays = golden.arrays or {"image": preprocess.load(golden.image_bytes, manifest.preprocess)[0]}
+            theirs = asked.run({name: value[None] for name, value in arrays.items()})
+            ours = {name: value.reshape(theirs[name].shape) for name, value in golden.expected.items()}
+            worst = max(worst, _apart(task, theirs, ours, relative=True))
+    finally:
+        opened.close()
+    if worst > allowed:
+        raise PackageError(
+            f"the copy answers {worst:.2g} apart from the package's golden samples, allowed {allowed:g}",
+            hint="this machine computes something else than the one that sealed the package; seal it again here",
+            code="golden_mismatch",
+        )
+    notes = (
+        f"the SavedModel is the sealed one, asked {len(package.golden())} golden sample(s); it takes tensors",
+        "there is no signature for encoded pictures, and no request to warm it: the graph came from elsewhere",
+    )
+    return Written(notes, worst if package.golden() else None, allowed)
 
 
 def _config(name: str, root: str) -> str:
