@@ -15,7 +15,8 @@ LIBRARIES = (
     "onnxruntime",
     "torch",
     "tensorflow-cpu",
-    "granian",
+    "httptools",
+    "uvloop",
     "fastapi",
 )
 

@@ -67,17 +67,28 @@ ONLY = {
 """Rooms and files that may import these and nothing else of ours."""
 
 OUTSIDE = {
-    "training": {"httpx", "requests", "urllib3", "http", "socket", "starlette", "granian"},
-    "inference": {"starlette", "granian", "grpc", "prometheus_client", "httpx", "requests", "http", "socket"},
-    "images": {"starlette", "granian", "httpx", "requests", "http", "socket"},
-    "package": {"httpx", "requests", "urllib3", "http", "socket", "starlette", "granian"},
+    "training": {"httpx", "requests", "urllib3", "http", "socket", "starlette", "httptools", "h2", "uvloop"},
+    "inference": {
+        "starlette",
+        "httptools",
+        "h2",
+        "uvloop",
+        "grpc",
+        "prometheus_client",
+        "httpx",
+        "requests",
+        "http",
+        "socket",
+    },
+    "images": {"starlette", "httptools", "h2", "uvloop", "httpx", "requests", "http", "socket"},
+    "package": {"httpx", "requests", "urllib3", "http", "socket", "starlette", "httptools", "h2", "uvloop"},
 }
 """Libraries a room must not import; the two remote runtimes are exempt."""
 
 REMOTE = ("inference/runtimes/triton.py", "inference/runtimes/tf_serving.py")
 PAIRS = tuple(f"inference/workers/{name}.py" for name in ("frames", "child", "worker"))
 """Their sockets are pairs, shared with a process of our own; none has an address."""
-SOCKETS = {"socket", "ssl", "http", "httpx", "requests", "urllib", "grpc", "starlette", "granian"}
+SOCKETS = {"socket", "ssl", "http", "httpx", "requests", "urllib", "grpc", "starlette", "httptools", "h2", "uvloop"}
 PARSERS = ("urllib.parse",)
 
 FRAMEWORKS = {

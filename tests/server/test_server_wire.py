@@ -109,6 +109,9 @@ EMPTY, THREE = "0\r\n\r\n", "3\r\nabc\r\n0\r\n\r\n"
         ("Bad Name: 1\r\nContent-Length: 3", "abc"),
         (": 1\r\nContent-Length: 3", "abc"),
         ("Host: other\r\nContent-Length: 3", "abc"),
+        (f"Content-Length: 4\r\n{CHUNKED}", THREE),
+        (f"{CHUNKED}\r\nContent-Length: 4", THREE),
+        ("X-A: b\nContent-Length: 3", "abc"),
         (CHUNKED, "3\nabc\n0\n\n"),
         (CHUNKED, "3 x\r\nabc\r\n0\r\n\r\n"),
         (CHUNKED, "0x3\r\nabc\r\n0\r\n\r\n"),
@@ -122,28 +125,11 @@ def test_what_two_readers_could_take_differently_is_refused(port: int, head: str
     assert spoken(port, post(head, body)) == ([400], True)
 
 
-@pytest.mark.parametrize("head", [f"Content-Length: 4\r\n{CHUNKED}", f"{CHUNKED}\r\nContent-Length: 4"])
-def test_length_and_chunks_together_end_the_connection(port: int, head: str) -> None:
-    """RFC 9112 section 6.3: answered by the chunks, then closed, so nothing behind it is taken for a request."""
-    found, closed = spoken(port, post(head, THREE))
-    assert found == [415]
-    assert closed
-
-
-def test_line_ends_without_carriage_return_mean_the_same(port: int) -> None:
-    """RFC 9112 section 2.2 allows them; the same two requests are read as with CR LF, never another."""
-    whole = post("X-A: b\r\nContent-Length: 3", "abc")
-    bare = post("X-A: b\nContent-Length: 3", "abc")
-    assert spoken(port, whole) == spoken(port, bare) == ([415, 200], False)
-
-
 @pytest.mark.parametrize(
-    "line", ["GET  /livez HTTP/1.1", "GET /livez http/1.1", "GET /livez HTTP/3.1", "GET /livez", "G@T /livez HTTP/1.1"]
+    "line", ["GET /livez http/1.1", "GET /livez HTTP/3.1", "GET /livez", "G@T /livez HTTP/1.1", "GET /a b HTTP/1.1"]
 )
 def test_request_lines_that_break_the_rules(port: int, line: str) -> None:
-    found, closed = spoken(port, f"{line}\r\nHost: localhost\r\n\r\n".encode())
-    assert closed
-    assert found in ([400], [])
+    assert spoken(port, f"{line}\r\nHost: localhost\r\n\r\n".encode()) == ([400], True)
 
 
 def ask(

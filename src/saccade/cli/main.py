@@ -92,9 +92,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"saccade {name}: {error}", file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:
-        extra = {"torch": "torch", "onnx": "import", "safetensors": "torch", "timm": "timm", "granian": "server"}.get(
-            (error.name or "").split(".")[0]
-        )
+        extra = {
+            "torch": "torch",
+            "onnx": "import",
+            "safetensors": "torch",
+            "timm": "timm",
+            "httptools": "server",
+            "uvloop": "server",
+            "h2": "server",
+        }.get((error.name or "").split(".")[0])
         if extra is None:
             raise
         print(

@@ -219,6 +219,13 @@ class App:
             reply.headers.append(("www-authenticate", "Bearer"))
         return reply, code
 
+    def refusal(self, error: SaccadeError) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+        """Status, headers and body of an answer to what was no request, or one that may not be made."""
+        request_id = prediction_id()
+        reply, code = self._failure(error, request_id, "")
+        self.metrics.answered("", "other", reply.status, code)
+        return reply.status, _headers(reply, request_id, "1.1"), reply.body
+
     # Probes
 
     def _own(self) -> list[Route]:
@@ -327,6 +334,12 @@ async def _left(receive: Receive) -> None:
 
 
 async def _send(reply: Reply, request_id: str, method: str, send: Send, scope: Message) -> None:
+    headers = _headers(reply, request_id, scope.get("http_version", "1.1"))
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if method == "HEAD" else reply.body})
+
+
+def _headers(reply: Reply, request_id: str, version: str) -> list[tuple[bytes, bytes]]:
     headers = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in reply.headers]
     headers += [
         (b"x-request-id", request_id.encode()),
@@ -334,10 +347,9 @@ async def _send(reply: Reply, request_id: str, method: str, send: Send, scope: M
         (b"content-length", str(len(reply.body)).encode()),
     ]
     # The rest of a refused body is never read, so this connection cannot carry another request.
-    if reply.status in CLOSING and scope.get("http_version", "1.1").startswith("1"):
+    if reply.status in CLOSING and version.startswith("1"):
         headers.append((b"connection", b"close"))
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if method == "HEAD" else reply.body})
+    return headers
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

@@ -1,0 +1,87 @@
+"""One request and its answer, between a connection and the application: ASGI's receive and send over it."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, MutableMapping
+from typing import Any
+
+Message = MutableMapping[str, Any]
+Headers = list[tuple[bytes, bytes]]
+HELD = 256 * 1024
+"""Bytes of a body that wait for the application before its connection is read no further."""
+
+
+class Exchange:
+    """scope: as ASGI 3 has it. answer: told status, headers and body, once. took: told of bytes the application took.
+
+    The connection feeds it and tells it of the end; the application runs beside, as a task.
+    """
+
+    def __init__(
+        self,
+        scope: Message,
+        answer: Callable[["Exchange", int, Headers, bytes], None],
+        took: Callable[["Exchange", int], None],
+    ) -> None:
+        self.scope = scope
+        self.held = 0
+        """Bytes that came and were not taken yet."""
+        self.whole = False
+        """All of the body came."""
+        self.lost = False
+        """Nobody is there any more, or what came was no body."""
+        self.answered = self.done = False
+        """An answer was given; the application has returned."""
+        self.keeps = True
+        """The connection may carry another after it."""
+        self._answer = answer
+        self._took = took
+        self._parts: deque[bytes] = deque()
+        self._told = False
+        self._waiting: asyncio.Future[None] | None = None
+        self._status = 500
+        self._headers: Headers = []
+
+    # From the connection
+
+    def feed(self, part: bytes) -> None:
+        self._parts.append(part)
+        self.held += len(part)
+        self._wake()
+
+    def end(self) -> None:
+        self.whole = True
+        self._wake()
+
+    def lose(self) -> None:
+        self.lost = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    # To the application
+
+    async def receive(self) -> Message:
+        """The next of the body; after its end, or when the caller has left, http.disconnect."""
+        while not (self._parts or self.lost or (self.whole and not self._told)):
+            self._took(self, 0)
+            self._waiting = asyncio.get_running_loop().create_future()
+            await self._waiting
+        if self.lost and not (self.whole and not self._told):
+            return {"type": "http.disconnect"}
+        body = self._parts.popleft() if len(self._parts) == 1 else b"".join(self._parts)
+        self._parts.clear()
+        self.held = 0
+        self._told = self.whole
+        self._took(self, len(body))
+        return {"type": "http.request", "body": body, "more_body": not self.whole}
+
+    async def send(self, message: Message) -> None:
+        """The answer goes out whole, in one write: the application never streams one."""
+        if message["type"] == "http.response.start":
+            self._status, self._headers = message["status"], message["headers"]
+        elif not self.answered:
+            self.answered = True
+            self._answer(self, self._status, self._headers, message.get("body", b""))

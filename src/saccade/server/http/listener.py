@@ -1,0 +1,188 @@
+"""Listens, and keeps every connection within its time: our own, for what a request costs and what it may do (decision 19)."""
+
+import asyncio
+import contextlib
+import email.utils
+import logging
+import signal
+import ssl
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from saccade.errors import ServerError
+from saccade.server.app import App
+from saccade.server.http.exchange import Exchange
+from saccade.server.http.one import One
+from saccade.server.http.two import Two
+from saccade.server.settings import Settings
+
+log = logging.getLogger("saccade.server")
+LOOK_S = 0.25
+BACKLOG = 2048
+ACCEPTED = ("h2", "http/1.1")
+
+
+class Listener:
+    """An application at an address. start, then stop; connections ask it for the time and tell it of themselves."""
+
+    def __init__(self, app: App, settings: Settings) -> None:
+        self.app = app
+        self.settings = settings
+        self.secure = settings.tls_cert is not None
+        self.closing = False
+        self._loop = asyncio.get_running_loop()
+        self.now = self._loop.time
+        self._connections: set[One | Two] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+        self._looking: asyncio.TimerHandle | None = None
+        self._second, self._date = 0, b""
+        self._context: ssl.SSLContext | None = None
+        self._stamp: tuple[int, int] | None = None
+
+    async def start(self) -> None:
+        """Raises ServerError: port_taken, or tls_invalid for a certificate that cannot be used."""
+        s = self.settings
+        if self.secure:
+            self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._context.minimum_version = ssl.TLSVersion.TLSv1_2
+            self._context.set_alpn_protocols(ACCEPTED)
+            self._load_certificate()
+        try:
+            self._server = await self._loop.create_server(
+                lambda: One(self),
+                "127.0.0.1" if s.host == "localhost" else s.host,
+                s.port,
+                backlog=BACKLOG,
+                ssl=self._context,
+                ssl_handshake_timeout=s.head_s if self.secure else None,
+                reuse_port=True if s.processes > 1 else None,
+            )
+        except OSError as error:
+            raise ServerError(
+                f"port {s.port} on {s.host} cannot be had: {error.strerror}",
+                hint="stop the other server or give --port",
+                code="port_taken",
+            ) from error
+        self._look()
+
+    async def stop(self) -> None:
+        """Accepts nothing more and finishes what is under way, for finish_s at most."""
+        self.closing = True
+        if self._server is not None:
+            self._server.close()
+        end = self.now() + self.settings.finish_s
+        while self._connections and self.now() < end:
+            for connection in list(self._connections):
+                connection.look(self.now())
+            await asyncio.sleep(0.01)
+        if self._looking is not None:
+            self._looking.cancel()
+        for connection in list(self._connections):
+            connection.transport.abort()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # For connections
+
+    def welcome(self, connection: One) -> bool:
+        """False when there are as many as there may be."""
+        self._connections.add(connection)
+        return len(self._connections) <= self.settings.connections
+
+    def part(self, connection: One | Two) -> None:
+        self._connections.discard(connection)
+
+    def upgrade(self, connection: One) -> Two:
+        """Another protocol for a connection that asked for it with its first bytes."""
+        two = Two(self, connection.transport)
+        connection.transport.set_protocol(two)
+        self._connections.discard(connection)
+        self._connections.add(two)
+        return two
+
+    def run(self, exchange: Exchange, finished: Callable[[Exchange], None]) -> None:
+        """Has the application answer; finished is called once it returns."""
+
+        async def answer() -> None:
+            try:
+                await self.app(exchange.scope, exchange.receive, exchange.send)
+            finally:
+                exchange.done = True
+                finished(exchange)
+
+        task = self._loop.create_task(answer())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def date(self) -> bytes:
+        """Now, as RFC 9110 section 5.6.7 writes it."""
+        second = int(time.time())
+        if second != self._second:
+            self._second, self._date = second, email.utils.formatdate(second, usegmt=True).encode()
+        return self._date
+
+    def _look(self) -> None:
+        now = self.now()
+        for connection in list(self._connections):
+            connection.look(now)
+        if self._context is not None:
+            self._load_certificate()
+        self._looking = self._loop.call_later(LOOK_S, self._look)
+
+    def _load_certificate(self) -> None:
+        """Again when its file was changed: a renewed one counts for the next connection."""
+        assert self._context is not None
+        cert, key, first = self.settings.tls_cert, self.settings.tls_key, self._stamp is None
+        assert cert is not None
+        try:
+            stat = cert.stat()
+            stamp = (stat.st_mtime_ns, stat.st_ino)
+            if stamp == self._stamp:
+                return
+            self._stamp = stamp
+            self._context.load_cert_chain(cert, key)
+        except (OSError, ssl.SSLError) as error:
+            if first:
+                raise ServerError(
+                    f"{cert} and {key} are no certificate and its key",
+                    hint="tls_cert and tls_key name PEM files that belong together",
+                    code="tls_invalid",
+                ) from error
+            log.warning("the certificate was changed and cannot be used, the one before it stays: %s", error)
+
+
+class Beside(Protocol):
+    """A listener that starts before HTTP does and stops with it."""
+
+    async def start(self) -> int: ...
+    async def stop(self) -> None: ...
+
+
+async def listen(app: App, settings: Settings, beside: Sequence[Beside] = ()) -> None:
+    """Serves until SIGTERM or SIGINT. SIGTERM: not ready, serve on, stop accepting, finish; SIGINT skips serving on."""
+    for other in beside:
+        await other.start()
+    loop = asyncio.get_running_loop()
+    stop, hurry = asyncio.Event(), asyncio.Event()
+
+    def interrupt() -> None:
+        hurry.set()
+        stop.set()
+
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loop.add_signal_handler(signal.SIGINT, interrupt)
+    listener = Listener(app, settings)
+    try:
+        await listener.start()
+        await stop.wait()
+        app.state.draining = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(settings.drain_s):
+                await hurry.wait()
+        await asyncio.gather(listener.stop(), *(other.stop() for other in beside))
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+        loop.remove_signal_handler(signal.SIGINT)

@@ -1,0 +1,230 @@
+"""A connection that speaks HTTP/2 (RFC 9113): requests side by side, each a stream with windows of its own."""
+
+import asyncio
+import contextlib
+from collections import deque
+from typing import TYPE_CHECKING
+
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.events import (
+    ConnectionTerminated,
+    DataReceived,
+    Event,
+    PingReceived,
+    RemoteSettingsChanged,
+    RequestReceived,
+    StreamEnded,
+    StreamReset,
+    WindowUpdated,
+)
+from h2.exceptions import H2Error, ProtocolError
+from h2.settings import SettingCodes, Settings
+
+from saccade.server.http.exchange import Exchange, Headers
+from saccade.server.http.one import IDLE_S, WRITE_S, request_scope
+
+if TYPE_CHECKING:
+    from saccade.server.http.listener import Listener
+
+STREAMS = 100
+HEADER_LIST = 64 * 1024
+WINDOW = 1024 * 1024
+CALLS = 4 * WINDOW
+"""Bytes of all bodies together that a caller may send ahead."""
+RESETS, WITHIN_S = 100, 10.0
+"""More streams than this opened and torn down, or pings and settings sent, in so many seconds is an attack
+(CVE-2023-44487, CVE-2019-9512, CVE-2019-9515)."""
+
+
+class Two(asyncio.Protocol):
+    """`h2` keeps the state of the protocol; here its events become exchanges and answers its frames."""
+
+    def __init__(self, listener: "Listener", transport: asyncio.Transport) -> None:
+        self._listener = listener
+        self.transport = transport
+        self._state = H2Connection(H2Configuration(client_side=False, header_encoding=None))
+        self._state.local_settings = Settings(
+            client=False,
+            initial_values={
+                SettingCodes.MAX_CONCURRENT_STREAMS: STREAMS,
+                SettingCodes.MAX_HEADER_LIST_SIZE: HEADER_LIST,
+                SettingCodes.INITIAL_WINDOW_SIZE: WINDOW,
+            },
+        )
+        self._exchanges: dict[int, Exchange] = {}
+        self._credit: dict[int, int] = {}
+        """Bytes of each stream that came and are not yet given back to its window."""
+        self._unsent: dict[int, memoryview] = {}
+        self._shaken: deque[float] = deque(maxlen=RESETS)
+        self._since = listener.now()
+        self._stuck = 0.0
+        self._state.initiate_connection()
+        self._state.increment_flow_control_window(CALLS)
+        self._flush()
+
+    # The connection
+
+    def data_received(self, data: bytes) -> None:
+        self._since = self._listener.now()
+        try:
+            for event in self._state.receive_data(data):
+                self._hear(event)
+        except ProtocolError:
+            self._flush()  # h2 has written why
+            self.transport.close()
+            return
+        self._flush()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._listener.part(self)
+        for exchange in self._exchanges.values():
+            exchange.lose()
+
+    def pause_writing(self) -> None:
+        self._stuck = self._listener.now()
+
+    def resume_writing(self) -> None:
+        self._stuck = 0.0
+
+    def look(self, now: float) -> None:
+        """Ends what has lasted too long."""
+        if (self._stuck and now > self._stuck + WRITE_S) or (self._unsent and now > self._since + WRITE_S):
+            self.transport.abort()
+        elif not self._exchanges and (self._listener.closing or now > self._since + IDLE_S):
+            self._close(ErrorCodes.NO_ERROR)
+
+    def _close(self, why: ErrorCodes) -> None:
+        with contextlib.suppress(H2Error):  # it may be closed already
+            self._state.close_connection(why)
+        self._flush()
+        self.transport.close()
+
+    def _flush(self) -> None:
+        data = self._state.data_to_send()
+        if data and not self.transport.is_closing():
+            self.transport.write(data)
+
+    def _calm(self) -> None:
+        """Another stream was torn down, another ping came: too many, and the connection ends."""
+        now = self._listener.now()
+        if len(self._shaken) == RESETS and now < self._shaken[0] + WITHIN_S:
+            self._close(ErrorCodes.ENHANCE_YOUR_CALM)
+        self._shaken.append(now)
+
+    # The protocol
+
+    def _hear(self, event: Event) -> None:
+        if self.transport.is_closing():
+            return
+        match event:
+            case RequestReceived():
+                self._open(event)
+            case DataReceived():
+                self._feed(event)
+            case StreamEnded():
+                if event.stream_id in self._exchanges:
+                    self._exchanges[event.stream_id].end()
+            case StreamReset():
+                self._drop(event.stream_id)
+                self._calm()
+            case WindowUpdated() | RemoteSettingsChanged():
+                if isinstance(event, RemoteSettingsChanged):
+                    self._calm()
+                for stream in list(self._unsent):
+                    self._push(stream)
+            case PingReceived():
+                self._calm()
+            case ConnectionTerminated():
+                self.transport.close()
+            case _:
+                pass
+
+    def _open(self, event: RequestReceived) -> None:
+        assert event.stream_id is not None
+        pseudo: dict[bytes, bytes] = {}
+        headers = Headers()
+        for name, value in event.headers or ():
+            if name.startswith(b":"):
+                pseudo[name] = value
+            else:
+                headers.append((name, value))
+        if b":authority" in pseudo and not any(name == b"host" for name, _ in headers):
+            headers.append((b"host", pseudo[b":authority"]))
+        method, path = pseudo.get(b":method", b"").decode("latin-1"), pseudo.get(b":path", b"/")
+        scheme = "https" if self._listener.secure else "http"
+        stream = event.stream_id
+        exchange = Exchange(
+            request_scope(method, path, headers, "2", scheme),
+            lambda _, status, told, body: self._answer(stream, status, told, body),
+            lambda _, count: self._took(stream),
+        )
+        self._exchanges[stream] = exchange
+        self._listener.run(exchange, lambda _: self._finished(stream))
+
+    def _feed(self, event: DataReceived) -> None:
+        assert event.stream_id is not None
+        stream, exchange = event.stream_id, self._exchanges.get(event.stream_id)
+        if exchange is None:  # answered already: what still comes is let go
+            self._state.acknowledge_received_data(event.flow_controlled_length or 0, stream)
+            return
+        self._credit[stream] = self._credit.get(stream, 0) + (event.flow_controlled_length or 0)
+        exchange.feed(event.data or b"")
+
+    def _took(self, stream: int) -> None:
+        credit = self._credit.pop(stream, 0)
+        if credit and not self.transport.is_closing():
+            self._state.acknowledge_received_data(credit, stream)
+            self._flush()
+
+    def _answer(self, stream: int, status: int, headers: Headers, body: bytes) -> None:
+        if self.transport.is_closing() or self._exchanges[stream].lost:
+            return
+        told = [(b":status", str(status).encode()), (b"date", self._listener.date())]
+        told += [(name, value) for name, value in headers if name != b"connection"]
+        self._state.send_headers(stream, told, end_stream=not body)
+        if body:
+            self._unsent[stream] = memoryview(body)
+            self._push(stream)
+        self._flush()
+
+    def _push(self, stream: int) -> None:
+        """As much of a body as the caller's windows hold."""
+        rest = self._unsent[stream]
+        while rest:
+            room = min(self._state.local_flow_control_window(stream), self._state.max_outbound_frame_size)
+            if room <= 0:
+                self._unsent[stream] = rest
+                return
+            part, rest = rest[:room], rest[room:]
+            self._state.send_data(stream, bytes(part), end_stream=not rest)
+        del self._unsent[stream]
+        self._settle(stream)
+
+    def _finished(self, stream: int) -> None:
+        """The application is done with it; the rest of a body that nobody wants is refused."""
+        exchange = self._exchanges.get(stream)
+        if exchange is None or self.transport.is_closing():
+            return
+        if not exchange.answered:
+            self._state.reset_stream(stream, ErrorCodes.INTERNAL_ERROR)
+            self._drop(stream)
+        elif stream not in self._unsent:
+            self._settle(stream)
+        self._flush()
+
+    def _settle(self, stream: int) -> None:
+        exchange = self._exchanges.get(stream)
+        if exchange is None or not exchange.done:
+            return
+        if not exchange.whole:
+            self._state.reset_stream(stream, ErrorCodes.NO_ERROR)
+        self._drop(stream)
+
+    def _drop(self, stream: int) -> None:
+        exchange = self._exchanges.pop(stream, None)
+        self._unsent.pop(stream, None)
+        self._took(stream)
+        if exchange is not None and not exchange.done:
+            exchange.lose()
