@@ -216,7 +216,7 @@ class Held:
         self.future: Future[Any] = Future()
         self.asked = threading.Event()
 
-        def submit(_: Any) -> "Future[Any]":
+        def submit(_: Any, **how: Any) -> "Future[Any]":
             self.asked.set()
             return self.future
 
@@ -309,10 +309,10 @@ def test_who_asks_how_urgently_and_until_when_reaches_the_queue(
     deadlines_s: list[float] = []
     submit = engine.submit
 
-    def noted(request: Request) -> Any:
+    def noted(request: Request, **how: Any) -> Any:
         seen.append((request.caller, request.urgent))
         deadlines_s.append(request.deadline_s)
-        return submit(request)
+        return submit(request, **how)
 
     monkeypatch.setattr(engine, "submit", noted)
     with listening(app) as address, grpc.insecure_channel(address) as channel:

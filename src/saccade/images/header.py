@@ -120,23 +120,23 @@ def _check_metadata(size: int, limits: ImageLimits) -> None:
 
 def _jpeg(data: bytes, limits: ImageLimits) -> Header:
     """Markers of ITU-T T.81 B.1.1, from SOI to EOI. What follows EOI (second pictures of phones) is not looked at."""
-    at, orientation, scans, metadata = 2, 1, 0, 0
+    at, end, orientation, scans, metadata = 2, len(data), 1, 0, 0
     bits = height = width = components = 0
     while True:
-        if data[at : at + 1] != b"\xff" or data[at + 1 : at + 2] in (b"\x00", b"\xff"):
+        if at + 1 >= end or data[at] != 0xFF or data[at + 1] in (0x00, 0xFF):
             # Compressed data, fill bytes or debris: libjpeg skips to the next marker, so do we.
             following = _MARKER.search(data, at)
             if following is None:
                 raise _cut()
             at = following.start()
-        marker = data[at + 1] if at + 1 < len(data) else -1
+        marker = data[at + 1]
         if marker == 0xD9:
             break
         if marker == 0x01 or 0xD0 <= marker <= 0xD8:
             at += 2
             continue
         length = int.from_bytes(data[at + 2 : at + 4], "big")
-        if at + 2 + length > len(data) or at + 4 > len(data):
+        if at + 2 + length > end or at + 4 > end:
             raise _cut()
         if length < 2:
             raise damaged()

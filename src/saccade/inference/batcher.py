@@ -1,6 +1,8 @@
 """Waiting rows into one run: size, order, deadline, cancel, refuse. A row is one picture, already decoded and checked.
 
-A free runner never waits for more rows: a batch is whatever has queued while the last one ran. Urgent rows go before
+A free runner never waits for more rows: a batch is whatever has queued while the last one ran, or as much of it as makes a
+row cheapest (sizes.py). A row that meets a free
+runner and nobody else may run in the thread that brings it, which saves handing it on. Urgent rows go before
 the others, and callers take turns, so nobody waits behind another's hundred pictures. A batch that fails is run again
 row by row, so an error belongs to one row only.
 """
@@ -15,6 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from saccade.errors import InferenceError, SaccadeError
+from saccade.inference.sizes import Sizes
 from saccade.types import Array
 
 Run = Callable[[Mapping[str, Array], float], dict[str, Array]]
@@ -24,6 +27,7 @@ Run = Callable[[Mapping[str, Array], float], dict[str, Array]]
 LOOK_S = 0.1
 """How often rows are looked at while nothing can run."""
 WAITED, ALL, SMALL = "all that waited", "the most", "kept small for p99"
+PAYS = "more would cost more a row"
 SHAPE, ALONE = "the next has another shape", "alone after a failure"
 """Why a batch is no larger."""
 PATIENT = 8
@@ -141,11 +145,12 @@ class Batcher:
         self._max_queue = max_queue
         self._clock = clock
         self._urgent, self._others = _Line(), _Line()
-        self._waiting = 0
+        self._waiting = self._running = 0
         self._passed = 0
         self._objective_s = objective_s
         self.limit = max_batch
         """Rows that may share a run now: max_batch, or fewer under an objective."""
+        self.sizes = Sizes(max_batch)
         self._wake = threading.Condition()
         self._closing = False
         self.row_s = 0.0
@@ -176,6 +181,30 @@ class Batcher:
             self._wake.notify()
         return row.future
 
+    def at_once(self, arrays: Mapping[str, Array], deadline: float) -> Ran | None:
+        """Runs one row in the calling thread, if a runner is free and nothing waits; None if not, and nothing was done.
+
+        Raises what the future of `submit` would raise.
+        """
+        with self._wake:
+            if self._closing or self._waiting or self._running >= len(self._threads):
+                return None
+            if deadline <= self._clock() or not self._ready(0.0):
+                return None
+            self._running += 1
+        try:
+            began = self._clock()
+            try:
+                outputs = self._checked(self._run(self._stack([arrays]), deadline), 1)
+            except Exception as error:  # noqa: BLE001 - a graph may raise anything
+                typed = _typed(error)
+                raise typed from typed.__cause__
+            took = self._clock() - began
+            self._note(1, took)
+            return Ran({name: value[0] for name, value in outputs.items()}, 0.0, took, 1, WAITED)
+        finally:
+            self._leave()
+
     def close(self) -> None:
         """Runs what is queued, then ends the threads."""
         with self._wake:
@@ -196,16 +225,25 @@ class Batcher:
                 continue
             batch, why = self._take()
             if batch:
-                self._serve(batch, why)
+                try:
+                    self._serve(batch, why)
+                finally:
+                    self._leave()
 
     def _some(self) -> bool:
-        """Waits for a row; False once there is none and none will come."""
+        """Waits for a row and a turn to run it; False once there is none and none will come."""
         with self._wake:
-            while not self._waiting:
-                if self._closing:
+            while not self._waiting or self._running >= len(self._threads):
+                if self._closing and not self._waiting:
                     return False
                 self._wake.wait()
             return True
+
+    def _leave(self) -> None:
+        with self._wake:
+            self._running -= 1
+            if self._waiting:
+                self._wake.notify()
 
     def drop_late(self) -> None:
         """Answers rows whose time is over now, rather than when a runner comes to them."""
@@ -231,8 +269,11 @@ class Batcher:
         with self._wake:
             batch: list[_Row] = []
             now = self._clock()
-            why = ALL if self.limit == self._max_batch else SMALL
-            while self._waiting and len(batch) < self.limit:
+            most = self.limit
+            why = ALL if most == self._max_batch else SMALL
+            if self._waiting > 1 and (pays := self.sizes.next()) < most:
+                most, why = pays, PAYS
+            while self._waiting and len(batch) < most:
                 line = self._next()
                 if batch and _shape(line.first()) != _shape(batch[0]):
                     why = SHAPE
@@ -242,8 +283,9 @@ class Batcher:
                 self._passed = self._passed + 1 if line is self._urgent and self._others else 0
                 if row.begin(now):
                     batch.append(row)
-            if why != SHAPE and len(batch) < self.limit:
+            if why != SHAPE and len(batch) < most:
                 why = WAITED
+            self._running += bool(batch)
             return batch, why
 
     def _next(self) -> _Line:
@@ -258,7 +300,7 @@ class Batcher:
         room = self._objective_s / 2
         if took > room:
             self.limit = max(1, min(self.limit, int(rows * room / took)))
-        elif rows >= self.limit and took < room / 2:
+        elif rows >= min(self.limit, self.sizes.best) and took < room / 2:
             self.limit = min(self._max_batch, self.limit * 2)
 
     def _serve(self, batch: list[_Row], why: str) -> None:
@@ -269,15 +311,19 @@ class Batcher:
             self._part(batch, _typed(error), why)
             return
         took = self._clock() - began
-        self._ran(len(batch), took)
-        each = took / len(batch) / len(self._threads)
-        with self._wake:
-            self.row_s += 0.2 * (each - self.row_s) if self.row_s else each
-            self._fit(len(batch), took)
+        self._note(len(batch), took)
         for i, row in enumerate(batch):
             # A copy: a view would keep the whole batch alive, other callers' rows with it.
             own = {name: np.array(value[i]) for name, value in outputs.items()}
             row.future.set_result(Ran(own, began - row.queued, took, len(batch), why))
+
+    def _note(self, rows: int, took: float) -> None:
+        self._ran(rows, took)
+        each = took / rows / len(self._threads)
+        with self._wake:
+            self.row_s += 0.2 * (each - self.row_s) if self.row_s else each
+            self.sizes.learn(rows, took)
+            self._fit(rows, took)
 
     def _part(self, batch: list[_Row], error: SaccadeError, why: str) -> None:
         """Gives the error to the rows it belongs to, and the others another run."""
@@ -296,10 +342,14 @@ class Batcher:
             self._serve([row], ALONE)
 
     def _stacked(self, batch: list[_Row]) -> dict[str, Array]:
-        outputs = self._run(self._stack([row.arrays for row in batch]), min(row.deadline for row in batch))
+        arrays = self._stack([row.arrays for row in batch])
+        return self._checked(self._run(arrays, min(row.deadline for row in batch)), len(batch))
+
+    @staticmethod
+    def _checked(outputs: dict[str, Array], rows: int) -> dict[str, Array]:
         for name, value in outputs.items():
-            if value.ndim == 0 or value.shape[0] != len(batch):
-                raise InferenceError(f"output {name!r} has shape {value.shape} for {len(batch)} rows")
+            if value.ndim == 0 or value.shape[0] != rows:
+                raise InferenceError(f"output {name!r} has shape {value.shape} for {rows} rows")
         return outputs
 
 

@@ -1,5 +1,6 @@
 """Models by name and version: load, warm, check, swap, infer. Knows no registry and no protocol."""
 
+import contextlib
 import re
 import threading
 import time
@@ -195,9 +196,10 @@ class Engine:
 
     # Answering
 
-    def submit(self, request: Request) -> "Future[Answer]":
+    def submit(self, request: Request, *, here: bool = False) -> "Future[Answer]":
         """Raises nothing: the future gives an Answer, or raises a SaccadeError that concerns the whole request.
 
+        here: a single picture that costs next to nothing may be answered before this returns, by the calling thread.
         Cancelling the future drops every picture of it that has not run.
         """
         future: Future[Answer] = Future()
@@ -211,22 +213,16 @@ class Engine:
             caller = request.caller or future
             urgent = len(request.images) == 1 if request.urgent is None else request.urgent
             items = [
-                entry.model.submit(i, deadline, caller=caller, urgent=urgent, tile=request.tile) for i in request.images
+                entry.model.submit(
+                    i, deadline, caller=caller, urgent=urgent, tile=request.tile, here=here and len(request.images) == 1
+                )
+                for i in request.images
             ]
         except SaccadeError as error:
             self._observe(name if error.code != "not_found" else "", version, error, began)
             future.set_exception(error)
             return future
-        remaining = [len(items)]
-        lock = threading.Lock()
-
-        def done(_: "Future[Outcome]") -> None:
-            with lock:
-                remaining[0] -= 1
-                if remaining[0]:
-                    return
-            self._settle(future, entry, items, began)
-
+        done = _After(len(items), lambda: self._settle(future, entry, items, began))
         future.add_done_callback(lambda f: [i.cancel() for i in items] if f.cancelled() else None)
         for item in items:
             item.add_done_callback(done)
@@ -278,7 +274,12 @@ class Engine:
             if not future.cancelled() and future.set_running_or_notify_cancel():
                 future.set_exception(left)
             return
-        stages = {stage for o in outcomes for stage in o.timings}
+        if len(outcomes) == 1:
+            timings, shared = outcomes[0].timings, (outcomes[0].batch, outcomes[0].why)
+        else:
+            stages = {stage for o in outcomes for stage in o.timings}
+            timings = {stage: max(o.timings.get(stage, 0.0) for o in outcomes) for stage in stages}
+            shared = max((o.batch, o.why) for o in outcomes)
         answer = Answer(
             entry.name,
             entry.version,
@@ -286,10 +287,10 @@ class Engine:
             model.task.name,
             model.labels,
             tuple(o.result for o in outcomes),
-            {stage: max(o.timings.get(stage, 0.0) for o in outcomes) for stage in stages},
+            timings,
             model.manifest.thresholds,
             tuple(o.outputs for o in outcomes),
-            *max((o.batch, o.why) for o in outcomes),
+            *shared,
         )
         model.counts.request(answer, time.monotonic() - began)
         self._observe(entry.name, str(entry.version), answer, began)
@@ -318,3 +319,19 @@ class Engine:
         if self._starter is not None:
             self._starter.close()
         self._intake.close()
+
+
+class _After:
+    """Called once for each of so many futures, it does its work at the last."""
+
+    def __init__(self, number: int, work: Callable[[], None]) -> None:
+        self._left = number
+        self._lock = threading.Lock() if number > 1 else contextlib.nullcontext()
+        self._work = work
+
+    def __call__(self, _: "Future[Outcome]") -> None:
+        with self._lock:
+            self._left -= 1
+            if self._left:
+                return
+        self._work()

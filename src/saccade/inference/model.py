@@ -1,6 +1,7 @@
 """One loaded package, ready to answer: in a process of its own or inside an engine."""
 
 import logging
+import math
 import time
 from collections.abc import Hashable, Sequence
 from concurrent.futures import Future
@@ -29,6 +30,7 @@ from saccade.process import cores
 from saccade.types import Array, Labels, Prediction
 
 log = logging.getLogger("saccade.inference")
+LONG_S = 0.05
 
 
 class Closing(Protocol):
@@ -71,7 +73,9 @@ class Model:
             stack=graph.stack,
             ready=graph.wait,
         )
-        self._stages = Stages(self.manifest, self.task, graph.inputs, self.pictures, intake, self._batcher)
+        self._stages = Stages(
+            self.manifest, self.task, graph, self.pictures, intake, self._batcher, options.runners or 1
+        )
 
     @classmethod
     def open(
@@ -235,9 +239,10 @@ class Model:
         caller: Hashable = None,
         urgent: bool = True,
         tile: bool = False,
+        here: bool = False,
     ) -> "Future[Outcome]":
         """As `Stages.submit`."""
-        return self._stages.submit(source, deadline, caller=caller, urgent=urgent, tile=tile)
+        return self._stages.submit(source, deadline, caller=caller, urgent=urgent, tile=tile, here=here)
 
     def drop_late(self) -> None:
         """Answers pictures whose time is over, though all runners may be stuck."""
@@ -256,11 +261,16 @@ class Model:
             shapes = {s.name: (s.shape[1:], s.dtype) for s in self._graph.inputs}  # type: ignore[misc]
         most = self.options.max_batch or MAX_BATCH
         for rows in sorted({1, min(4, most), most}):
-            began = time.perf_counter()
-            outputs = self._graph.run(
-                {name: np.zeros((rows, *shape), dtype) for name, (shape, dtype) in shapes.items()}
-            )
-            self._batcher.row_s = (time.perf_counter() - began) / rows / (self.options.runners or 1)
+            arrays = {name: np.zeros((rows, *shape), dtype) for name, (shape, dtype) in shapes.items()}
+            took = 0.0
+            for _ in range(3):  # the first run of a shape makes its plans; a long one tells enough by itself
+                began = time.perf_counter()
+                outputs = self._graph.run(arrays)
+                took = min(took or math.inf, time.perf_counter() - began)
+                if took > LONG_S:
+                    break
+            self._batcher.sizes.learn(rows, took)
+            self._batcher.row_s = took / rows / (self.options.runners or 1)
             for name, value in outputs.items():
                 if value.shape[:1] != (rows,):
                     raise PackageError(f"output {name!r} has shape {value.shape} for {rows} rows", code="onnx_invalid")

@@ -3,7 +3,6 @@
 import base64
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,15 +29,16 @@ def shown(
     """
     if found.class_ids is None or found.scores is None:
         return found
-    order: Any = slice(None)
+    class_ids, scores, boxes = found.class_ids, found.scores, found.boxes
     if threshold is not None or thresholds:
         least: Any = threshold
         if threshold is None:
-            least = np.array([thresholds.get(name, -math.inf) for name in labels.names])[found.class_ids]
-        order = np.flatnonzero(~(found.scores < least))
-    if found.boxes is not None:
-        return replace(found, class_ids=found.class_ids[order], scores=found.scores[order], boxes=found.boxes[order])
-    return replace(found, class_ids=found.class_ids[order][:top_k], scores=found.scores[order][:top_k])
+            least = np.array([thresholds.get(name, -math.inf) for name in labels.names])[class_ids]
+        order = np.flatnonzero(~(scores < least))
+        class_ids, scores, boxes = class_ids[order], scores[order], None if boxes is None else boxes[order]
+    if boxes is None:
+        class_ids, scores = class_ids[:top_k], scores[:top_k]
+    return Prediction(found.width, found.height, class_ids, scores, boxes, found.mask)
 
 
 def record(found: Prediction, labels: Labels, mask: str = "png") -> dict[str, Any]:
@@ -48,14 +48,19 @@ def record(found: Prediction, labels: Labels, mask: str = "png") -> dict[str, An
     """
     told: dict[str, Any] = {"image": {"width": found.width, "height": found.height}}
     if found.class_ids is not None and found.scores is not None:
-        rows: list[dict[str, Any]] = []
-        for i, (k, score) in enumerate(zip(found.class_ids.tolist(), found.scores, strict=True)):
-            row: dict[str, Any] = {"class_id": k, "label": labels.names[k], "score": _number(score)}
-            if found.boxes is not None:
-                row["box"] = {side: _number(v) for side, v in zip(_SIDES, found.boxes[i], strict=True)}
-            rows.append(row)
+        names, scores = labels.names, _numbers(found.scores)
+        rows: list[dict[str, Any]] = [
+            {"class_id": k, "label": names[k], "score": score}
+            for k, score in zip(found.class_ids.tolist(), scores, strict=True)
+        ]
         told["predictions"] = rows
-        if not (np.isfinite(found.scores).all() and (found.boxes is None or np.isfinite(found.boxes).all())):
+        finite = None not in scores
+        if found.boxes is not None:
+            sides = _numbers(found.boxes.ravel())
+            finite = finite and None not in sides
+            for i, row in enumerate(rows):
+                row["box"] = dict(zip(_SIDES, sides[4 * i : 4 * i + 4], strict=True))
+        if not finite:
             told["nonfinite"] = True
     if found.mask is not None:
         told["mask"] = _mask(found.mask, mask)
@@ -82,7 +87,7 @@ def _mask(mask_HW: Array, form: str) -> dict[str, Any] | None:
     return None
 
 
-def _number(value: Any) -> float | None:
-    # float32 to the shortest decimal that reads back as the same float32.
-    number = float(value)
-    return float(str(np.float32(number))) if math.isfinite(number) else None
+def _numbers(values: Array) -> list[float | None]:
+    """float32 as the shortest decimals that read back as the same float32; None for what is not finite."""
+    texts = map(str, values.astype(np.float32, copy=False))
+    return [number if math.isfinite(number := float(text)) else None for text in texts]

@@ -128,6 +128,8 @@ class RemoteGraph(OpenGraph):
     A thread of its own looks whether the server is there, so that `fault` knows before a caller has to find out.
     """
 
+    near = False
+
     def __init__(self, remote: Remote) -> None:
         self.remote = remote
         self.most = 0

@@ -38,6 +38,8 @@ class OpenGraph(ABC):
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    near = True
+    """It runs in this process, on the thread that asks."""
 
     @abstractmethod
     def run(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
@@ -56,6 +58,8 @@ class OpenGraph(ABC):
 
     def stack(self, rows: Sequence[Mapping[str, Array]]) -> Mapping[str, Array]:
         """Rows of one shape as arrays with a batch axis, for one call of `run`, which must follow."""
+        if len(rows) == 1:
+            return {name: value[None] for name, value in rows[0].items()}
         return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
     def wait(self, timeout_s: float) -> bool:

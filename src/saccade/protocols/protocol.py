@@ -15,7 +15,7 @@ from typing import Any
 
 from saccade.errors import InferenceError, SaccadeError, ServerError
 from saccade.inference.engine import Engine
-from saccade.inference.request import Answer
+from saccade.inference.request import Answer, Request
 from saccade.protocols.method import Method
 
 STATUSES: dict[str, int] = {
@@ -273,8 +273,15 @@ WATCH_S = 0.02
 """An answer that comes sooner is not worth watching for its caller's leaving, which costs as much as an empty graph."""
 
 
+async def asked(engine: Engine, request: Request, left: Callable[[], Awaitable[None]] | None) -> Answer:
+    """The engine's answer, unless the caller leaves first. Raises what the engine raises."""
+    return await settled(engine.submit(request, here=True), left)
+
+
 async def settled(future: "Future[Answer]", left: Callable[[], Awaitable[None]] | None) -> Answer:
     """The answer, unless the caller leaves first: then the work is dropped. Raises what the future raises."""
+    if future.done():
+        return future.result()
     loop = asyncio.get_running_loop()
     asked = loop.create_future()
 

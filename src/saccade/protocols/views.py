@@ -15,7 +15,7 @@ from saccade.inference.model import Model
 from saccade.inference.request import Answer, Request, Source
 from saccade.protocols import tensors
 from saccade.protocols.native import messages as native
-from saccade.protocols.protocol import settled
+from saccade.protocols.protocol import asked
 from saccade.protocols.tensors import Tensor
 from saccade.types import TensorSpec
 
@@ -68,7 +68,7 @@ async def ask(
     wanted = _wanted(model, given.outputs, pictures)
     wish = native.Wish(list(given.wishes))
     request = Request(entry.name, rows, entry.version, deadline_s, caller, urgent, wish.tile and pictures)
-    answer = await settled(engine.submit(request), left)
+    answer = await asked(engine, request, left)
     for result in answer.results:
         if isinstance(result, SaccadeError):
             raise result

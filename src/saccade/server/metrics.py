@@ -9,7 +9,7 @@ from saccade.inference.engine import Engine
 from saccade.inference.request import Answer
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-STAGES = ("decode", "queue", "infer", "post")
+OK = ("outcome", "ok")
 Labels = tuple[tuple[str, str], ...]
 
 
@@ -19,9 +19,8 @@ class Counter:
     def __init__(self) -> None:
         self._values: dict[Labels, float] = {}
 
-    def add(self, amount: float = 1.0, **labels: str) -> None:
-        key = tuple(labels.items())
-        self._values[key] = self._values.get(key, 0.0) + amount
+    def add(self, labels: Labels, amount: float = 1.0) -> None:
+        self._values[labels] = self._values.get(labels, 0.0) + amount
 
     def lines(self, name: str) -> list[str]:
         return [f"{name}{_braces(key)} {_number(value)}" for key, value in self._values.items()]
@@ -36,11 +35,12 @@ class Histogram:
         self._counts: dict[Labels, list[int]] = {}
         self._sums: dict[Labels, float] = {}
 
-    def add(self, seconds: float, **labels: str) -> None:
-        key = tuple(labels.items())
-        counts = self._counts.setdefault(key, [0] * (len(BUCKETS_S) + 1))
+    def add(self, labels: Labels, seconds: float) -> None:
+        counts = self._counts.get(labels)
+        if counts is None:
+            counts = self._counts[labels] = [0] * (len(BUCKETS_S) + 1)
         counts[bisect_left(BUCKETS_S, seconds)] += 1
-        self._sums[key] = self._sums.get(key, 0.0) + seconds
+        self._sums[labels] = self._sums.get(labels, 0.0) + seconds
 
     def lines(self, name: str) -> list[str]:
         out = []
@@ -71,32 +71,31 @@ class Metrics:
         """What the servers say that share the port, as `text` does."""
 
     def observe(self, name: str, version: str, what: Answer | SaccadeError, seconds: float) -> None:
+        whose = (("model", name), ("version", version))
         with self._lock:
             self.asked += 1
-            outcome = what.code if isinstance(what, SaccadeError) else "ok"
-            self.requests.add(model=name, version=version, outcome=outcome)
             if isinstance(what, SaccadeError):
+                self.requests.add((*whose, ("outcome", what.code)))
                 return
-            self.whole.add(seconds, model=name, version=version)
+            self.requests.add((*whose, OK))
+            self.whole.add(whose, seconds)
             for result in what.results:
-                code = result.code if isinstance(result, SaccadeError) else "ok"
-                self.images.add(model=name, version=version, outcome=code)
-            for stage in STAGES:
-                if stage in what.timings:
-                    self.stages.add(what.timings[stage] / 1e3, model=name, version=version, stage=stage)
+                self.images.add((*whose, ("outcome", result.code) if isinstance(result, SaccadeError) else OK))
+            for stage, ms in what.timings.items():
+                self.stages.add((*whose, ("stage", stage)), ms / 1e3)
 
     def answered(self, route: str, method: str, status: int, code: str = "") -> None:
         with self._lock:
-            self.http.add(route=route, method=method, status=str(status))
+            self.http.add((("route", route), ("method", method), ("status", str(status))))
             if code:
-                self.refused.add(code=code)
+                self.refused.add((("code", code),))
 
     def called(self, method: str, status: str, code: str = "") -> None:
         """A gRPC call that ended: its path, the name of its status, and the error's code."""
         with self._lock:
-            self.grpc.add(method=method, status=status)
+            self.grpc.add((("method", method), ("status", status)))
             if code:
-                self.refused.add(code=code)
+                self.refused.add((("code", code),))
 
     def text(self, engine: Engine) -> str:
         with self._lock:

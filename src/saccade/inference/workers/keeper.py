@@ -50,6 +50,8 @@ class KeptGraph(OpenGraph):
     Raises what opening raised.
     """
 
+    near = False
+
     def __init__(
         self, order: Order, starter: Starter, *, replicas: int = 1, bound_s: float = 30.0, name: str = ""
     ) -> None:

@@ -8,7 +8,7 @@ from saccade.inference.engine import Engine
 from saccade.inference.request import Request
 from saccade.protocols.method import HEAVY, aside
 from saccade.protocols.native import messages, openapi
-from saccade.protocols.protocol import Call, Protocol, Reply, Route, marks, settled, single
+from saccade.protocols.protocol import Call, Protocol, Reply, Route, asked, marks, single
 
 MAX_BODY = 16 * 1024 * 1024
 JSON = ("content-type", "application/json")
@@ -64,7 +64,7 @@ class _Api:
         if png and several:
             raise ServerError("several images are answered in JSON only", hint="send one", code="not_acceptable")
         request = Request(model, tuple(pictures), version, call.deadline_s, call.caller, call.urgent, tile=wish.tile)
-        answer = await settled(self._engine.submit(request), call.left)
+        answer = await asked(self._engine, request, call.left)
 
         def written() -> bytes:
             return (

@@ -23,10 +23,12 @@ MAX_KEYS = 10_000
 MAX_PARTS = 64
 MAX_PART_HEAD = 8192
 TOP_K = 5
-_chance: deque[bytes] = deque()
+_chance: deque[str] = deque()
+_moment = (0, "")
 os.register_at_fork(after_in_child=_chance.clear)
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
+_LETTERS = (_ALPHABET * 8).encode()
+"""A letter for each value of a byte, all equally often."""
 # A text without an end takes the rest: were it no match, each of its quotes would be tried again to the end.
 _MARKS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -37,15 +39,19 @@ _PARAMETER = re.compile(rf';\s*({_WORD})\s*=\s*(?:"((?:[^"\\\r\n]|\\.)*)"|({_WOR
 
 def prediction_id() -> str:
     """26 characters: 48 bits of time in ms, then 80 bits of chance; sorts by time, cannot be guessed."""
+    global _moment
+    now = time.time_ns() // 1_000_000
+    moment, prefix = _moment
+    if moment != now:
+        prefix = "".join([_ALPHABET[(now >> shift) & 31] for shift in range(45, -1, -5)])
+        _moment = now, prefix
     try:
-        chance = _chance.popleft()
+        return prefix + _chance.popleft()
     except IndexError:
         # Asking the system for each would give up the interpreter's lock, which costs more than the answer.
-        block = secrets.token_bytes(2560)
-        _chance.extend(block[i : i + 10] for i in range(0, 2550, 10))
-        chance = block[2550:]
-    number = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(chance)
-    return "".join([_PAIRS[(number >> shift) & 1023] for shift in range(120, -1, -10)])
+        block = secrets.token_bytes(4096).translate(_LETTERS).decode("ascii")
+        _chance.extend(block[i : i + 16] for i in range(16, 4096, 16))
+        return prefix + block[:16]
 
 
 # Bodies
@@ -300,6 +306,8 @@ def picture(what: Answer) -> bytes:
 
 def wants_picture(accept: str) -> bool:
     """Whether the Accept header names image/png and no JSON."""
+    if "image/png" not in accept.lower():
+        return False
     kinds = {part.partition(";")[0].strip().lower() for part in accept.split(",")}
     return "image/png" in kinds and not kinds & {"application/json", "application/*"}
 

@@ -9,7 +9,7 @@ from saccade.inference.engine import Engine
 from saccade.inference.request import Answer, Request
 from saccade.protocols.native import messages
 from saccade.protocols.native.http import MAX_BODY
-from saccade.protocols.protocol import Call, Protocol, Reply, Route, marks, said, settled, single, status
+from saccade.protocols.protocol import Call, Protocol, Reply, Route, asked, marks, said, single, status
 
 JSON = ("content-type", "application/json")
 BASE = "/customvision/v3.1/prediction/{project}"
@@ -39,7 +39,7 @@ class CustomVision(Protocol):
                 engine.admit(call.parameters["name"], deadline_s=call.deadline_s)
                 pictures = (_picture(call, await call.read()),)
                 request = Request(call.parameters["name"], pictures, None, call.deadline_s, call.caller, call.urgent)
-                answer = await settled(engine.submit(request), call.left)
+                answer = await asked(engine, request, call.left)
                 return Reply(200, messages.dumps(_answer(answer, places, call)), [JSON, *marks(answer)])
 
             return predict

@@ -8,7 +8,7 @@ from saccade.inference.request import Request
 from saccade.protocols.native import messages
 from saccade.protocols.native.http import MAX_BODY
 from saccade.protocols.open_inference.state import number
-from saccade.protocols.protocol import Call, Control, Protocol, Reply, Route, marks, said, settled, status
+from saccade.protocols.protocol import Call, Control, Protocol, Reply, Route, asked, marks, said, status
 
 JSON = ("content-type", "application/json")
 
@@ -34,7 +34,7 @@ class TorchServe(Protocol):
             if len(pictures) > 1:
                 raise ServerError("a form holds one picture here", hint="ask for each", code="batch_too_large")
             request = Request(name, tuple(pictures), version, call.deadline_s, call.caller, call.urgent)
-            answer = await settled(engine.submit(request), call.left)
+            answer = await asked(engine, request, call.left)
             found = messages.answer(answer, messages.Wish([]), False, call.request_id)
             boxes = getattr(answer.results[0], "boxes", None) is not None
             return Reply(200, messages.dumps(_answer(found, boxes)), [JSON, *marks(answer)])

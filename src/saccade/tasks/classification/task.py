@@ -92,11 +92,10 @@ class Classification(Task):
                 f"scores have shape {list(scores.shape)}, expected [{len(placements)}, {len(labels)}]",
                 code="model_does_not_fit",
             )
-        orders = np.argsort(-scores, axis=1, kind="stable")
-        ranked = np.take_along_axis(scores, orders, 1).astype(np.float32)
+        orders = (-scores).argsort(axis=1, kind="stable")
         return [
-            Prediction(p.width, p.height, class_ids=order.astype(np.int64), scores=row)
-            for p, order, row in zip(placements, orders, ranked, strict=True)
+            Prediction(p.width, p.height, class_ids=order.astype(np.int64), scores=row[order].astype(np.float32))
+            for p, order, row in zip(placements, orders, scores, strict=True)
         ]
 
     def evidence(self, outputs: Mapping[str, Array], class_id: int) -> Array:

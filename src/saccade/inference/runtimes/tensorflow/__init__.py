@@ -26,6 +26,8 @@ PAUSE_S = 5.0
 
 
 class _Graph(OpenGraph):
+    near = False
+
     def __init__(self, folder: Path, device: str, threads: int) -> None:
         self._how = (folder, device, threads, max(1, cores() // threads))
         self._process: Process | None = Process(*self._how)
