@@ -67,6 +67,12 @@ class Listener:
             ) from error
         self._look()
 
+    @property
+    def port(self) -> int:
+        """Where it listens; asked for 0, it is one that was free."""
+        assert self._server is not None
+        return int(self._server.sockets[0].getsockname()[1])
+
     async def stop(self) -> None:
         """Accepts nothing more and finishes what is under way, for finish_s at most."""
         self.closing = True

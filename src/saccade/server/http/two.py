@@ -23,7 +23,7 @@ from h2.exceptions import H2Error, ProtocolError
 from h2.settings import SettingCodes, Settings
 
 from saccade.server.http.exchange import Exchange, Headers
-from saccade.server.http.one import IDLE_S, WRITE_S, request_scope
+from saccade.server.http.one import IDLE_S, LINGER_S, WRITE_S, request_scope
 
 if TYPE_CHECKING:
     from saccade.server.http.listener import Listener
@@ -59,7 +59,7 @@ class Two(asyncio.Protocol):
         self._unsent: dict[int, memoryview] = {}
         self._shaken: deque[float] = deque(maxlen=RESETS)
         self._since = listener.now()
-        self._stuck = 0.0
+        self._stuck = self._lingers = 0.0
         self._state.initiate_connection()
         self._state.increment_flow_control_window(CALLS)
         self._flush()
@@ -67,13 +67,15 @@ class Two(asyncio.Protocol):
     # The connection
 
     def data_received(self, data: bytes) -> None:
+        if self._lingers:
+            return
         self._since = self._listener.now()
         try:
             for event in self._state.receive_data(data):
                 self._hear(event)
         except ProtocolError:
             self._flush()  # h2 has written why
-            self.transport.close()
+            self._linger()
             return
         self._flush()
 
@@ -90,7 +92,10 @@ class Two(asyncio.Protocol):
 
     def look(self, now: float) -> None:
         """Ends what has lasted too long."""
-        if (self._stuck and now > self._stuck + WRITE_S) or (self._unsent and now > self._since + WRITE_S):
+        if self._lingers:
+            if now > self._lingers:
+                self.transport.abort()
+        elif (self._stuck and now > self._stuck + WRITE_S) or (self._unsent and now > self._since + WRITE_S):
             self.transport.abort()
         elif not self._exchanges and (self._listener.closing or now > self._since + IDLE_S):
             self._close(ErrorCodes.NO_ERROR)
@@ -99,11 +104,29 @@ class Two(asyncio.Protocol):
         with contextlib.suppress(H2Error):  # it may be closed already
             self._state.close_connection(why)
         self._flush()
-        self.transport.close()
+        if why is ErrorCodes.NO_ERROR:
+            self.transport.close()
+        else:
+            self._linger()
+
+    def _linger(self) -> None:
+        """Hanging up while more is on its way would cost the caller the reason."""
+        for exchange in self._exchanges.values():
+            exchange.lose()
+        if self.transport.is_closing():
+            return
+        self._lingers = self._listener.now() + LINGER_S
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    @property
+    def _over(self) -> bool:
+        """Nothing is said any more."""
+        return bool(self._lingers) or self.transport.is_closing()
 
     def _flush(self) -> None:
         data = self._state.data_to_send()
-        if data and not self.transport.is_closing():
+        if data and not self._over:
             self.transport.write(data)
 
     def _calm(self) -> None:
@@ -116,7 +139,7 @@ class Two(asyncio.Protocol):
     # The protocol
 
     def _hear(self, event: Event) -> None:
-        if self.transport.is_closing():
+        if self._over:
             return
         match event:
             case RequestReceived():
@@ -174,12 +197,12 @@ class Two(asyncio.Protocol):
 
     def _took(self, stream: int) -> None:
         credit = self._credit.pop(stream, 0)
-        if credit and not self.transport.is_closing():
+        if credit and not self._over:
             self._state.acknowledge_received_data(credit, stream)
             self._flush()
 
     def _answer(self, stream: int, status: int, headers: Headers, body: bytes) -> None:
-        if self.transport.is_closing() or self._exchanges[stream].lost:
+        if self._over or self._exchanges[stream].lost:
             return
         told = [(b":status", str(status).encode()), (b"date", self._listener.date())]
         told += [(name, value) for name, value in headers if name != b"connection"]
@@ -205,7 +228,7 @@ class Two(asyncio.Protocol):
     def _finished(self, stream: int) -> None:
         """The application is done with it; the rest of a body that nobody wants is refused."""
         exchange = self._exchanges.get(stream)
-        if exchange is None or self.transport.is_closing():
+        if exchange is None or self._over:
             return
         if not exchange.answered:
             self._state.reset_stream(stream, ErrorCodes.INTERNAL_ERROR)
