@@ -16,7 +16,7 @@ class Sizes:
     """most: rows at most. Knows nothing at first, and then takes all there are. Not thread-safe: its owner locks."""
 
     def __init__(self, most: int) -> None:
-        self._steps = [step for step in (2**i for i in range(most.bit_length())) if step < most] + [most]
+        self._steps: list[int] = [*(1 << i for i in range(most.bit_length()) if 1 << i < most), most]
         self._costs: dict[int, float] = {}
         self._asked = 0
         self.best = most

@@ -1,0 +1,91 @@
+"""Pictures that cost next to nothing are answered by the thread that brings them; no others ever hold it up."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from saccade.errors import ImageError
+from saccade.images.encode import to_png
+from saccade.inference import stages
+from saccade.inference.engine import Engine
+from saccade.inference.options import Options
+from saccade.inference.request import Request
+from saccade.testing.packages import colors, png
+
+
+@pytest.fixture
+def engine(tmp_path):
+    engine = Engine(Options())
+    engine.load(colors(tmp_path / "package").path, "colors")
+    yield engine
+    engine.close()
+
+
+def ask(engine, image, **how):
+    """The answer, and the threads that decoded."""
+    seen: list[str] = []
+    load = stages.preprocess.load_inspected
+
+    def noted(*given):
+        seen.append(threading.current_thread().name)
+        return load(*given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stages.preprocess, "load_inspected", noted)
+        future = engine.submit(Request("colors", image if isinstance(image, tuple) else (image,), **how), here=True)
+        done = future.done()
+        return future.result(10), seen, done
+
+
+def test_a_small_picture_is_answered_before_submit_returns(engine):
+    answer, seen, done = ask(engine, png(255, 0, 51))
+    assert done
+    assert seen == [threading.current_thread().name]
+    assert answer.batch == 1
+    assert set(answer.timings) == {"decode", "queue", "infer", "post"}
+    assert engine.submit(Request("colors", (png(255, 0, 51),))).result(10).results[0].scores == pytest.approx(
+        answer.results[0].scores
+    )
+
+
+def test_not_unless_the_caller_allows_it(engine):
+    future = engine.submit(Request("colors", (png(1, 2, 3),)))
+    assert future.result(10).results
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        to_png(np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)),  # many bytes
+        to_png(np.zeros((1000, 1000, 3), np.uint8)),  # few bytes, many pixels
+        (png(1, 1, 1), png(2, 2, 2)),
+    ],
+    ids=["bytes", "pixels", "several"],
+)
+def test_what_could_take_long_goes_to_the_pool(engine, image):
+    _, seen, _ = ask(engine, image)
+    assert all(name.startswith("decode-") for name in seen)
+
+
+def test_what_took_long_goes_to_the_pool_until_it_is_tried_again(engine, monkeypatch):
+    monkeypatch.setattr(stages, "BRIEF_S", 1e-9)
+    model = engine.find("colors").model
+    names = []
+    for _ in range(stages.TRIED_AGAIN + 1):
+        model._batcher.row_s = 0.0
+        names.append(ask(engine, png(9, 9, 9))[1])
+    here = threading.current_thread().name
+    assert names[0] == [here]
+    assert names.count([here]) == 2, "the first, and one after so many"
+
+
+def test_a_long_graph_never_holds_up_the_caller(engine, monkeypatch):
+    model = engine.find("colors").model
+    monkeypatch.setattr(model._batcher, "row_s", 0.1)
+    assert ask(engine, png(9, 9, 9))[1] != [threading.current_thread().name]
+
+
+def test_a_bad_picture_is_its_own_error_either_way(engine):
+    answer, _, _ = ask(engine, png(1, 2, 3)[:40])
+    assert isinstance(answer.results[0], ImageError)
