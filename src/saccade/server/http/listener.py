@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from saccade.errors import ServerError
+from saccade.errors import ServerError, UsageError
 from saccade.server.app import App
 from saccade.server.http.exchange import Exchange
 from saccade.server.http.one import One
@@ -42,7 +42,7 @@ class Listener:
         self._stamp: tuple[int, int] | None = None
 
     async def start(self) -> None:
-        """Raises ServerError: port_taken, or tls_invalid for a certificate that cannot be used."""
+        """Raises ServerError(port_taken), UsageError for a certificate that cannot be used."""
         s = self.settings
         if self.secure:
             self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -152,10 +152,9 @@ class Listener:
             self._context.load_cert_chain(cert, key)
         except (OSError, ssl.SSLError) as error:
             if first:
-                raise ServerError(
+                raise UsageError(
                     f"{cert} and {key} are no certificate and its key",
                     hint="tls_cert and tls_key name PEM files that belong together",
-                    code="tls_invalid",
                 ) from error
             log.warning("the certificate was changed and cannot be used, the one before it stays: %s", error)
 
