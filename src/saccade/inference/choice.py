@@ -48,7 +48,7 @@ def order(package: Package, wish: str | None = None, device: str = "cpu") -> lis
 
 def _unfit(graph: GraphEntry, here: str, device: str) -> str:
     if graph.certified is None:
-        return "it has no certificate"
+        return "it was raced on no host: it is taken where it is asked for"
     if device != "cpu":
         return f"it was certified on a CPU, and {device} was asked for"
     if graph.runtime not in runtimes.names():

@@ -20,10 +20,10 @@ MAX_TOTAL = 4 * 1024**3
 MAX_SIDE = 16_384
 DIGEST = re.compile(r"[0-9a-f]{64}")
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,127}")
+_SAVED_MODEL = r"saved_model/(saved_model\.pb|variables/variables\.(index|data-\d{5}-of-\d{5}))"
 PATH = re.compile(
-    r"(model\.(onnx|pt2|pt)|saved_model/(saved_model\.pb|variables/variables\.(index|data-\d{5}-of-\d{5}))"
-    r"|remote\.json|certificate\.json|report\.html|golden/[a-z0-9._-]{1,100}"
-    r"|variants/[a-z0-9][a-z0-9._-]{0,62}/[a-z0-9._-]{1,100})"
+    rf"(model\.(onnx|pt2|pt)|{_SAVED_MODEL}|remote\.json|certificate\.json|report\.html|golden/[a-z0-9._-]{{1,100}}"
+    rf"|variants/[a-z0-9][a-z0-9._-]{{0,62}}/({_SAVED_MODEL}|[a-z0-9._-]{{1,100}}))"
 )
 
 

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ class Graph:
     """An exported network: uint8 NHWC in, the task's outputs out, normalisation and calibrated tail inside.
 
     probe_inputs and probe_outputs: arrays that went through the trainer's framework, for the parity certificate.
-    info: network name, parameters, opset, exporter, calibration.
+    info: network name, parameters, opset, exporter, calibration. forms: the same network as other runtimes open it, by the
+    name of the runtime: the file it opens, in a folder that holds nothing else.
     """
 
     file: Path
@@ -30,6 +31,7 @@ class Graph:
     probe_inputs: Mapping[str, Array]
     probe_outputs: Mapping[str, Array]
     info: Mapping[str, Any]
+    forms: Mapping[str, Path] = field(default_factory=dict)
 
 
 class Trainer(ABC):

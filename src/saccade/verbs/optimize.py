@@ -101,10 +101,10 @@ def optimize(
 
 def _resealed(sealed: reader.Package, found: Found) -> Optimized:
     """Seals the package with its variants; what a server here takes is asked of the very code that will choose."""
-    default = {"default": sealed.manifest.graphs["default"]}
     before = sealed.manifest.graphs
-    if found.graphs or len(before) > 1:
-        sealed = reseal(sealed, graphs={**default, **found.graphs}, extra=found.files)
+    stays = {name: graph for name, graph in before.items() if graph.certified is None}
+    if found.graphs or len(before) > len(stays):
+        sealed = reseal(sealed, graphs={**stays, **found.graphs}, extra=found.files)
     with Model.open(sealed.path) as model:
         choice = model.choice
     return Optimized(sealed.path, sealed.digest, found.tried, choice.variant, choice.reason)

@@ -19,11 +19,12 @@ from saccade.evaluation import gallery, slices
 from saccade.evaluation.evaluate import evaluate_model, pick
 from saccade.images import preprocess
 from saccade.inference.model import Model
-from saccade.package.manifest import GraphEntry, Manifest
+from saccade.inference.options import Options
+from saccade.package.manifest import PATH, GraphEntry, Manifest
 from saccade.package.writer import PackageWriter, reseal
 from saccade.training.run import Run
 from saccade.training.trainer import Graph, Trainer
-from saccade.types import Array, Scorecard
+from saccade.types import Array, Number, Scorecard
 from saccade.verbs.golden import GOLDENS, golden_image
 from saccade.verbs.hear import Hear
 from saccade.verbs.judge import report_page
@@ -47,6 +48,9 @@ def seal(run: Run, dataset: Dataset, trainer: Trainer, name: str, listen: Hear) 
     graph = trainer.export(run, dataset, run.folder / "export")
     writer = PackageWriter(run.folder / "package")
     writer.add("model.onnx", graph.file.read_bytes())
+    graphs = {"default": GraphEntry("model.onnx", "onnxruntime", graph.inputs, graph.outputs)}
+    for runtime, file in graph.forms.items():
+        graphs[runtime] = _add_form(writer, runtime, file, graph)
     goldens = _goldens(run, dataset, trainer)
     for i, (image, expected) in enumerate(goldens):
         writer.add_golden(f"{i:02d}", image, expected)
@@ -56,24 +60,31 @@ def seal(run: Run, dataset: Dataset, trainer: Trainer, name: str, listen: Hear) 
         task=task,
         labels=dataset.labels,
         preprocess=run.preprocess,
-        graphs={"default": GraphEntry("model.onnx", "onnxruntime", graph.inputs, graph.outputs)},
+        graphs=graphs,
         golden=tuple(f"{i:02d}" for i in range(len(goldens))),
         calibration=graph.info["calibration"],
         thresholds=tasks.find(task).thresholds(graph.info["calibration"], dataset.labels),
         provenance=_provenance(run, graph),
     )
     sealed = writer.seal(manifest)
+    extra: dict[str, bytes] = {}
+    for runtime in graph.forms:
+        with Model.open(sealed.path, options=Options(variant=runtime)) as model:
+            found = _certificate(run, dataset, trainer, model, evaluate_model(model, dataset, "test").headline)
+        extra[f"variants/{runtime}/certificate.json"] = _json(found)
     with Model.open(sealed.path) as model:
         card = evaluate_model(model, dataset, "test")
-        certificate = _certificate(run, dataset, trainer, model, card)
+        certificate = _certificate(run, dataset, trainer, model, card.headline)
         listen(
             f"sealed   {sealed.path}; on {certificate['n']} test pictures the sealed graph differs from the trainer by "
             f"{certificate['largest_difference']:.1e} at most"
         )
+        for runtime in graph.forms:
+            listen(f"         and holds the same for {runtime}: serve --variant {runtime}")
         _gradients(run, dataset, trainer, card, listen)
         page = report_page(model, card, dataset, slices.slices(card, dataset.splits["test"]), run.folder)
     numbers = tuple(asdict(n) for n in card.numbers)
-    extra = {"certificate.json": _json(certificate), "report.html": page}
+    extra |= {"certificate.json": _json(certificate), "report.html": page}
     sealed = reseal(sealed, metrics=numbers, extra=extra)
     report = run.folder / "report.html"
     report.write_bytes(page)
@@ -90,7 +101,17 @@ def _goldens(run: Run, dataset: Dataset, trainer: Trainer) -> list[tuple[bytes, 
     return [(e, {k: v[i] for k, v in outputs.items()}) for i, e in enumerate(encoded)]
 
 
-def _certificate(run: Run, dataset: Dataset, trainer: Trainer, model: Model, card: Scorecard) -> dict[str, Any]:
+def _add_form(writer: PackageWriter, runtime: str, file: Path, graph: Graph) -> GraphEntry:
+    """The network as another runtime opens it, with every file beside it that the format knows."""
+    folder, place = file.parent.parent, f"variants/{runtime}"
+    for part in sorted(p for p in file.parent.rglob("*") if p.is_file()):
+        name = f"{place}/{part.relative_to(folder).as_posix()}"
+        if PATH.fullmatch(name):  # TensorFlow adds a fingerprint, which digests make idle
+            writer.add(name, part.read_bytes())
+    return GraphEntry(f"{place}/{file.relative_to(folder).as_posix()}", runtime, graph.inputs, graph.outputs)
+
+
+def _certificate(run: Run, dataset: Dataset, trainer: Trainer, model: Model, sealed: Number) -> dict[str, Any]:
     """Trainer against sealed graph over the whole test split: largest difference, and the headline on both sides.
 
     Raises PackageError(golden_mismatch) when they differ by more than PARITY.
@@ -114,16 +135,16 @@ def _certificate(run: Run, dataset: Dataset, trainer: Trainer, model: Model, car
             code="golden_mismatch",
         )
     return {
-        "graph": "model.onnx",
-        "runtime": "onnxruntime",
+        "graph": model.manifest.graphs[model.choice.variant].file,
+        "runtime": model.manifest.graphs[model.choice.variant].runtime,
         "trainer": trainer.name,
         "split": "test",
         "n": len(samples),
         "largest_difference": worst,
         "allowed_difference": PARITY,
-        "metric": card.headline.name,
+        "metric": sealed.name,
         "metric_trainer": before.value,
-        "metric_sealed": card.headline.value,
+        "metric_sealed": sealed.value,
         "host": f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}",
     }
 

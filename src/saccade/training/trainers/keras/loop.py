@@ -54,7 +54,8 @@ class KerasTrainer(LoopTrainer):
             "exporter": f"keras {keras.__version__}, tensorflow {tf.__version__}, {writer}",
             "calibration": record["calibration"],
         }
-        return Graph(file, (_given(run),), outputs, {"image": probe}, export.run(sealed, probe), info)
+        forms = {"tensorflow": to / "saved_model" / "saved_model.pb"}
+        return Graph(file, (_given(run),), outputs, {"image": probe}, export.run(sealed, probe), info, forms)
 
     def outputs(self, run: Run, images_NHWC: Array) -> Mapping[str, Array]:
         return export.run(_open_sealed(run)[0], images_NHWC)
