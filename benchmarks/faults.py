@@ -2,7 +2,7 @@
 
 python -m benchmarks.faults [ROW...] [--short] [--isolation process]
 
-rows: overhead, kill, swaps, memory, overload, poisson; none runs all. Every row says what was asked of it and what came.
+rows: overhead, decoders, kill, swaps, memory, overload, poisson; none runs all. Every row says what was asked of it and what came.
 The client runs on the same machine and takes its share of the cores. The long form kills every 2 s for 2 minutes, swaps
 1,000 times, serves 10 models, and loads for 20 s at a time.
 """
@@ -287,19 +287,28 @@ def memory(options: argparse.Namespace) -> dict[str, Any]:
 
 def overhead(options: argparse.Namespace) -> dict[str, Any]:
     """MobileNetV3-small, a 512x384 JPEG: graphs in the server's process, and in their own, taking turns."""
+    return _beside(options, "overhead", lambda wish: {"isolation": wish, "decode_isolation": "none"})
+
+
+def decoders(options: argparse.Namespace) -> dict[str, Any]:
+    """The same, where pictures are decoded in the server's process, and in confined ones."""
+    return _beside(options, "decoders", lambda wish: {"isolation": "none", "decode_isolation": wish})
+
+
+def _beside(options: argparse.Namespace, row: str, settings: Callable[[str], dict[str, str]]) -> dict[str, Any]:
     seconds, rounds, image = (2.0, 1, sealed.photo()) if options.short else (8.0, 3, sealed.photo())
     found: dict[str, list[tuple[float, float]]] = {"none": [], "process": []}
     with tempfile.TemporaryDirectory() as home:
         for _ in range(rounds):
-            for isolation, figures_of in found.items():
-                with Server(Path(home), [str(sealed.mobilenet())], isolation) as server:
+            for wish, figures_of in found.items():
+                with Server(Path(home), [str(sealed.mobilenet())], **settings(wish)) as server:
                     target = server.target(sealed.NETWORK, image, "image/jpeg")
                     closed(target, 16, 1.0)
                     many = figures(closed(target, 16, seconds))
                     one = figures(closed(target, 1, seconds))
                     figures_of.append((many.per_s, one.p50_ms or 0.0))
     (rate, alone), (rate2, alone2) = (np.median(v, axis=0) for v in found.values())
-    say("overhead", f"own process {rate2:.0f} img/s at 16, p50 {alone2:.2f} ms alone; server's process {rate:.0f} img/s, "
+    say(row, f"own process {rate2:.0f} img/s at 16, p50 {alone2:.2f} ms alone; server's process {rate:.0f} img/s, "
         f"{alone:.2f} ms: {rate2 / rate:.2f} times the rate, {alone2 - alone:+.2f} ms", True)  # fmt: skip
     return found
 
@@ -436,7 +445,7 @@ def _convolutions(file: Path, layers: int, channels: int = 64) -> Path:
 
 
 ROWS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
-    "overhead": overhead, "kill": kill, "swaps": swaps, "memory": memory, "overload": overload, "poisson": random_load,
+    "overhead": overhead, "decoders": decoders, "kill": kill, "swaps": swaps, "memory": memory, "overload": overload, "poisson": random_load,
 }  # fmt: skip
 
 

@@ -19,6 +19,7 @@ FLOORS = {
     "types": 2,
     "limits": 2,
     "process": 2,
+    "confine": 2,
     "plugins": 2,
     "wire": 2,
     "storage": 2,
@@ -86,7 +87,7 @@ OUTSIDE = {
 """Libraries a room must not import; the two remote runtimes are exempt."""
 
 REMOTE = ("inference/runtimes/triton.py", "inference/runtimes/tf_serving.py")
-PAIRS = tuple(f"inference/workers/{name}.py" for name in ("frames", "child", "worker"))
+PAIRS = tuple(f"inference/workers/{name}.py" for name in ("frames", "child", "worker", "decoder", "decoding"))
 """Their sockets are pairs, shared with a process of our own; none has an address."""
 SOCKETS = {"socket", "ssl", "http", "httpx", "requests", "urllib", "grpc", "starlette", "httptools", "h2", "uvloop"}
 PARSERS = ("urllib.parse",)

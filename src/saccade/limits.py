@@ -27,6 +27,7 @@ class ImageLimits:
     formats: allowed by content (B1); jpeg, png and webp, on request also gif, bmp and tiff. max_pixels, max_side in px
     (B2). max_scans of a progressive JPEG, and max_scan_pixels = pixels x scans, which bounds its time (B4). max_frames
     of an animation, of which the first counts; max_metadata_bytes of profiles, EXIF and text (B5). max_bytes encoded.
+    max_decode_s: of the clock, where a process of its own decodes and can be ended (B4).
     """
 
     formats: tuple[str, ...] = ("jpeg", "png", "webp")
@@ -37,6 +38,7 @@ class ImageLimits:
     max_frames: int = 1
     max_metadata_bytes: int = MIB
     max_bytes: int = 64 * MIB
+    max_decode_s: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,7 @@ LIMITS = (
     Limit("B2", "max_side", IMAGE_LIMITS.max_side, "image_too_many_pixels", "px of the longer side"),
     Limit("B4", "max_scans", IMAGE_LIMITS.max_scans, "image_too_complex", "scans of a JPEG"),
     Limit("B4", "max_scan_pixels", IMAGE_LIMITS.max_scan_pixels, "image_too_complex", "pixels times scans of a JPEG"),
+    Limit("B4", "max_decode_s", IMAGE_LIMITS.max_decode_s, "image_decode_timeout", "seconds in a confined decoder"),
     Limit("B5", "max_frames", IMAGE_LIMITS.max_frames, "image_too_complex", "frames of a picture"),
     Limit("B5", "max_metadata_bytes", IMAGE_LIMITS.max_metadata_bytes, "image_too_complex", "bytes of metadata"),
     Limit("B5", "max_bytes", IMAGE_LIMITS.max_bytes, "image_too_complex", "bytes of an image file"),

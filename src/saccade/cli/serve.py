@@ -6,6 +6,7 @@ from pathlib import Path
 from saccade.cli.text import duration_s
 from saccade.inference.options import ISOLATIONS
 from saccade.server.serve import serve as run
+from saccade.server.settings import DECODE_ISOLATIONS
 
 
 def serve_options(parser: argparse.ArgumentParser) -> None:
@@ -16,6 +17,11 @@ def serve_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--grpc-port", type=int, help="also speak gRPC, on this port; default 0: do not")
     parser.add_argument("--variant", help="which graph of the packages; default the fastest certified on this host")
     parser.add_argument("--p99", metavar="TIME", type=duration_s, help="latency to stay below, like 80ms or 0.2s")
+    parser.add_argument(
+        "--decode-isolation",
+        choices=DECODE_ISOLATIONS,
+        help="where pictures are decoded: in the server's process, or confined ones",
+    )
     parser.add_argument(
         "--isolation", choices=ISOLATIONS, help="where graphs run: in the server's process, or their own"
     )
@@ -39,6 +45,7 @@ def serve(options: argparse.Namespace) -> int:
         variant=options.variant,
         p99_s=options.p99,
         isolation=options.isolation,
+        decode_isolation=options.decode_isolation,
         replicas=options.replicas,
         processes=options.processes,
         insecure=options.insecure,

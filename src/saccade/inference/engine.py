@@ -58,13 +58,17 @@ class _Shelf:
 
 
 class Engine:
-    """Thread-safe. options: how every package is opened; max_images: of one request; max_deadline_s caps callers."""
+    """Thread-safe. options: how every package is opened; max_images: of one request; max_deadline_s caps callers.
+
+    decode_isolation: process decodes pictures in confined processes, one for each of decode_threads.
+    """
 
     def __init__(
         self,
         options: Options | None = None,
         *,
         decode_threads: int | None = None,
+        decode_isolation: str = "none",
         max_images: int = 64,
         max_deadline_s: float = 60.0,
         observer: Observer | None = None,
@@ -73,7 +77,7 @@ class Engine:
         self.max_images = max_images
         self.max_deadline_s = max_deadline_s
         self.observer = observer
-        self._intake = Intake(decode_threads or cores())
+        self._intake = Intake(decode_threads or cores(), isolation=decode_isolation)
         self._starter = Starter() if self.options.isolation == "process" else None
         self._shelves: dict[str, _Shelf] = {}
         self._lock = threading.RLock()

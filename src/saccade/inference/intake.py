@@ -1,13 +1,15 @@
 """From an encoded picture to a row: the decode pool and its pixel budget, before anything joins a batch."""
 
+import contextlib
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from queue import SimpleQueue
 
+from saccade import confine
 from saccade.errors import InferenceError
+from saccade.inference.workers.decoder import Decoder
 
 
 class PixelBudget:
@@ -19,7 +21,7 @@ class PixelBudget:
         self._changed = threading.Condition()
         self._turns: deque[object] = deque()
 
-    @contextmanager
+    @contextlib.contextmanager
     def hold(self, pixels: int, deadline: float) -> Iterator[None]:
         """pixels: that decoding will write. deadline: a moment of time.monotonic. Raises InferenceError(overloaded) when
         no room came in time. Small pictures do not pass a large one that waits, or it would wait for ever."""
@@ -50,15 +52,27 @@ class PixelBudget:
 
 
 class Intake:
-    """A few threads that decode and preprocess; the libraries release the interpreter's lock meanwhile."""
+    """A few threads that decode and preprocess; the libraries release the interpreter's lock meanwhile.
 
-    def __init__(self, threads: int, pixels: int = 200_000_000) -> None:
+    isolation: process has each thread decode in a confined process of its own (workers/decoder.py). Raises UsageError
+    where this system has none.
+    """
+
+    def __init__(self, threads: int, pixels: int = 200_000_000, *, isolation: str = "none") -> None:
+        if isolation == "process":
+            confine.check()
         self.threads = threads
+        self.isolated = isolation == "process"
+        self._own = threading.local()
         self.budget = PixelBudget(pixels)
         self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._crew: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._closed = False
+
+    def decoder(self) -> Decoder | None:
+        """That of the calling thread; None where pictures are decoded in this process."""
+        return getattr(self._own, "decoder", None)
 
     def submit(self, work: Callable[[], None]) -> None:
         """Has it done by whichever thread is free first; it must not raise. Raises InferenceError(draining) once closed.
@@ -80,8 +94,14 @@ class Intake:
                     thread.start()
 
     def _work(self) -> None:
+        if self.isolated:
+            self._own.decoder = Decoder()
+            with contextlib.suppress(InferenceError):  # the first picture tries again, and says it
+                self._own.decoder.begin()
         while (work := self._queue.get()) is not None:
             work()
+        if self.isolated:
+            self._own.decoder.close()
 
     def close(self) -> None:
         """Does what was submitted, then ends the threads."""

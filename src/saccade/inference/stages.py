@@ -228,7 +228,8 @@ class Stages:
         data = decode.read(source)
         header = decode.inspect(data)
         with self._intake.budget.hold(header.width * header.height, deadline):
-            return decode.pixels(data, header)
+            decoder = self._intake.decoder()
+            return decoder.pixels(data, header) if decoder else decode.pixels(data, header)
 
     def _decode(self, source: Source, deadline: float, header: Header | None) -> tuple[Row, Placement]:
         spec = self._manifest.preprocess
@@ -246,7 +247,9 @@ class Stages:
         header = header or decode.inspect(data)
         smaller = preprocess.reduction(header, spec) ** 2
         with self._intake.budget.hold(header.width * header.height // smaller, deadline):
-            pixels, placement = preprocess.load_inspected(data, header, spec)
+            decoder = self._intake.decoder()
+            load = decoder.load if decoder else preprocess.load_inspected
+            pixels, placement = load(data, header, spec)
         return {INPUT: pixels}, placement
 
     def _check_row(self, row: Row) -> None:
@@ -282,7 +285,7 @@ class Stages:
         """The header of a picture that is answered sooner than another thread would wake for it; None for any other."""
         if self.pending > 1 or not self._near or not isinstance(source, bytes) or len(source) > BRIEF_BYTES:
             return None
-        if not self._pictures or self._batcher.row_s * self._runners > 10 * BRIEF_S:
+        if self._intake.isolated or not self._pictures or self._batcher.row_s * self._runners > 10 * BRIEF_S:
             return None
         if self._brief_s > BRIEF_S:
             self._passed = (self._passed + 1) % TRIED_AGAIN

@@ -8,6 +8,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
+from saccade import confine
 from saccade.errors import SaccadeError, ServerError, UsageError
 from saccade.inference.engine import Engine
 from saccade.inference.options import Options
@@ -319,9 +320,25 @@ def make_engine(settings: Settings) -> Engine:
     return Engine(
         options,
         decode_threads=settings.decode_threads,
+        decode_isolation=_decodes_in(settings),
         max_images=settings.max_images,
         max_deadline_s=settings.deadline_cap_s,
     )
+
+
+def _decodes_in(settings: Settings) -> str:
+    """Where pictures are decoded: none is this process. Says what "auto" came to where strangers can connect."""
+    if settings.decode_isolation != "auto":
+        return settings.decode_isolation
+    if settings.loopback:
+        return "none"
+    try:
+        confine.check()
+    except UsageError as error:
+        log.warning("pictures are decoded in this process: %s", error)
+        return "none"
+    log.info("pictures are decoded in confined processes, for this address is open to strangers")
+    return "process"
 
 
 def _below(path: str, prefixes: tuple[str, ...]) -> bool:

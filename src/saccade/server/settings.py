@@ -11,6 +11,8 @@ from typing import Any
 from saccade.errors import UsageError
 from saccade.inference.options import ISOLATIONS
 
+DECODE_ISOLATIONS = ("auto", *ISOLATIONS)
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -23,7 +25,8 @@ class Settings:
     small enough for. runners: batches that run
     at the same time, graph_threads: of each, decode_threads: of all; None suits the machine. log_format: text, or json.
     isolation: none runs graphs in the server's process, process each version in `replicas` of its own, where a run that
-    lasts longer than hang_s is ended.
+    lasts longer than hang_s is ended. decode_isolation: process decodes in confined processes, where a picture that takes too
+    long is ended with its decoder; auto does where strangers can connect and the system can.
     processes: whole servers that share the port, each with its own copy of every model.
     protocols: dialects spoken beside the native API. oip_style: how the Open Inference Protocol says "not ready".
     """
@@ -59,6 +62,7 @@ class Settings:
     runners: int | None = None
     variant: str | None = None
     isolation: str = "none"
+    decode_isolation: str = "auto"
     replicas: int = 1
     hang_s: float = 30.0
     poll_s: float = 0.5
@@ -82,6 +86,8 @@ class Settings:
             raise UsageError(f"log_format is text or json, got {self.log_format!r}")
         if self.isolation not in ISOLATIONS:
             raise UsageError(f"isolation is {' or '.join(ISOLATIONS)}, got {self.isolation!r}")
+        if self.decode_isolation not in DECODE_ISOLATIONS:
+            raise UsageError(f"decode_isolation is {' or '.join(DECODE_ISOLATIONS)}, got {self.decode_isolation!r}")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise UsageError("TLS needs both tls_cert and tls_key")
         for file in (self.tls_cert, self.tls_key):

@@ -7,9 +7,10 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from saccade.errors import InferenceError, PackageError, SaccadeError
+from saccade.errors import ImageError, InferenceError, PackageError, SaccadeError, UsageError
 
 PART = 64 * 1024
+FAMILIES: dict[str, type[SaccadeError]] = {"package": PackageError, "image": ImageError, "usage": UsageError}
 LIMIT = 1024 * 1024
 """Bytes of a message. Arrays never travel in one; the longest tells the inputs and outputs of a graph."""
 
@@ -72,13 +73,13 @@ def _size(data: bytes) -> int:
 
 def told(error: SaccadeError) -> dict[str, Any]:
     """An error as a message's field."""
-    kind = "package" if isinstance(error, PackageError) else "inference"
+    kind = next((name for name, family in FAMILIES.items() if isinstance(error, family)), "inference")
     return {"kind": kind, "code": error.code, "message": error.message[:2000], "hint": error.hint[:2000]}
 
 
 def raised(field: Mapping[str, Any]) -> SaccadeError:
     """The error that a field tells of."""
-    family = PackageError if field.get("kind") == "package" else InferenceError
+    family = FAMILIES.get(str(field.get("kind")), InferenceError)
     return family(
         str(field.get("message", "")), hint=str(field.get("hint", "")), code=str(field.get("code", "internal"))
     )

@@ -83,11 +83,19 @@ class Region:
                     raise ValueError("an array's side is no size")
                 count *= side
             end = begin + count * np.dtype(dtype).itemsize
-            if begin < 0 or begin % ALIGN or (end > self._size and end > os.fstat(self.descriptor).st_size):
+            if begin < 0 or begin % ALIGN or (end > self._size and end > self._held()):
                 raise ValueError("an array reaches beyond the memory")
             self._room(end)
             found[name] = _view(self._map, dtype, tuple(shape), begin)
         return found
+
+    def _held(self) -> int:
+        """Bytes behind the descriptor, asked in the one way that a confined process still has."""
+        return os.lseek(self.descriptor, 0, os.SEEK_END)
+
+    def reserve(self, size: int) -> None:
+        """Makes room for one array of so many bytes, for a side that may not grow it. Raises InferenceError(overloaded)."""
+        self._room(-(-size // ALIGN) * ALIGN)
 
     def _room(self, size: int) -> None:
         """Maps at least so many bytes."""
@@ -95,7 +103,7 @@ class Region:
             raise InferenceError(f"a batch has {size} bytes, at most {MAX_BYTES} fit")
         if size <= self._size:
             return
-        have = os.fstat(self.descriptor).st_size
+        have = self._held()
         if size > have:
             have = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
             try:

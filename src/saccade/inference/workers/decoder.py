@@ -1,0 +1,142 @@
+"""A confined process that decodes, as its server sees it: given bytes it gives pixels, and a bad picture costs only itself."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from saccade.errors import ImageError, InferenceError
+from saccade.images.header import Header
+from saccade.images.preprocess import Placement, PreprocessSpec
+from saccade.inference.workers import frames
+from saccade.inference.workers.region import Region
+from saccade.inference.workers.worker import environment
+from saccade.limits import IMAGE_LIMITS
+from saccade.types import Image
+
+START_S = 60.0
+MEMORY = 1024**3
+"""Bytes that a decoder may take beyond what it has when it is confined."""
+
+
+class Decoder:
+    """One picture at a time, by one thread. seconds: of the clock that a picture may take.
+
+    Hazard: Linux ends the process when the *thread* that started it ends; each thread that decodes has a decoder of its own.
+    """
+
+    def __init__(self, *, seconds: float = IMAGE_LIMITS.max_decode_s, memory: int = MEMORY) -> None:
+        self._seconds = seconds
+        self._memory = memory
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ready = False
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid if self._process else 0
+
+    def begin(self) -> None:
+        """Starts the process, and does not wait for it. Raises InferenceError(overloaded) when this machine has no room."""
+        if self._process is None:
+            try:
+                self._start()
+            except OSError as error:
+                raise InferenceError(
+                    f"no decoder could be started: {error.strerror}", hint="ask again later", code="overloaded"
+                ) from error
+
+    def load(self, data: bytes, header: Header, spec: PreprocessSpec) -> tuple[Image, Placement]:
+        """As `preprocess.load_inspected`. Raises ImageError: image_undecodable, image_decode_timeout; InferenceError."""
+        reply = self._ask(data, header, spec, spec.width * spec.height * 3)
+        return self._pixels(reply), Placement(*reply["placement"])
+
+    def pixels(self, data: bytes, header: Header) -> Image:
+        """As `decode.pixels`. Raises as `load`."""
+        return self._pixels(self._ask(data, header, None, header.width * header.height * 3))
+
+    def _pixels(self, reply: Mapping[str, Any]) -> Image:
+        try:
+            # The child may write on: what is judged and kept is a copy.
+            return np.array(self._answered.get(reply["arrays"])["image"], np.uint8)
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._lost("it answered what no decoder says") from error
+
+    def _ask(self, data: bytes, header: Header, spec: PreprocessSpec | None, room: int) -> Mapping[str, Any]:
+        self._wait()
+        self._answered.reserve(room)
+        told = self._given.put({"data": np.frombuffer(data, np.uint8)})
+        try:
+            frames.send(
+                self._line, {"arrays": told, "header": asdict(header), "spec": spec.to_json() if spec else None}
+            )
+            reply, _ = frames.receive(self._line)
+        except TimeoutError:
+            self._lost("")
+            raise ImageError(
+                f"the picture took longer than {self._seconds:g} s to decode",
+                hint="send a smaller or simpler one",
+                code="image_decode_timeout",
+            ) from None
+        except (EOFError, OSError, ValueError) as error:
+            raise self._lost("its decoder ended") from error
+        if "error" in reply:
+            raise frames.raised(reply["error"])
+        return reply
+
+    def _lost(self, why: str) -> ImageError:
+        """Ends this process and starts the next one, which is ready when the next picture comes or soon after."""
+        self.close()
+        with contextlib.suppress(InferenceError):  # the next picture tries again, and says it
+            self.begin()
+        return ImageError(
+            f"the image is damaged or not what its first bytes say: {why}", hint="open it and save it again"
+        )
+
+    def _start(self) -> None:
+        self._given, self._answered = Region.make(), Region.make()
+        self._line, theirs = socket.socketpair()
+        with theirs:
+            descriptors = [theirs.fileno(), self._given.descriptor, self._answered.descriptor]
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "saccade.inference.workers.decoding",
+                 str(os.getpid()), *map(str, descriptors), str(self._memory)],
+                env={**environment(), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=descriptors,
+                process_group=0,
+            )  # fmt: skip
+
+    def _wait(self) -> None:
+        """Until it is confined and has said so. Raises InferenceError(worker_lost)."""
+        if self._ready:
+            return
+        self.begin()
+        frames.bound(self._line, START_S)
+        try:
+            reply, _ = frames.receive(self._line)
+        except (EOFError, OSError, ValueError) as error:
+            self.close()
+            raise InferenceError("a decoder did not start", hint="ask again", code="worker_lost") from error
+        if "error" in reply:
+            raise frames.raised(reply["error"])
+        frames.bound(self._line, self._seconds)
+        self._ready = True
+
+    def close(self) -> None:
+        """Ends the process; the next picture would start another."""
+        process, self._process = self._process, None
+        self._ready = False
+        if process is not None:
+            self._line.close()
+            self._given.close()
+            self._answered.close()
+            with contextlib.suppress(OSError):
+                process.kill()
+            process.wait()
