@@ -108,20 +108,44 @@ def asked(name: str, steps: int) -> float:
     return float(answer.stdout.strip().splitlines()[-1])
 
 
+def bound(steps: int) -> float:
+    """Images a second if every multiplication of a step ran as fast as those of one large matrix product do here.
+
+    Counted: convolutions and dense layers, forward and both ways back; no pooling, no optimizer, no memory.
+    """
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from saccade.training.recipe import Recipe
+    from saccade.training.trainers.torch.networks import Small
+
+    network, images = Small(Recipe.load(None, {}), SIZE, SIZE), torch.zeros(1, 3, SIZE, SIZE)
+    with FlopCounterMode(display=False) as counted:
+        torch.nn.Sequential(network, torch.nn.Linear(network.features, CLASSES))(images).sum().backward()
+    left, right = torch.rand(2048, 2048), torch.rand(2048, 2048)
+    products = _timed(lambda: left @ right, 2 * steps) / BATCH
+    return products * 2 * 2048**3 / counted.get_total_flops()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--one", choices=CONTESTANTS | ABLATED, help=argparse.SUPPRESS)
+    parser.add_argument("--one", choices=[*CONTESTANTS, *ABLATED, "bound"], help=argparse.SUPPRESS)
     parser.add_argument("--ablate", action="store_true", help="ours with one thing left out or put in, too")
     options = parser.parse_args()
+    if options.one == "bound":
+        print(bound(options.steps))
+        return
     if options.one:
         print((CONTESTANTS | ABLATED)[options.one](options.steps))
         return
     print(describe())
     print(f"cnn-small {SIZE}x{SIZE}, batch {BATCH}, {options.steps} steps, {options.rounds} rounds")
     figures: dict[str, list[float]] = {n: [] for n in (*CONTESTANTS, "keras", *(ABLATED if options.ablate else ()))}
+    limits = []
     for _ in range(options.rounds):
+        limits.append(asked("bound", options.steps))
         for name, speeds in figures.items():
             speeds.append(asked(name, options.steps))
     base = statistics.median(figures["ours"])
@@ -129,7 +153,11 @@ def main() -> None:
         middle = statistics.median(speeds)
         ends = f"{min(speeds):.1f} to {max(speeds):.1f}"
         print(f"{name:<15} {middle:7.1f} img/s  {ends}  ours is {base / middle:.2f} times this")
-    save("train_throughput", {"img_per_s": figures, "steps": options.steps})
+    middle = statistics.median(limits)
+    print(
+        f"{'the processor':<15} {middle:7.1f} img/s at most in float32: ours takes {base / middle:.0%} of its arithmetic"
+    )
+    save("train_throughput", {"img_per_s": figures, "bound": limits, "steps": options.steps})
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import ctypes, json, mmap, os, signal, socket, subprocess, sys, threading, time
 from saccade import confine
 
 libc = ctypes.CDLL(None, use_errno=True)
+TGKILL, PTRACE = (234, 101) if os.uname().machine == "x86_64" else (131, 117)
 here, other = socket.socketpair()
 here.sendall(b"abc")
 held = os.memfd_create("held")
@@ -40,7 +41,8 @@ forbidden = {
     "fork": fork,
     "thread": lambda: threading.Thread(target=int).start(),
     "kill": lambda: os.kill(idle.pid, 0),
-    "trace": lambda: raw(101, 16, idle.pid, 0, 0),
+    "kill a thread": lambda: raw(TGKILL, idle.pid, idle.pid, 0),
+    "trace": lambda: raw(PTRACE, 16, idle.pid, 0, 0),
     "priority": lambda: os.nice(0),
     "flags": lambda: __import__("fcntl").fcntl(held, 1),
     "memory": lambda: mmap.mmap(-1, 3 << 30),
@@ -53,6 +55,7 @@ allowed = {
     "send": lambda: other.sendall(b"x"),
     "time": lambda: time.sleep(0.001),
     "chance": lambda: os.urandom(8),
+    "itself": lambda: raw(TGKILL, os.getpid(), os.getpid(), 0),
 }
 
 def each(tried):
@@ -96,10 +99,15 @@ def test_what_a_decoder_needs_still_works(found: list[dict[str, bool]]) -> None:
 
 
 def test_a_system_that_cannot_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    confine.check.cache_clear()
     monkeypatch.setattr(confine.platform, "machine", lambda: "sparc")
     with pytest.raises(UsageError, match="sparc"):
         confine.check()
     monkeypatch.undo()
     monkeypatch.setattr(confine, "_landlock_version", lambda: -1)
     with pytest.raises(UsageError, match="Landlock"):
+        confine.check()
+    monkeypatch.undo()
+    monkeypatch.setattr(confine, "TRIAL", "raise SystemExit(1)")
+    with pytest.raises(UsageError, match="tried"):
         confine.check()

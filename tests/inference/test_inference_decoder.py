@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from saccade import confine
-from saccade.errors import ImageError, UsageError
+from saccade.errors import ImageError, InferenceError, SaccadeError, UsageError
 from saccade.images import decode, preprocess
 from saccade.images.preprocess import PreprocessSpec
 from saccade.inference import stages
@@ -128,11 +128,12 @@ def test_one_that_takes_too_long_is_ended_and_the_next_is_decoded() -> None:
         assert time.monotonic() - began < 5
         assert not Path(f"/proc/{former}").exists()
         assert decoder.load(data, decode.inspect(data), spec)[0].shape == (8, 8, 3)
-        os.kill(decoder.pid, signal.SIGKILL)
-        with pytest.raises(ImageError) as caught:
-            decoder.load(data, decode.inspect(data), spec)
-        assert caught.value.code == "image_undecodable"
-        assert decoder.load(data, decode.inspect(data), spec)[0].shape == (8, 8, 3)
+        for how, code in ((signal.SIGSEGV, "image_undecodable"), (signal.SIGKILL, "worker_lost")):
+            os.kill(decoder.pid, how)
+            with pytest.raises(SaccadeError) as lost:
+                decoder.load(data, decode.inspect(data), spec)
+            assert lost.value.code == code
+            assert decoder.load(data, decode.inspect(data), spec)[0].shape == (8, 8, 3)
     finally:
         decoder.close()
 
@@ -164,7 +165,21 @@ def test_no_picture_is_decoded_in_the_server(tmp_path: Path, monkeypatch: pytest
         time.sleep(0.01)
 
 
+def test_starts_that_fail_leave_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("saccade.inference.workers.decoder.subprocess.Popen", refused)
+    decoder, data = Decoder(), png(1, 2, 3)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(20):
+        with pytest.raises(InferenceError, match="temporarily unavailable"):
+            decoder.load(data, decode.inspect(data), PreprocessSpec(8, 8))
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
+
+
 def test_where_it_cannot_be_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    confine.check.cache_clear()
     monkeypatch.setattr(confine, "_landlock_version", lambda: -1)
     with pytest.raises(UsageError, match="Landlock"):
         Intake(1, isolation="process")

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 import uvloop
 from h2.config import H2Configuration
-from h2.connection import H2Connection
+from h2.connection import ConnectionState, H2Connection
 from h2.errors import ErrorCodes
 from h2.events import ConnectionTerminated, DataReceived, ResponseReceived, StreamEnded, StreamReset
 from h2.exceptions import H2Error
+from hyperframe.frame import GoAwayFrame
 
 from saccade.errors import SaccadeError
 from saccade.server.http import listener as listening
@@ -163,6 +164,7 @@ def test_the_scope_is_what_asgi_says(run):
         (b"GET / HTTP/1.0\r\n\r\n", True),
         (b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", False),
         (b"GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n", False),
+        (b"GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, close\r\nUpgrade: h2c\r\n\r\n", True),
     ],
 )
 def test_a_connection_ends_when_its_caller_says_so(run, head, closes):
@@ -214,6 +216,76 @@ def test_heads_and_silence_have_their_time(run, monkeypatch):
             assert statuses(await said(port, GET, GET, pause_s=0.1)) == [200, 200], "then silence, then closed"
             large = b"GET / HTTP/1.1\r\nHost: h\r\n" + b"".join(b"x-%d: %s\r\n" % (i, b"a" * 900) for i in range(40))
             assert statuses(await said(port, *(large[i : i + 4096] for i in range(0, len(large), 4096)))) == [431]
+
+    run(story())
+
+
+def test_who_asks_for_more_than_he_reads_is_answered_no_further(run):
+    async def story():
+        app = Echo()
+        async with served(app) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+            for _ in range(40):
+                writer.write(b"GET /large/2000000 HTTP/1.1\r\nHost: h\r\n\r\n" * 50)
+            await asyncio.sleep(0.5)
+            assert len(app.scopes) < 10, "4 GB would be written otherwise"
+            got = 0
+            while got < 20_000_000:
+                got += len(await reader.read(65536))
+            assert len(app.scopes) >= 10, "and as he reads, it goes on"
+            writer.close()
+
+    run(story())
+
+
+@pytest.mark.parametrize("upgrade", [b"Connection: Upgrade\r\nUpgrade: h2c\r\n", b""])
+@pytest.mark.parametrize("body", [b"", b"Content-Length: 3\r\n\r\nabc"])
+def test_a_wish_for_another_protocol_changes_nothing(run, upgrade, body):
+    async def story():
+        async with served(Echo()) as port:
+            first = b"POST /echo HTTP/1.1\r\nHost: h\r\n" + upgrade + (body or b"\r\n")
+            assert statuses(await said(port, first + GET, GET, pause_s=0.1, patience_s=0.3)) == [200, 200, 200]
+
+    run(story())
+
+
+def test_what_stands_behind_a_body_is_no_header_and_not_without_end(run):
+    head = b"POST /echo HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n"
+
+    async def story():
+        app = Echo()
+        async with served(app) as port:
+            out = await said(port, head + b"Authorization: Bearer x\r\n\r\n" + GET, patience_s=0.3)
+            assert statuses(out) == [200, 200]
+            assert b"authorization" not in dict(app.scopes[0]["headers"])
+            flood = [head, *[b"a: b\r\n" * 2000] * 10]
+            assert 200 not in statuses(await said(port, *flood, pause_s=0.02))
+            small = [
+                b"POST /echo HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n",
+                *[b"1;x=aaaaaaaaaaaaaaaaaaaaaaaaa\r\na\r\n" * 4000] * 4,
+            ]
+            assert 200 not in statuses(await said(port, *small, b"0\r\n\r\n", pause_s=0.02, patience_s=0.3))
+
+    run(story())
+
+
+def test_http_1_0_is_told_that_its_connection_stays(run):
+    async def story():
+        async with served(Echo()) as port:
+            out = await said(port, b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", patience_s=0.2)
+            assert b"connection: keep-alive" in out
+
+    run(story())
+
+
+def test_the_preface_of_http2_may_come_in_pieces(run):
+    async def story():
+        async with served(Echo()) as port:
+            settings = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+            out = await said(
+                port, one.PREFACE[:5], one.PREFACE[5:20], one.PREFACE[20:] + settings, pause_s=0.05, patience_s=0.3
+            )
+            assert out[3:4] == b"\x04", "settings of its own"
 
     run(story())
 
@@ -315,6 +387,8 @@ class Caller:
                         self.reset.add(event.stream_id)
                     case ConnectionTerminated():
                         self.why = event.error_code
+                        if not event.error_code:  # h2 takes it for the end of all streams
+                            self.state.state_machine.state = ConnectionState.CLIENT_OPEN
             await self.flush()
 
     async def flush(self) -> None:
@@ -417,6 +491,56 @@ def test_http2_floods_end_the_connection(run, shake):
     run(story())
 
 
+def test_http2_goes_away_once_what_is_under_way_is_answered(run):
+    async def story():
+        app = Echo()
+        async with served(app) as port:
+            caller = await Caller.to(port)
+            slow = caller.ask("/slow")
+            await caller.flush()
+            while not app.under_way:
+                await asyncio.sleep(0.01)
+            hearing = asyncio.ensure_future(caller.hear(lambda: slow in caller.ended))
+        await hearing
+        assert caller.statuses == {slow: 200}
+        caller.close()
+
+    run(story())
+
+
+def test_http2_of_a_caller_who_goes_is_answered(run):
+    async def story():
+        async with served(Echo()) as port:
+            caller = await Caller.to(port)
+            slow = caller.ask("/slow")
+            await caller.flush()
+            caller._writer.write(GoAwayFrame(0, last_stream_id=0).serialize())
+            await caller.hear(lambda: slow in caller.ended)
+            assert caller.statuses == {slow: 200}
+            caller.close()
+
+    run(story())
+
+
+def test_http2_streams_that_are_cancelled_leave_no_trace(run, caplog):
+    async def story():
+        app = Echo()
+        async with served(app) as port:
+            caller = await Caller.to(port)
+            for _ in range(20):
+                stream = caller.ask("/slow")
+                await caller.flush()
+                caller.state.reset_stream(stream, ErrorCodes.CANCEL)
+            await caller.flush()
+            while app.left < 20:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.4)
+            caller.close()
+
+    run(story())
+    assert caplog.records == []
+
+
 def test_http2_that_breaks_the_rules_is_told_and_ends(run):
     async def story():
         async with served(Echo()) as port:
@@ -465,6 +589,16 @@ def test_a_renewed_certificate_counts_for_the_next_connection_and_a_broken_one_d
             await asyncio.sleep(0.3)
             assert await shown(port) == "second"
             (tmp_path / "cert.pem").write_text("no certificate")
+            await asyncio.sleep(0.3)
+            assert await shown(port) == "second"
+            certificate(tmp_path, "first")
+            right = (tmp_path / "key.pem").read_bytes()
+            certificate(tmp_path, "second")
+            other = (tmp_path / "key.pem").read_bytes()
+            (tmp_path / "key.pem").write_bytes(right)
+            await asyncio.sleep(0.3)
+            assert await shown(port) in ("first", "second"), "a pair that does not fit spoils nothing"
+            (tmp_path / "key.pem").write_bytes(other)
             await asyncio.sleep(0.3)
             assert await shown(port) == "second"
 

@@ -21,6 +21,10 @@ class PixelBudget:
         self._changed = threading.Condition()
         self._turns: deque[object] = deque()
 
+    def room(self, pixels: int) -> bool:
+        """Whether so many could be held now without waiting."""
+        return not self._turns and self._free >= pixels
+
     @contextlib.contextmanager
     def hold(self, pixels: int, deadline: float) -> Iterator[None]:
         """pixels: that decoding will write. deadline: a moment of time.monotonic. Raises InferenceError(overloaded) when

@@ -26,6 +26,8 @@ SOON_S = 0.01
 BRIEF_S, BRIEF_BYTES, BRIEF_PIXELS = 0.0005, 32 * 1024, 65_536
 """A picture of no more bytes and pixels than this is answered by the thread that brings it, where the ones before it took no
 longer than this from end to end. Two wakings of another thread were 0.3 to 0.5 ms on 2 AMD EPYC cores."""
+BRIEF_ROW_BYTES = 256 * 1024
+"""A row of tensors of no more than this, on such a graph, too."""
 TRIED_AGAIN = 200
 """One in so many pictures that took longer is tried so again, for what it costs may have changed."""
 
@@ -102,6 +104,7 @@ class Stages:
         if isinstance(source, Mapping):
             # Nothing to decode: a hop to the pool would cost more than the work.
             brief = here and self._batcher.row_s * self._runners < BRIEF_S
+            brief = brief and sum(array.nbytes for array in source.values()) <= BRIEF_ROW_BYTES
             self._prepare(source, deadline, future, began, caller, urgent, at_once=brief)
             return future
         if here and not tile and (header := self._brief(source)) is not None:
@@ -295,7 +298,9 @@ class Stages:
             header = decode.inspect(source)
         except SaccadeError:
             return None
-        return header if header.width * header.height <= BRIEF_PIXELS else None
+        pixels = header.width * header.height
+        # Elsewhere a picture may wait until there is room to decode it; this thread may not.
+        return header if pixels <= BRIEF_PIXELS and self._intake.budget.room(pixels) else None
 
     def _alone(self) -> bool:
         """Whether handing a row to a runner's thread would cost more than it could save: it is over soon, and there are

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -75,7 +76,7 @@ class Decoder:
             frames.send(
                 self._line, {"arrays": told, "header": asdict(header), "spec": spec.to_json() if spec else None}
             )
-            reply, _ = frames.receive(self._line)
+            reply, _ = frames.receive(self._line, seconds=self._seconds)
         except TimeoutError:
             self._lost("")
             raise ImageError(
@@ -84,6 +85,11 @@ class Decoder:
                 code="image_decode_timeout",
             ) from None
         except (EOFError, OSError, ValueError) as error:
+            if self._process is not None and self._process.wait() == -signal.SIGKILL:  # by the kernel, or an operator
+                self._lost("")
+                raise InferenceError(
+                    "the process that decoded was lost", hint="ask again", code="worker_lost"
+                ) from error
             raise self._lost("its decoder ended") from error
         if "error" in reply:
             raise frames.raised(reply["error"])
@@ -99,11 +105,19 @@ class Decoder:
         )
 
     def _start(self) -> None:
-        self._given, self._answered = Region.make(), Region.make()
-        self._line, theirs = socket.socketpair()
+        with contextlib.ExitStack() as undo:
+            for region in (made := (Region.make(), Region.make())):
+                undo.callback(region.close)
+            line, theirs = socket.socketpair()
+            undo.callback(line.close)
+            self._process = self._begun(theirs, *made)
+            undo.pop_all()
+        self._line, (self._given, self._answered) = line, made
+
+    def _begun(self, theirs: socket.socket, given: Region, answered: Region) -> "subprocess.Popen[bytes]":
         with theirs:
-            descriptors = [theirs.fileno(), self._given.descriptor, self._answered.descriptor]
-            self._process = subprocess.Popen(
+            descriptors = [theirs.fileno(), given.descriptor, answered.descriptor]
+            return subprocess.Popen(
                 [sys.executable, "-P", "-m", "saccade.inference.workers.decoding",
                  str(os.getpid()), *map(str, descriptors), str(self._memory)],
                 env={**environment(), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},

@@ -2,8 +2,10 @@
 
 import array
 import json
+import math
 import socket
 import struct
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,8 +27,11 @@ def send(connection: socket.socket, message: Mapping[str, Any], descriptors: Seq
     connection.sendall(data)
 
 
-def receive(connection: socket.socket, descriptors: int = 0) -> tuple[dict[str, Any], list[int]]:
-    """descriptors: how many may come along. The other side says nothing more until it is answered.
+def receive(
+    connection: socket.socket, descriptors: int = 0, *, seconds: float = math.inf
+) -> tuple[dict[str, Any], list[int]]:
+    """descriptors: how many may come along. The other side says nothing more until it is answered. seconds: in which the
+    whole message must have come, where `bound` holds for each part of it.
 
     Raises EOFError at the end, ValueError for what is no message, OSError; TimeoutError as `bound` has it.
     """
@@ -42,7 +47,10 @@ def receive(connection: socket.socket, descriptors: int = 0) -> tuple[dict[str, 
                     found += numbers
         else:
             data = connection.recv(PART)
+        end = time.monotonic() + seconds
         while len(data) < 4 or len(data) < 4 + _size(data):
+            if time.monotonic() > end:
+                raise TimeoutError
             part = connection.recv(PART) if data else b""
             if not part:
                 raise EOFError("the other process is gone")

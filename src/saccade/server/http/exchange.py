@@ -41,6 +41,7 @@ class Exchange:
         self._waiting: asyncio.Future[None] | None = None
         self._status = 500
         self._headers: Headers = []
+        self._body: list[bytes] = []
 
     # From the connection
 
@@ -79,9 +80,13 @@ class Exchange:
         return {"type": "http.request", "body": body, "more_body": not self.whole}
 
     async def send(self, message: Message) -> None:
-        """The answer goes out whole, in one write: the application never streams one."""
+        """The answer goes out whole, in one write, once its last part is there."""
         if message["type"] == "http.response.start":
             self._status, self._headers = message["status"], message["headers"]
-        elif not self.answered:
+            return
+        if self.answered:
+            return
+        self._body.append(message.get("body", b""))
+        if not message.get("more_body", False):
             self.answered = True
-            self._answer(self, self._status, self._headers, message.get("body", b""))
+            self._answer(self, self._status, self._headers, b"".join(self._body))

@@ -6,6 +6,7 @@ import email.utils
 import logging
 import signal
 import ssl
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -20,6 +21,7 @@ from saccade.server.settings import Settings
 log = logging.getLogger("saccade.server")
 LOOK_S = 0.25
 BACKLOG = 2048
+SPARE_FILES = 256
 ACCEPTED = ("h2", "http/1.1")
 
 
@@ -39,7 +41,8 @@ class Listener:
         self._looking: asyncio.TimerHandle | None = None
         self._second, self._date = 0, b""
         self._context: ssl.SSLContext | None = None
-        self._stamp: tuple[int, int] | None = None
+        self._stamps: list[tuple[int, int]] = []
+        self._warned: list[tuple[int, int]] = []
 
     async def start(self) -> None:
         """Raises ServerError(port_taken), UsageError for a certificate that cannot be used."""
@@ -66,6 +69,7 @@ class Listener:
                 code="port_taken",
             ) from error
         self._look()
+        _allow_files(s.connections)
 
     @property
     def port(self) -> int:
@@ -95,8 +99,10 @@ class Listener:
 
     def welcome(self, connection: One) -> bool:
         """False when there are as many as there may be."""
+        if len(self._connections) >= self.settings.connections:
+            return False
         self._connections.add(connection)
-        return len(self._connections) <= self.settings.connections
+        return True
 
     def part(self, connection: One | Two) -> None:
         self._connections.discard(connection)
@@ -115,6 +121,8 @@ class Listener:
         async def answer() -> None:
             try:
                 await self.app(exchange.scope, exchange.receive, exchange.send)
+            except Exception:  # the application's own rim let it through: its connection ends, nothing else
+                log.exception("a request failed beyond the application")
             finally:
                 exchange.done = True
                 finished(exchange)
@@ -131,32 +139,58 @@ class Listener:
         return self._date
 
     def _look(self) -> None:
+        self._looking = self._loop.call_later(LOOK_S, self._look)
         now = self.now()
         for connection in list(self._connections):
-            connection.look(now)
+            try:
+                connection.look(now)
+            except Exception:
+                log.exception("a connection could not be looked after")
+                connection.transport.abort()
         if self._context is not None:
             self._load_certificate()
-        self._looking = self._loop.call_later(LOOK_S, self._look)
 
     def _load_certificate(self) -> None:
-        """Again when its file was changed: a renewed one counts for the next connection."""
+        """Again when a file was changed: a renewed certificate counts for the next connection.
+
+        Hazard: a pair that does not fit spoils the context it is loaded into, and the two files are never written at
+        once. So a pair is tried on another context, until it fits.
+        """
+        cert, key, first = self.settings.tls_cert, self.settings.tls_key, not self._stamps
         assert self._context is not None
-        cert, key, first = self.settings.tls_cert, self.settings.tls_key, self._stamp is None
         assert cert is not None
+        assert key is not None
+        stamps: list[tuple[int, int]] = []
         try:
-            stat = cert.stat()
-            stamp = (stat.st_mtime_ns, stat.st_ino)
-            if stamp == self._stamp:
+            stamps = [(stat.st_mtime_ns, stat.st_ino) for stat in (cert.stat(), key.stat())]
+            if stamps == self._stamps:
                 return
-            self._stamp = stamp
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key)
             self._context.load_cert_chain(cert, key)
+            self._stamps = stamps
         except (OSError, ssl.SSLError) as error:
             if first:
                 raise UsageError(
                     f"{cert} and {key} are no certificate and its key",
                     hint="tls_cert and tls_key name PEM files that belong together",
                 ) from error
-            log.warning("the certificate was changed and cannot be used, the one before it stays: %s", error)
+            if stamps != self._warned:
+                log.warning("the certificate was changed and cannot be used, the one before it stays: %s", error)
+                self._warned = stamps
+
+
+def _allow_files(connections: int) -> None:
+    """Descriptors for as many connections as are allowed, as far as this process may ask for them."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + SPARE_FILES
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class Beside(Protocol):

@@ -21,6 +21,8 @@ IDLE_S = 75.0
 """A connection without a request is kept this long."""
 LINGER_S = 2.0
 """After an answer to half a request: hanging up while its rest is on its way would cost the caller the answer."""
+CHUNK_WORDS = 8
+"""Bytes of sizes and line ends that there may be to each byte of a body that comes in chunks."""
 WRITE_S = 30.0
 """An answer that the caller does not read for so long ends the connection."""
 
@@ -39,13 +41,17 @@ class One(asyncio.Protocol):
         self._read: Exchange | None = None
         """The one whose body is coming."""
         self._url, self._headers = b"", Headers()
-        self._fresh = True
+        self._fresh, self._first = True, b""
+        """Nothing but what could become the preface of HTTP/2 has come."""
         self._head = self._begun = False
         """A head is half read; it began in the bytes that came last."""
-        self._head_bytes = 0
+        self._head_bytes = self._body_bytes = self._other_bytes = 0
+        """Of the head that is read; of the body that is read, and of what was between its parts."""
         self._since = listener.now()
         """When the connection was made, its last answer sent, or its half-read head begun."""
         self._expects = False
+        self._unwished = b""
+        """A head without its wish for another protocol."""
         self._ends = False
         """No request is read any more."""
         self._lingers = 0.0
@@ -57,33 +63,53 @@ class One(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but name
         if not self._listener.welcome(self):
-            self._enqueue(ServerError("too many connections are open", hint="ask again later", code="overloaded"))
+            self._ends = True
+            error = ServerError("too many connections are open", hint="ask again later", code="overloaded")
+            self._write(*self._listener.app.refusal(error), ends=True)
+            self.transport.close()
             return
         secure = transport.get_extra_info("ssl_object")
         if secure is not None and secure.selected_alpn_protocol() == "h2":
             self._listener.upgrade(self)
 
     def data_received(self, data: bytes) -> None:
+        if self._ends:
+            return
         if self._fresh:
-            self._fresh = False
+            data = self._first = self._first + data
             if data.startswith(PREFACE):
                 self._listener.upgrade(self).data_received(data)
                 return
-        if self._ends:
-            return
+            if PREFACE.startswith(data):
+                return
+            self._fresh, self._first = False, b""
         self._begun = False
         if not self._head and self._read is None:
             self._since = self._listener.now()
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._ends = True  # the caller may speak something else from here on: HTTP/1.1 is all there is
-        except httptools.HttpParserError:
-            self._refuse(ServerError("this is not HTTP/1.1 as RFC 9112 has it", code="malformed_http"))
-        if self._head and not self._begun:
+        reading, had = self._read, self._body_bytes
+        self._parse(data)
+        if self._begun:
+            return
+        most = self._listener.settings.head_bytes + self._listener.settings.line_bytes
+        if self._head:
             self._head_bytes += len(data)
-            if self._head_bytes > self._listener.settings.head_bytes + self._listener.settings.line_bytes:
+            if self._head_bytes > most:
                 self._refuse(ServerError("the head is too large", code="headers_too_large"))
+        elif reading is not None and reading is self._read:
+            self._other_bytes += len(data) - (self._body_bytes - had)
+            if self._other_bytes > most + CHUNK_WORDS * self._body_bytes:
+                self._refuse(ServerError("the body is mostly what stands between its parts", code="malformed_http"))
+
+    def _parse(self, data: bytes) -> None:
+        while data and not self._ends:
+            try:
+                self._parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as wish:
+                data = self._unwished + data[wish.args[0] :]
+                self._parser = httptools.HttpRequestParser(self)
+            except httptools.HttpParserError:
+                self._refuse(ServerError("this is not HTTP/1.1 as RFC 9112 has it", code="malformed_http"))
 
     def connection_lost(self, error: Exception | None) -> None:
         self._ends = True
@@ -94,10 +120,13 @@ class One(asyncio.Protocol):
         self._queue.clear()
 
     def pause_writing(self) -> None:
+        """The caller reads slower than he asks: nothing more is answered, and so read, before he does."""
         self._stuck = self._listener.now()
+        self._pause()
 
     def resume_writing(self) -> None:
         self._stuck = 0.0
+        self._next()
 
     def look(self, now: float) -> None:
         """Ends what has lasted too long."""
@@ -128,47 +157,68 @@ class One(asyncio.Protocol):
         self._url += part
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self._read is not None:
+            return  # behind the body: what was checked on the way here was the head (RFC 9110 section 6.5.1)
         name = name.lower()
         if name == b"expect":
             self._expects = value.lower() == b"100-continue"
         self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
+        method = self._parser.get_method()
+        self._unwished = b""
+        if self._parser.should_upgrade() and method != b"CONNECT":
+            # RFC 9110 section 7.8: a server may take no notice. The parser would, and leave the body unread, so the head
+            # is read again without the wish.
+            kept = [b"%b: %b\r\n" % pair for pair in self._headers if pair[0] != b"upgrade"]
+            self._unwished = b"%b %b HTTP/1.1\r\n%b\r\n" % (method, self._url, b"".join(kept))
+            return
         self._head = False
         version, scheme = self._parser.get_http_version(), "https" if self._listener.secure else "http"
         if version not in ("1.1", "1.0"):
             raise httptools.HttpParserError("HTTP/0.9 has no head")
-        scope = request_scope(self._parser.get_method().decode("ascii"), self._url, self._headers, version, scheme)
+        scope = request_scope(method.decode("ascii"), self._url, self._headers, version, scheme)
         exchange = Exchange(scope, self._answer, self._took)
-        exchange.keeps = self._parser.should_keep_alive()
+        exchange.keeps = self._parser.should_keep_alive() and method != b"CONNECT"
         self._read = exchange
+        self._body_bytes = self._other_bytes = 0
         self._enqueue(exchange)
 
     def on_body(self, part: bytes) -> None:
         exchange = self._read
         assert exchange is not None
+        self._body_bytes += len(part)
         exchange.feed(part)
-        if exchange.held > HELD and not self._paused:
-            self._paused = True
-            self.transport.pause_reading()
+        if exchange.held > HELD:
+            self._pause()
 
     def on_message_complete(self) -> None:
+        if self._unwished:
+            return
         exchange, self._read = self._read, None
         assert exchange is not None
         exchange.end()
         if not exchange.keeps:
             self._ends = True
-        if exchange is not self._current and len(self._queue) > 1 and not self._paused:
-            self._paused = True  # somebody sends without waiting for answers: the rest waits in his own buffers
-            self.transport.pause_reading()
+        if exchange is not self._current and len(self._queue) > 1:
+            self._pause()  # somebody sends without waiting for answers: the rest waits in his own buffers
 
     # The application
 
     def _enqueue(self, what: Exchange | ServerError) -> None:
-        if self._current is None and not self._queue:
-            self._begin(what)
-        else:
-            self._queue.append(what)
+        self._queue.append(what)
+        self._next()
+
+    def _next(self) -> None:
+        """Begins what waits, unless there is something to be done or read by the caller first."""
+        if self._queue and self._current is None and not self._stuck and not self.transport.is_closing():
+            self._begin(self._queue.popleft())
+        self._resume()
+
+    def _pause(self) -> None:
+        if not self._paused and not self.transport.is_closing():
+            self._paused = True
+            self.transport.pause_reading()
 
     def _begin(self, what: Exchange | ServerError) -> None:
         if isinstance(what, ServerError):
@@ -188,13 +238,15 @@ class One(asyncio.Protocol):
         self._resume()
 
     def _resume(self) -> None:
-        if self._paused and not self._ends and len(self._queue) <= 1:
+        if self._paused and not self._ends and not self._stuck and len(self._queue) <= 1:
             self._paused = False
             self.transport.resume_reading()
 
     def _answer(self, exchange: Exchange, status: int, headers: Headers, body: bytes) -> None:
         if self._listener.closing or (b"connection", b"close") in headers:
             exchange.keeps = False
+        if exchange.keeps and exchange.scope["http_version"] == "1.0":
+            headers = [*headers, (b"connection", b"keep-alive")]
         self._write(status, headers, body, ends=not exchange.keeps)
 
     def _write(self, status: int, headers: Headers, body: bytes, *, ends: bool) -> None:
@@ -222,9 +274,7 @@ class One(asyncio.Protocol):
             self._end(clean=exchange.whole)
             return
         self._since = self._listener.now()
-        if self._queue:
-            self._begin(self._queue.popleft())
-        self._resume()
+        self._next()
 
     def _refuse(self, error: ServerError) -> None:
         """What came is no request, so nothing after it is one."""

@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from h2.config import H2Configuration
-from h2.connection import H2Connection
+from h2.connection import ConnectionState, H2Connection
 from h2.errors import ErrorCodes
 from h2.events import (
     ConnectionTerminated,
@@ -21,6 +21,7 @@ from h2.events import (
 )
 from h2.exceptions import H2Error, ProtocolError
 from h2.settings import SettingCodes, Settings
+from hyperframe.frame import GoAwayFrame
 
 from saccade.server.http.exchange import Exchange, Headers
 from saccade.server.http.one import IDLE_S, LINGER_S, WRITE_S, request_scope
@@ -58,8 +59,13 @@ class Two(asyncio.Protocol):
         """Bytes of each stream that came and are not yet given back to its window."""
         self._unsent: dict[int, memoryview] = {}
         self._shaken: deque[float] = deque(maxlen=RESETS)
-        self._since = listener.now()
+        self._since = self._sent = listener.now()
+        """When a request last began or ended; when something of an answer last went out."""
         self._stuck = self._lingers = 0.0
+        self._last = 0
+        """The highest stream that a request came on."""
+        self._going = False
+        """No further request is taken."""
         self._state.initiate_connection()
         self._state.increment_flow_control_window(CALLS)
         self._flush()
@@ -69,7 +75,6 @@ class Two(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._lingers:
             return
-        self._since = self._listener.now()
         try:
             for event in self._state.receive_data(data):
                 self._hear(event)
@@ -89,16 +94,24 @@ class Two(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._stuck = 0.0
+        for stream in list(self._unsent):
+            self._push(stream)
+        self._flush()
 
     def look(self, now: float) -> None:
         """Ends what has lasted too long."""
         if self._lingers:
             if now > self._lingers:
                 self.transport.abort()
-        elif (self._stuck and now > self._stuck + WRITE_S) or (self._unsent and now > self._since + WRITE_S):
+        elif (self._stuck and now > self._stuck + WRITE_S) or (self._unsent and now > self._sent + WRITE_S):
             self.transport.abort()
-        elif not self._exchanges and (self._listener.closing or now > self._since + IDLE_S):
+        elif not self._exchanges and (self._listener.closing or self._going or now > self._since + IDLE_S):
             self._close(ErrorCodes.NO_ERROR)
+        elif self._listener.closing and not self._going:
+            self._going = True
+            self._flush()
+            # Said by hand: h2 would say nothing more on the streams that are still to be answered.
+            self.transport.write(GoAwayFrame(0, last_stream_id=self._last).serialize())
 
     def _close(self, why: ErrorCodes) -> None:
         with contextlib.suppress(H2Error):  # it may be closed already
@@ -160,12 +173,26 @@ class Two(asyncio.Protocol):
             case PingReceived():
                 self._calm()
             case ConnectionTerminated():
-                self.transport.close()
+                self._leave(event)
             case _:
                 pass
 
+    def _leave(self, event: ConnectionTerminated) -> None:
+        """The caller asks for nothing more. What he asked before is answered, unless he ends with an error."""
+        self._going = True
+        if event.error_code or not self._exchanges:
+            self.transport.close()
+            return
+        # Hazard: h2 takes the connection for closed; RFC 9113 section 6.8 has the open streams end as they would.
+        self._state.state_machine.state = ConnectionState.SERVER_OPEN
+
     def _open(self, event: RequestReceived) -> None:
         assert event.stream_id is not None
+        if self._going:
+            self._state.reset_stream(event.stream_id, ErrorCodes.REFUSED_STREAM)
+            return
+        self._last = max(self._last, event.stream_id)
+        self._since = self._listener.now()
         pseudo: dict[bytes, bytes] = {}
         headers = Headers()
         for name, value in event.headers or ():
@@ -202,26 +229,33 @@ class Two(asyncio.Protocol):
             self._flush()
 
     def _answer(self, stream: int, status: int, headers: Headers, body: bytes) -> None:
-        if self._over or self._exchanges[stream].lost:
+        exchange = self._exchanges.get(stream)
+        if self._over or exchange is None or exchange.lost:
             return
         told = [(b":status", str(status).encode()), (b"date", self._listener.date())]
         told += [(name, value) for name, value in headers if name != b"connection"]
         self._state.send_headers(stream, told, end_stream=not body)
         if body:
             self._unsent[stream] = memoryview(body)
+            self._sent = self._listener.now()
             self._push(stream)
         self._flush()
 
     def _push(self, stream: int) -> None:
         """As much of a body as the caller's windows hold."""
         rest = self._unsent[stream]
-        while rest:
+        while rest and not self._stuck:
             room = min(self._state.local_flow_control_window(stream), self._state.max_outbound_frame_size)
             if room <= 0:
                 self._unsent[stream] = rest
                 return
             part, rest = rest[:room], rest[room:]
             self._state.send_data(stream, bytes(part), end_stream=not rest)
+            self._sent = self._listener.now()
+            self._flush()  # so that a caller who does not read is felt before all of it is written
+        if rest:
+            self._unsent[stream] = rest
+            return
         del self._unsent[stream]
         self._settle(stream)
 
@@ -244,6 +278,11 @@ class Two(asyncio.Protocol):
         if not exchange.whole:
             self._state.reset_stream(stream, ErrorCodes.NO_ERROR)
         self._drop(stream)
+        self._since = self._listener.now()
+        if self._shaken:
+            self._shaken.popleft()  # who is answered may cancel as often
+        if self._going and not self._exchanges:
+            self._close(ErrorCodes.NO_ERROR)
 
     def _drop(self, stream: int) -> None:
         exchange = self._exchanges.pop(stream, None)
