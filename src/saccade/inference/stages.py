@@ -23,7 +23,7 @@ from saccade.types import Array, Image, Prediction
 
 SOON_S = 0.01
 """A run that takes less may hold up the thread that decodes."""
-BRIEF_S, BRIEF_BYTES, BRIEF_PIXELS = 0.0005, 32 * 1024, 65_536
+BRIEF_S, BRIEF_BYTES, BRIEF_PIXELS = 0.001, 32 * 1024, 65_536
 """A picture of no more bytes and pixels than this is answered by the thread that brings it, where the ones before it took no
 longer than this from end to end. Two wakings of another thread were 0.3 to 0.5 ms on 2 AMD EPYC cores."""
 BRIEF_ROW_BYTES = 256 * 1024
