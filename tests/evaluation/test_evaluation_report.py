@@ -146,5 +146,5 @@ def test_training_curves_come_from_the_run(tmp_path: Path) -> None:
     loss, metric = history.curves(table)
     assert loss.series[0].y == (2.5, 1.5)
     assert loss.series[1].x == (2.0,)
-    assert metric.y_label == "macro f1"
+    assert metric.y_label == "macro F1"
     assert metric.series[0].y == (0.25, 0.5)

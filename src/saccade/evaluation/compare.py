@@ -13,6 +13,7 @@ from saccade.data.dataset import Dataset
 from saccade.errors import DataError, PackageError
 from saccade.evaluation.evaluate import aligned, evaluate_model
 from saccade.evaluation.slices import holm
+from saccade.evaluation.words import words
 from saccade.images import decode
 from saccade.inference.model import Model
 from saccade.tasks import statistics
@@ -208,7 +209,7 @@ def _difference(metric: str, a: Array, b: Array) -> Difference:
 
 
 def _sentence(d: Difference, n: int) -> str:
-    name = d.metric.replace("_", " ")
+    name = words(d.metric)
     if d.value == 0 and not (d.won or d.lost) and d.low == d.high == 0:
         return f"On the same {n} images both packages are equal in {name} ({d.first:.4f})."
     size = f"by {abs(d.value):.4f} (95 % interval of the difference {d.low:+.4f} to {d.high:+.4f}"

@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 
 from saccade.evaluation.plots import finite
+from saccade.evaluation.words import words
 from saccade.types import Curve, Series
 
 
@@ -27,7 +28,7 @@ def curves(table: Path) -> tuple[Curve, ...]:
         return ()
     epoch, loss, val_loss, metric = zip(*rows, strict=True)
     losses = finite(Series("training", epoch, loss)), finite(Series("validation", epoch, val_loss))
-    word = name.replace("_", " ")
+    word = words(name)
     return (
         Curve("Loss", "epoch", "loss", losses, help="Training loss is measured on augmented pictures."),
         Curve(f"Validation {word}", "epoch", word, (finite(Series(word, epoch, metric)),)),

@@ -11,6 +11,7 @@ from typing import Any
 from saccade.evaluation.gallery import Mistake
 from saccade.evaluation.plots import bar, plot, whisker
 from saccade.evaluation.slices import Slice
+from saccade.evaluation.words import words
 from saccade.images.encode import data_uri
 from saccade.types import Curve, Matrix, Number, Scorecard, Table
 
@@ -53,7 +54,7 @@ class Report:
         links = "".join(f'<a href="#{i}">{escape(title)}</a>' for i, title, _ in present)
         body = "".join(f'<section id="{i}"><h2>{escape(title)}</h2>{text}</section>' for i, title, text in present)
         return (
-            f"{_head(f'{self.name}: {_words(card.headline.name)} {card.headline.value:.3f}')}<body><main><header>"
+            f"{_head(f'{self.name}: {words(card.headline.name)} {card.headline.value:.3f}')}<body><main><header>"
             f'<h1>{escape(self.name)}</h1><p class="lead dim">{escape(card.task.capitalize())}, measured on {card.n:,} '
             f"images of the {escape(card.split)} split with the sealed package, the very thing that is served. "
             f"Intervals are 95 % bootstrap intervals.</p></header><nav>{links}</nav>{_care(card, self.slices)}{body}"
@@ -88,16 +89,16 @@ def _care(card: Scorecard, slices: Sequence[Slice]) -> str:
     """What a reader should know before believing the numbers."""
     head = card.headline
     said = [
-        f"Weaker on {s.trait} {s.range}: {_words(s.metric)} {s.value:.3f} on {s.n} images "
+        f"Weaker on {s.trait} {s.range}: {words(s.metric)} {s.value:.3f} on {s.n} images "
         f"(against {head.value:.3f} on all; p = {s.p:.2g})."
         if s.metric == head.name
-        else f"Weaker on {s.trait} {s.range}: {_words(s.metric)} {s.value:.3f} on {s.n} images (p = {s.p:.2g})."
+        else f"Weaker on {s.trait} {s.range}: {words(s.metric)} {s.value:.3f} on {s.n} images (p = {s.p:.2g})."
         for s in slices
         if s.worse
     ]
     if card.n < FEW and head.low is not None and head.high is not None:
         said.append(
-            f"Only {card.n} images: the true {_words(head.name)} may well lie anywhere from {head.low:.3f} to "
+            f"Only {card.n} images: the true {words(head.name)} may well lie anywhere from {head.low:.3f} to "
             f"{head.high:.3f}. More test images narrow this; four times as many halve it."
         )
     if not said:
@@ -117,7 +118,7 @@ def _number(n: Number, first: bool) -> str:
     spread = "" if n.low is None or n.high is None else f"{n.low:.3f} to {n.high:.3f}"
     wish = "" if n.higher_is_better else " (lower is better)"
     return (
-        f'<div class="box tile{" hero" if first else ""}"><div>{escape(_words(n.name))}</div><div class="big">{n.value:.3f}'
+        f'<div class="box tile{" hero" if first else ""}"><div>{escape(words(n.name))}</div><div class="big">{n.value:.3f}'
         f'</div>{whisker(n.value, n.low, n.high)}<div class="dim">{spread}</div>'
         f"<small>{escape(n.help)}{wish}</small></div>"
     )
@@ -184,7 +185,7 @@ def _slices(slices: Sequence[Slice]) -> str:
         )
         boxes.append(
             f'<div class="box scroll"><h3>By {escape(name)}</h3><table class="slices"><thead><tr><th>{escape(name)}</th>'
-            f"<th>images</th><th>{escape(_words(slices[0].metric))}</th><th></th><th>95 % interval</th><th></th></tr></thead>"
+            f"<th>images</th><th>{escape(words(slices[0].metric))}</th><th></th><th>95 % interval</th><th></th></tr></thead>"
             f"<tbody>{rows}</tbody></table></div>"
         )
     return (
@@ -227,15 +228,7 @@ def _mistake(mistake: Mistake) -> str:
 
 
 def _facts(facts: Mapping[str, Any]) -> str:
-    return _table(Table("", ("what", "value"), tuple((_words(str(k)), str(v)) for k, v in facts.items())))
-
-
-SPELLED = {"iou": "IoU", "ap": "AP", "ap50": "AP50", "ap75": "AP75", "ar": "AR", "f1": "F1"}
-"""Short words as the field writes them."""
-
-
-def _words(name: str) -> str:
-    return " ".join(SPELLED.get(word, word) for word in name.split("_"))
+    return _table(Table("", ("what", "value"), tuple((words(str(k)), str(v)) for k, v in facts.items())))
 
 
 def _id(name: str) -> str:
