@@ -113,6 +113,7 @@ def _limit(memory: int) -> None:
     most = pages * resource.getpagesize() + memory
     for kind, value in (
         (resource.RLIMIT_AS, most),
+        (resource.RLIMIT_FSIZE, memory),  # what it may add to shared memory; not 0, standard error may be a file
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_NPROC, 0),
     ):

@@ -165,6 +165,40 @@ def test_no_picture_is_decoded_in_the_server(tmp_path: Path, monkeypatch: pytest
         time.sleep(0.01)
 
 
+@pytest.mark.parametrize(
+    "reply",
+    [
+        {},
+        {"arrays": [["image", "uint8", [8, 8, 3], 1 << 40]], "placement": [8, 8, 1, 1, 0, 0]},
+        {"arrays": [["image", "uint8", [4, 4, 3], 0]], "placement": [8, 8, 1, 1, 0, 0]},
+        {"arrays": [["image", "int8", [8, 8, 3], 0]], "placement": [8, 8, 1, 1, 0, 0]},
+        {"arrays": [["image", "uint8", [8, 8, 3], 0]], "placement": [8, 8]},
+        {"arrays": [["image", "uint8", [8, 8, 3], 0]], "placement": [8, 8, "1", 1, 0, 0]},
+        ValueError("no message"),
+    ],
+)
+def test_what_a_decoder_answers_is_read_with_suspicion(monkeypatch: pytest.MonkeyPatch, reply: object) -> None:
+    """A process that was taken over may say anything; it is ended, and nobody waits for it."""
+    decoder, data, spec = Decoder(), png(1, 2, 3), PreprocessSpec(8, 8)
+    try:
+        decoder.load(data, decode.inspect(data), spec)
+        former = decoder.pid
+
+        def said(*_: object, **__: object) -> object:
+            if isinstance(reply, Exception):
+                raise reply
+            return reply, []
+
+        with monkeypatch.context() as patch:
+            patch.setattr("saccade.inference.workers.decoder.frames.receive", said)
+            with pytest.raises(ImageError, match="no decoder says"):
+                decoder.load(data, decode.inspect(data), spec)
+        assert decoder.pid != former
+        assert decoder.load(data, decode.inspect(data), spec)[0].shape == (8, 8, 3)
+    finally:
+        decoder.close()
+
+
 def test_starts_that_fail_leave_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: object, **__: object) -> None:
         raise OSError(11, "Resource temporarily unavailable")

@@ -22,6 +22,8 @@ from saccade.limits import IMAGE_LIMITS
 from saccade.types import Image
 
 START_S = 60.0
+ENDING_S = 1.0
+NONSENSE = "it answered what no decoder says"
 MEMORY = 1024**3
 """Bytes that a decoder may take beyond what it has when it is confined."""
 
@@ -55,18 +57,24 @@ class Decoder:
     def load(self, data: bytes, header: Header, spec: PreprocessSpec) -> tuple[Image, Placement]:
         """As `preprocess.load_inspected`. Raises ImageError: image_undecodable, image_decode_timeout; InferenceError."""
         reply = self._ask(data, header, spec, spec.width * spec.height * 3)
-        return self._pixels(reply), Placement(*reply["placement"])
+        pixels, place = self._pixels(reply, (spec.height, spec.width, 3)), reply.get("placement")
+        if not isinstance(place, list) or len(place) != 6 or not all(type(n) in (int, float) for n in place):
+            raise self._lost(NONSENSE)
+        return pixels, Placement(*place)
 
     def pixels(self, data: bytes, header: Header) -> Image:
         """As `decode.pixels`. Raises as `load`."""
-        return self._pixels(self._ask(data, header, None, header.width * header.height * 3))
+        reply = self._ask(data, header, None, header.width * header.height * 3)
+        return self._pixels(reply, (header.height, header.width, 3))
 
-    def _pixels(self, reply: Mapping[str, Any]) -> Image:
+    def _pixels(self, reply: Mapping[str, Any], shape: tuple[int, int, int]) -> Image:
         try:
-            # The child may write on: what is judged and kept is a copy.
-            return np.array(self._answered.get(reply["arrays"])["image"], np.uint8)
-        except (ValueError, KeyError, TypeError) as error:
-            raise self._lost("it answered what no decoder says") from error
+            found = self._answered.get(reply["arrays"])["image"]
+        except (ValueError, KeyError, TypeError, InferenceError) as error:
+            raise self._lost(NONSENSE) from error
+        if found.shape != shape or found.dtype != np.uint8:
+            raise self._lost(NONSENSE)
+        return np.array(found)  # the child may write on: what is kept is a copy
 
     def _ask(self, data: bytes, header: Header, spec: PreprocessSpec | None, room: int) -> Mapping[str, Any]:
         self._wait()
@@ -84,8 +92,10 @@ class Decoder:
                 hint="send a smaller or simpler one",
                 code="image_decode_timeout",
             ) from None
-        except (EOFError, OSError, ValueError) as error:
-            if self._process is not None and self._process.wait() == -signal.SIGKILL:  # by the kernel, or an operator
+        except ValueError as error:
+            raise self._lost(NONSENSE) from error
+        except (EOFError, OSError) as error:
+            if self._code() == -signal.SIGKILL:  # by the kernel, or an operator
                 self._lost("")
                 raise InferenceError(
                     "the process that decoded was lost", hint="ask again", code="worker_lost"
@@ -94,6 +104,12 @@ class Decoder:
         if "error" in reply:
             raise frames.raised(reply["error"])
         return reply
+
+    def _code(self) -> int | None:
+        """How the process ended; None of one that only hung up."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._process.wait(ENDING_S) if self._process else None
+        return None
 
     def _lost(self, why: str) -> ImageError:
         """Ends this process and starts the next one, which is ready when the next picture comes or soon after."""

@@ -171,7 +171,8 @@ class One(asyncio.Protocol):
             # RFC 9110 section 7.8: a server may take no notice. The parser would, and leave the body unread, so the head
             # is read again without the wish.
             kept = [b"%b: %b\r\n" % pair for pair in self._headers if pair[0] != b"upgrade"]
-            self._unwished = b"%b %b HTTP/1.1\r\n%b\r\n" % (method, self._url, b"".join(kept))
+            version = self._parser.get_http_version().encode()
+            self._unwished = b"%b %b HTTP/%b\r\n%b\r\n" % (method, self._url, version, b"".join(kept))
             return
         self._head = False
         version, scheme = self._parser.get_http_version(), "https" if self._listener.secure else "http"
