@@ -129,7 +129,7 @@ def _table(table: Table) -> str:
         return ""
     texts = [any(isinstance(row[i], str) for row in table.rows) for i in range(len(table.columns))]
     kinds = ['class="text"' if t else "" for t in texts]
-    head = "".join(f"<th {k}>{escape(c)}</th>" for k, c in zip(kinds, table.columns, strict=True))
+    head = "".join(f"<th {k}>{escape(words(c))}</th>" for k, c in zip(kinds, table.columns, strict=True))
     rows = "".join(
         f"<tr>{''.join(f'<td {k}>{_cell(c)}</td>' for k, c in zip(kinds, r, strict=True))}</tr>" for r in table.rows
     )
