@@ -125,7 +125,8 @@ class Prediction:
     """One answer in pixels of the upright original picture. A task fills the fields it has.
 
     class_ids int64 [K] and scores float32 [K], best first; boxes float32 [K, 4] as x_min y_min x_max y_max;
-    mask uint8 [H, W] of class ids. Classification gives all classes; readers cut to top k.
+    mask uint8 [H, W] of class ids; confidence uint8 [H, W], 255ths, where a graph of masks tells how sure it is.
+    Classification gives all classes; readers cut to top k.
     """
 
     width: int
@@ -134,6 +135,7 @@ class Prediction:
     scores: Array | None = None
     boxes: Array | None = None
     mask: Array | None = None
+    confidence: Array | None = None
 
 
 @dataclass(frozen=True)

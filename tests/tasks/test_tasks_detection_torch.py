@@ -1,13 +1,17 @@
 """Detection in PyTorch: overlaps, assignment and losses on paper, one batch learned by heart, the graph against itself."""
 
+import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
 import torch
+from torch import nn
 
 from saccade import tasks
+from saccade.errors import UsageError
 from saccade.tasks.detection import torch as half
 from saccade.tasks.detection.torch.assign import heat, task_aligned
 from saccade.tasks.detection.torch.boxes import ciou, giou, iou
@@ -91,7 +95,7 @@ def test_ignored_regions_teach_nothing() -> None:
     assert ignored(points, boxes, torch.tensor([[-2]]))[0].tolist() == [True, False, True, False]
     assert not ignored(points, boxes, torch.tensor([[-1]])).any()
     raw = (torch.zeros(1, 4, 2, requires_grad=True), torch.zeros(1, 4, 4 * BINS, requires_grad=True), points[None])
-    for kind in half.losses(LABELS):
+    for kind in half.learning.losses(LABELS):
         targets = {"boxes": boxes, "box_classes": torch.tensor([[-2]])}
         (gradient,) = torch.autograd.grad(
             half.loss(half.named(raw), targets, LABELS, {**OPTIONS, "loss": kind}), raw[0]
@@ -99,7 +103,7 @@ def test_ignored_regions_teach_nothing() -> None:
         assert (gradient[0].abs().sum(1) > 0).tolist() == [False, True, False, True], kind
 
 
-@pytest.mark.parametrize("kind", half.losses(LABELS))
+@pytest.mark.parametrize("kind", half.learning.losses(LABELS))
 def test_the_loss_of_a_picture_without_objects_is_finite(kind: str) -> None:
     net = network()
     targets = {"boxes": torch.zeros(2, 0, 4), "box_classes": torch.zeros(2, 0, dtype=torch.int64)}
@@ -109,7 +113,7 @@ def test_the_loss_of_a_picture_without_objects_is_finite(kind: str) -> None:
     assert all(bool(torch.isfinite(p.grad).all()) for p in net.parameters() if p.grad is not None)
 
 
-@pytest.mark.parametrize("kind", half.losses(LABELS))
+@pytest.mark.parametrize("kind", half.learning.losses(LABELS))
 def test_one_batch_is_learned_by_heart(kind: str) -> None:
     torch.manual_seed(0)
     images = torch.full((2, 3, 64, 96), 0.4)
@@ -226,3 +230,130 @@ def test_a_run_begins_small_where_boxes_are_not(smallest: float, size: object, s
     for other in ({"network": "resnet18"}, {"engine": "keras"}):
         still = half.prefer(facts, Recipe.load(None, {"size": size, "smoke": smoke, **other}))
         assert still["start_size"][0] == 1
+
+
+needs_transformers = pytest.mark.skipif(find_spec("transformers") is None, reason="transformers is not installed")
+
+
+@pytest.fixture
+def small_queries(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a small RT-DETRv2."""
+    from saccade.tasks.detection.torch import transformers
+
+    more = {
+        "d_model": 32, "encoder_hidden_dim": 32, "encoder_ffn_dim": 64, "encoder_attention_heads": 4, "decoder_layers": 2,
+        "decoder_in_channels": [32, 32, 32], "decoder_ffn_dim": 64, "decoder_attention_heads": 4, "hidden_expansion": 0.5,
+    }  # fmt: skip
+    small = transformers.Size((1, 1, 1, 1), "basic", (64, 64, 64, 96), more)
+    monkeypatch.setitem(transformers.SIZES, "rtdetrv2-small", small)
+    return "hf-rtdetrv2-small"
+
+
+@needs_transformers
+def test_queries_learn_one_batch_by_heart_and_are_sealed(small_queries: str, tmp_path: Path) -> None:
+    """At a size that is no multiple of the stride, with fewer places than queries; weights of a snapshot and of our own."""
+    torch.manual_seed(0)
+    made = half.whole(small_queries, LABELS, 90, 60, "none")
+    assert made is not None
+    body, mean, std, said = made
+    assert said == "from scratch"
+    model = networks.Network(body, nn.Identity(), 0.0, mean, std)
+    pictures = torch.rand(2, 3, 60, 90) * 0.2
+    pictures[0, 0, 10:40, 20:60] = 1
+    pictures[1, 1, 20:50, 5:35] = 1
+    targets = {
+        "boxes": torch.tensor([[[20.0, 10, 60, 40], [0, 0, 0, 0]], [[5, 20, 35, 50], [50, 5, 80, 30]]]),
+        "box_classes": torch.tensor([[0, -1], [1, -2]]),
+    }
+    options = {**OPTIONS, "loss": "matching"}
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    model.train()
+    for _ in range(120):
+        optimizer.zero_grad()
+        loss = half.loss(half.named(model(pictures)), targets, LABELS, options)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(model.parameters(), 0.1)
+        optimizer.step()
+    model.eval()
+    with torch.no_grad():
+        answer = half.tail(half.named(model(pictures)), {}, LABELS)
+    assert answer["class_ids"][:, 0].tolist() == [0, 1]
+    assert bool((iou(answer["boxes"][:, 0], targets["boxes"][:, 0]) > 0.7).all())
+    assert (answer["scores"].diff(dim=1) <= 0).all()
+
+    from safetensors.torch import load_file, save_file
+
+    state = body.state_dict()
+    save_file({k: v.clone().contiguous() for k, v in state.items()}, tmp_path / "own.safetensors")
+    body.network.save_pretrained(tmp_path / "snapshot")  # type: ignore[operator, union-attr]
+    snapshot = tmp_path / "snapshot" / "model.safetensors"
+    assert not set(load_file(snapshot)) <= set(body.network.state_dict()), "its names are older than the library's own"  # type: ignore[union-attr]
+    for file, words in (
+        (tmp_path / "own.safetensors", f"{len(state)} of {len(state)} tensors from own.safetensors"),
+        (snapshot, "model.safetensors"),
+    ):
+        again = half.whole(small_queries, LABELS, 90, 60, str(file))
+        assert again is not None
+        assert again[-1] == words
+        assert all(torch.equal(v, state[k]) for k, v in again[0].state_dict().items())
+    others = half.whole(small_queries, Labels(("a", "b", "c")), 90, 60, str(snapshot))
+    assert others is not None
+    assert re.match(r"model.safetensors, all but \d tensors \(model", others[-1]), "other classes: all but the heads"
+    save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors")
+    with pytest.raises(UsageError, match=r"no tensor of x\.safetensors fits"):
+        half.whole(small_queries, LABELS, 90, 60, str(tmp_path / "x.safetensors"))
+
+    sealed = export.Sealed(model, half, LABELS, {})
+    names = ("boxes", "scores", "class_ids")
+    export.write(sealed, names, TensorSpec("image", "uint8", (None, 60, 90, 3)), tmp_path / "m.onnx", {})
+    session = onnxruntime.InferenceSession(str(tmp_path / "m.onnx"), providers=["CPUExecutionProvider"])
+    given = (pictures * 255).byte().permute(0, 2, 3, 1).numpy()
+    for rows in (given[:1], np.concatenate([given, given[:1]])):
+        ours = dict(zip(names, session.run(None, {"image": rows}), strict=True))
+        theirs = export.run(sealed, rows)
+        assert ours["boxes"].shape == (len(rows), 100, 4)
+        assert np.abs(ours["scores"] - theirs["scores"]).max() < 1e-4
+        assert np.abs(ours["boxes"][:, 0] - theirs["boxes"][:, 0]).max() < 0.01
+
+
+@needs_transformers
+def test_a_loss_goes_with_its_network(small_queries: str) -> None:
+    made = half.whole(small_queries, LABELS, 64, 64, "none")
+    assert made is not None
+    targets = {"boxes": torch.zeros(1, 1, 4), "box_classes": torch.full((1, 1), -1)}
+    queries, dense = half.named(made[0](torch.rand(1, 3, 64, 64))), half.named(network()(torch.rand(1, 3, 64, 64)))
+    with pytest.raises(UsageError, match="set loss=matching"):
+        half.loss(queries, targets, LABELS, OPTIONS)
+    with pytest.raises(UsageError, match="set loss=task_aligned or centers"):
+        half.loss(dense, targets, LABELS, {**OPTIONS, "loss": "matching"})
+    matching = {**OPTIONS, "loss": "matching"}
+    assert float(half.loss(queries, targets, LABELS, matching).detach()) > 0, "nothing to find"
+    with pytest.raises(UsageError, match="class_weights=none"):
+        half.loss(queries, targets, LABELS, {**matching, "class_weights": torch.ones(2)})
+    lost = {**queries, "boxes": queries["boxes"] * torch.nan}
+    assert not np.isfinite(float(half.loss(lost, targets, LABELS, matching).detach())), "the loop tells of divergence"
+
+
+@needs_transformers
+def test_queries_in_an_ignored_region_learn_no_class(small_queries: str) -> None:
+    made = half.whole(small_queries, LABELS, 64, 64, "none")
+    assert made is not None
+    told = made[0].eval()(torch.rand(1, 3, 64, 64))
+    logits = told["logits"].detach().requires_grad_()
+    boxes = torch.tensor([[2.0, 2, 20, 20], [30, 30, 60, 60], [31, 31, 59, 59]])
+    queries = {**told, "logits": logits, "boxes": told["boxes"].detach().clone()}
+    queries["boxes"][0, :3] = boxes
+    region = {"boxes": torch.tensor([[[28.0, 28, 64, 64], [31, 31, 59, 60]]]), "box_classes": torch.tensor([[-2, 1]])}
+    half.loss(queries, region, LABELS, {**OPTIONS, "loss": "matching"}).backward()  # type: ignore[no-untyped-call]
+    assert logits.grad is not None
+    assert bool(logits.grad[0, 0].abs().sum() > 0), "outside it is background"
+    assert bool(logits.grad[0, 1].abs().sum() > 0), "an object in it is still one"
+    region["box_classes"][0, 1] = -1
+    logits.grad = None
+    half.loss(queries, region, LABELS, {**OPTIONS, "loss": "matching"}).backward()  # type: ignore[no-untyped-call]
+    assert bool(logits.grad[0, 1:3].abs().sum() == 0)  # type: ignore[index]
+
+
+def test_an_unknown_network_with_queries_gets_a_suggestion() -> None:
+    with pytest.raises(UsageError, match="did you mean hf-rtdetrv2-r18"):
+        half.whole("hf-rtdetr2-r18", LABELS, 64, 64, "none")

@@ -13,6 +13,7 @@ from saccade.errors import DataError, InferenceError
 from saccade.images import preprocess
 from saccade.images.encode import to_png
 from saccade.images.preprocess import Placement, PreprocessSpec
+from saccade.inference.record import record, shown
 from saccade.tasks.segmentation import score as rooms
 from saccade.testing.tasks import check_task
 from saccade.types import Array, Labels, Prediction, Sample, Scorecard
@@ -123,6 +124,59 @@ def test_decode_refuses_other_shapes() -> None:
     for wrong in (np.zeros((2, 3, 4, 4), np.uint8), np.zeros((2, 4, 4), np.int64), np.zeros((1, 4, 4), np.uint8)):
         with pytest.raises(InferenceError, match="expected uint8"):
             TASK.decode({"mask": wrong}, [Placement(4, 4)] * 2, ABC)
+
+
+def test_how_sure_a_pixel_is_goes_along() -> None:
+    """To the original's size, 0 where nothing was seen; a threshold makes unsure pixels void; a class tells its mean."""
+    answer = {"mask": grid("aab", "abb")[None], "confidence": np.array([[[255, 51, 204], [153, 102, 255]]], np.uint8)}
+    check_task(TASK, ABC, {k: np.concatenate([v, v]) for k, v in answer.items()}, [sample(grid("aab", "abb"))] * 2)
+    (found,) = TASK.decode(answer, [Placement(6, 4, scale_x=0.5, scale_y=0.5, shift_x=0, shift_y=0)], ABC)
+    assert found.confidence is not None
+    assert (found.confidence == answer["confidence"][0].repeat(2, 0).repeat(2, 1)).all()
+    (wide,) = TASK.decode(answer, [Placement(3, 3, shift_y=-1.0)], ABC)
+    assert wide.confidence is not None
+    assert (wide.confidence[0] == 0).all()
+    (found,) = TASK.decode(answer, [Placement(3, 2)], ABC)
+    told = record(shown(found, ABC, {}), ABC)["classes"]
+    assert [row["confidence"] for row in told] == [pytest.approx(0.6), pytest.approx(0.7333, abs=1e-4)]
+    assert told[1]["pixels"] == 3
+    cut = shown(found, ABC, {}, threshold=0.5)
+    assert cut.mask is not None
+    assert (cut.mask == grid("a.b", "a.b")).all()
+    assert "confidence" not in record(Prediction(3, 2, mask=grid("aab", "abb")), ABC)["classes"][0]
+
+
+def test_a_card_tells_how_honest_confidence_is() -> None:
+    """By hand: 3 pixels at 0.8 of which 2 are right, 2 at 1.0 that are both right; an ignored one counts nowhere."""
+    truth, said = grid("aab", "ab.", "aaa")[:2], grid("aaa", "abb", "aaa")[:2]
+    sure = np.array([[204, 204, 204], [255, 255, 10]], np.uint8)
+    scorer = TASK.scorer(ABC)
+    scorer.add(Prediction(3, 2, mask=said, confidence=sure), sample(truth))
+    found = {n.name: n for n in scorer.card("test").numbers}["calibration_error"]
+    assert found.value == pytest.approx((abs(3 * 0.8 - 2) + 0) / 5)
+    assert not found.higher_is_better
+    scorer.add(Prediction(3, 2, mask=said), sample(truth, "without"))
+    assert "calibration_error" not in {n.name for n in scorer.card("test").numbers}
+
+
+def test_a_graph_that_is_wrongly_sure_differs() -> None:
+    mask = grid("aab", "abb")[None]
+    one, other = ({"mask": mask, "confidence": np.full(mask.shape, v, np.uint8)} for v in (255, 204))
+    assert TASK.difference(one, one) == 0
+    assert TASK.difference(one, other) == pytest.approx(0.2)
+
+
+def test_the_temperature_makes_the_scores_of_pixels_honest() -> None:
+    random = np.random.default_rng(0)
+    logits = random.normal(0, 2, (40, 64, 3))
+    chances = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    asked = (random.random((40, 64, 1)) > chances.cumsum(-1)).sum(-1).clip(max=2).astype(np.uint8)
+    asked[:, :5] = 255
+    fitted = TASK.calibrate({"sampled": logits * 3, "asked": asked}, {}, ABC)
+    assert fitted["temperature"] == pytest.approx(3, rel=0.1)
+    assert TASK.calibrate({"sampled": logits, "asked": np.full_like(asked, 255)}, {}, ABC) == {}
+    with pytest.raises(DataError, match="not finite"):
+        TASK.calibrate({"sampled": logits * np.nan, "asked": asked}, {}, ABC)
 
 
 def test_evidence_is_the_share_of_a_class() -> None:

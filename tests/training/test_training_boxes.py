@@ -11,11 +11,14 @@ import saccade
 from saccade import tasks
 from saccade.data.dataset import Dataset
 from saccade.data.formats import keepers
+from saccade.training import checkpoints
 from saccade.training.events import Epoch, Event, Finished, Note
 from saccade.training.recipe import Recipe
 from saccade.training.run import Run
+from saccade.training.schedules import size_share
 from saccade.training.trainers import find
-from saccade.types import Labels, Sample
+from saccade.training.trainers.torch.learner import TorchLearner
+from saccade.types import Array, Labels, Sample
 
 (TASK,) = tasks.fitting({"boxes", "box_classes"})
 LABELS = Labels(("red", "green"), exclusive=False)
@@ -72,6 +75,28 @@ def test_other_backbones_learn_boxes_and_are_sealed(tmp_path: Path, network: str
         assert tasks.find(TASK).difference(answer, ours) < 1e-3
 
 
+@pytest.mark.skipif(find_spec("transformers") is None, reason="transformers is not installed")
+def test_queries_learn_in_the_loop_and_are_sealed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The knobs are those of such networks, the package answers as the network does, and Grad-CAM finds a map."""
+    from saccade.tasks.detection.torch import transformers
+
+    more = {"d_model": 32, "encoder_hidden_dim": 32, "decoder_in_channels": [32, 32, 32], "decoder_layers": 2}
+    monkeypatch.setitem(
+        transformers.SIZES, "rtdetrv2-r18", transformers.Size((1,) * 4, "basic", (64, 64, 64, 96), more)
+    )
+    data = dataset()
+    run, said = fit(tmp_path / "run", data, network="hf-rtdetrv2-r18", weights="none")
+    assert [e for e in said if isinstance(e, Epoch)]
+    assert (run.recipe.loss, run.recipe.rate, run.recipe.start_size) == ("matching", 1e-4, 1.0)
+    graph = find("torch").export(run, data, tmp_path / "graph")
+    session = onnxruntime.InferenceSession(str(graph.file), providers=["CPUExecutionProvider"])
+    found = dict(zip((o.name for o in graph.outputs), session.run(None, dict(graph.probe_inputs)), strict=True))
+    for name, wanted in graph.probe_outputs.items():
+        assert np.abs(found[name].astype(float) - wanted).max() < 0.05, name
+    heat = find("torch").explain(run, graph.probe_inputs["image"][:1], np.zeros(1, np.int64))
+    assert heat.shape == (1, 2, 2)
+
+
 def test_a_validation_split_without_objects(tmp_path: Path) -> None:
     """Nothing can be watched, so the last weights stay, no threshold is set, and the package is judged all the same."""
     keepers()["coco"].write(dataset(train=24, seen=0), tmp_path / "data")
@@ -112,3 +137,50 @@ def test_boxes_that_the_input_cannot_show_are_told(tmp_path: Path) -> None:
     _, said = fit(tmp_path / "small", Dataset("memory", Path(), LABELS, {**data.splits, "train": tuple(wide)}))
     (note,) = [e for e in said if isinstance(e, Note) and "narrower" in e.message]
     assert "16 of 16 boxes are narrower than 3 px at 64 x 16 px" in note.message
+
+
+def test_a_small_set_makes_an_epoch_by_being_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every image as often as any other; epochs that were asked for are passes."""
+    run, said = fit(tmp_path / "run", dataset(train=6), epochs="auto", budget="2s", batch=4)
+    assert run.recipe.repeat == 67
+    given, _ = fit(tmp_path / "given", dataset(train=6), epochs=2, batch=4)
+    assert given.recipe.repeat == 1
+    _, said = fit(tmp_path / "twice", dataset(train=6), epochs=2, repeat=2, batch=4, validation_share=1)
+    assert [e.step for e in said if isinstance(e, Epoch)] == [3, 6], "12 images make 3 whole batches"
+    seen: list[list[int]] = []
+    step = TorchLearner.step
+
+    def watched(learner: TorchLearner, places: Array) -> tuple[float, list[str]]:
+        seen.append(places.tolist())
+        return step(learner, places)
+
+    monkeypatch.setattr(TorchLearner, "step", watched)
+    fit(tmp_path / "seen", dataset(train=6), epochs=2, repeat=2, batch=6)
+    assert all(sorted(places) == list(range(6)) for places in seen)
+    assert len({tuple(places) for places in seen}) == 4, "every pass has its own order"
+
+
+def test_a_run_from_before_a_knob_existed_goes_on(tmp_path: Path) -> None:
+    run, _ = fit(tmp_path / "run", dataset())
+    found = checkpoints.read(checkpoints.last(run))
+    record = {**found.record, "recipe": {k: v for k, v in found.record["recipe"].items() if k != "repeat"}}
+    parts = {name: found.part(name) for name in ("network", "optimizer", "average")}
+    checkpoints.write(run, checkpoints.last(run), parts, record)
+    assert any(isinstance(e, Finished) for e in find("torch").fit(run, dataset()))
+
+
+def test_sizes_that_change_are_the_same_for_the_same_seed(tmp_path: Path) -> None:
+    knobs = {"multi_scale": 0.25, "epochs": 2, "seed": 3}
+    losses = [
+        [
+            e.loss
+            for e in fit(tmp_path / str(turn), dataset(), **{**knobs, "multi_scale": scale})[1]
+            if isinstance(e, Epoch)
+        ]
+        for turn, scale in enumerate((0.25, 0.25, 0.0))
+    ]
+    assert losses[0] == losses[1] != losses[2]
+    shares = {size_share(Recipe.load(None, {**knobs, "start_size": 1}), 0.5, step) for step in range(50)}
+    assert len(shares) == 50
+    assert 0.75 <= min(shares) < 0.8
+    assert 1.2 < max(shares) <= 1.25

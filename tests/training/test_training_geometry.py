@@ -65,7 +65,7 @@ def test_targets_of_uneven_length_stack_over_the_network_input() -> None:
     assert found["box_classes"].tolist() == [[1, 0], [-1, -1]]
 
 
-@pytest.mark.parametrize("share", [1.0, 0.5])
+@pytest.mark.parametrize("share", [1.0, 0.5, 1.25])
 @pytest.mark.parametrize("seed", range(8))
 def test_boxes_and_masks_follow_the_pixels(seed: int, share: float) -> None:
     images = torch.full((4, 96, 64, 3), round(BORDER * 255), dtype=torch.uint8)
@@ -102,7 +102,9 @@ def test_blending_is_refused_where_there_are_places() -> None:
         refuse_mixing(Recipe.load(None, {**STILL, "mixup": 0.2}), data.targets)
 
 
-@pytest.mark.parametrize(("name", "size"), [("residual-64", 64), ("residual-64", 32), ("residual-224", 128)])
+@pytest.mark.parametrize(
+    ("name", "size"), [("residual-32", 32), ("residual-64", 64), ("residual-64", 32), ("residual-224", 128)]
+)
 def test_maps_have_the_strides_and_channels_they_promise(name: str, size: int) -> None:
     body = backbone(Recipe(network=name), size, size, "maps")
     maps = body.eval()(torch.zeros(1, 3, size, size))

@@ -10,11 +10,13 @@ import pytest
 from saccade import tasks
 from saccade.data.dataset import Dataset
 from saccade.errors import UsageError
-from saccade.training.events import Epoch, Event
+from saccade.training.events import Epoch, Event, Finished
 from saccade.training.recipe import Recipe
 from saccade.training.run import Run
 from saccade.training.trainers import find
 from saccade.types import Labels, Sample
+
+needs_keras = pytest.mark.skipif(find_spec("tensorflow") is None, reason="tensorflow is not installed")
 
 (TASK,) = tasks.fitting({"mask"})
 LABELS = Labels(("ground", "square"), exclusive=False)
@@ -64,6 +66,32 @@ def test_squares_are_found_and_the_sealed_graph_says_the_same(tmp_path: Path) ->
         assert answer.dtype == np.uint8
         assert answer.shape == pixels.shape[:3]
         assert tasks.find(TASK).difference({"mask": answer}, {"mask": graph.probe_outputs["mask"][:rows]}) < 1e-3
+
+
+@pytest.mark.parametrize("engine", ["torch", pytest.param("keras", marks=needs_keras)])
+def test_a_graph_tells_how_sure_it_is_where_the_recipe_says_so(tmp_path: Path, engine: str) -> None:
+    data = dataset()
+    run = Run.create(tmp_path / "run", recipe(engine=engine, epochs=6, rate=0.005, confidence=True), data)
+    *_, last = find(engine).fit(run, data)
+    assert isinstance(last, Finished)
+    assert last.calibration["temperature"] > 0
+    graph = find(engine).export(run, data, tmp_path / "export")
+    assert [o.name for o in graph.outputs] == ["mask", "confidence"]
+    session = onnxruntime.InferenceSession(str(graph.file), providers=["CPUExecutionProvider"])
+    mask, sure = session.run(["mask", "confidence"], {"image": graph.probe_inputs["image"]})
+    assert mask.shape == sure.shape
+    assert sure.dtype == np.uint8
+    assert sure.min() >= 127, "of two classes the better one has half at least"
+    assert len(np.unique(sure)) > 20
+    assert np.abs(sure.astype(int) - graph.probe_outputs["confidence"]).max() <= 1
+
+
+def test_an_output_of_another_task_is_refused(tmp_path: Path) -> None:
+    pictures = [Sample(f"{i}", np.zeros((8, 8, 3), np.uint8), {"classes": np.array([i % 2])}) for i in range(8)]
+    data = Dataset("memory", Path(), Labels(("a", "b")), {"train": tuple(pictures), "val": tuple(pictures)})
+    run = Run.create(tmp_path / "run", Recipe.load(None, {"confidence": True, "cache": "none"}), data)
+    with pytest.raises(UsageError, match="has no output named confidence"):
+        fit(run, data)
 
 
 def test_a_run_goes_on_to_the_same_bits(tmp_path: Path) -> None:

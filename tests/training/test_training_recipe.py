@@ -94,6 +94,17 @@ def test_flips_are_off_where_sides_matter() -> None:
     assert choose(Recipe(), facts()).recipe.flip_horizontal is True
 
 
+def test_tiny_images_get_a_network_that_a_cpu_sees_often() -> None:
+    tiny = {"widths": (28,) * 9, "heights": (28,) * 9, "train": 3500, "classes": ("a", "b", "c", "d", "e")}
+    short, long = (choose(Recipe.load(None, {"budget": b}), facts(**tiny)).recipe for b in ("1m", "5m"))
+    assert (long.network, long.optimizer, long.rate, long.cutmix) == ("residual-32", "nesterov", 0.2, 1.0)
+    assert short.cutmix == 0
+    asked = choose(Recipe(optimizer="adamw"), facts(**tiny)).recipe
+    assert (asked.network, asked.rate, asked.cutmix) == ("residual-32", 0.002, 0)
+    gpu = choose(Recipe(), facts(**tiny, device="cuda")).recipe
+    assert (gpu.network, gpu.optimizer) == ("residual-64", "adamw")
+
+
 def test_rare_classes_are_weighed() -> None:
     assert choose(Recipe(), facts(counts=(400, 20))).recipe.class_weights == "balanced"
 

@@ -3,12 +3,18 @@
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from saccade.data.dataset import Dataset
 from saccade.errors import UsageError
+from saccade.training.recipe import Recipe
+from saccade.training.run import Run
+from saccade.training.trainers import find
 from saccade.training.trainers.torch import timm
+from saccade.types import Labels, Sample
 
 pytestmark = pytest.mark.skipif(find_spec("timm") is None, reason="timm is not installed")
 
@@ -26,6 +32,27 @@ def test_a_backbone_by_name_with_local_weights(tmp_path: Path) -> None:
     assert "tensors from weights.safetensors" in said
     state = again.state_dict()
     assert all(torch.equal(v, state[k]) for k, v in network.state_dict().items())
+
+
+@pytest.mark.parametrize("knobs", [{"multi_scale": 0.3}, {"start_size": 0.5}])
+def test_a_network_of_one_size_is_not_shown_others(tmp_path: Path, knobs: dict[str, float]) -> None:
+    random = np.random.default_rng(0)
+    samples = tuple(
+        Sample(f"{i}", random.integers(0, 256, (48, 48, 3)).astype(np.uint8), {"classes": np.array([i % 2])})
+        for i in range(8)
+    )
+    data = Dataset("memory", Path(), Labels(("a", "b")), {"train": samples, "val": samples})
+    plan = {"network": "vit_tiny_patch16_224", "weights": "none", "size": 48, "epochs": 1, "cache": "none", **knobs}
+    run = Run.create(tmp_path / "run", Recipe.load(None, plan), data)
+    with pytest.raises(UsageError, match=r"pictures of one size only .*multi_scale=0"):
+        list(find("torch").fit(run, data))
+
+
+def test_a_transformer_is_made_for_the_size_of_the_run() -> None:
+    network, features, *_ = timm.backbone("vit_tiny_patch16_224", "none", 48, 32)
+    assert network(torch.zeros(2, 3, 32, 48)).shape == (2, features)
+    with pytest.raises(UsageError, match="takes no pictures of 8x8 px"):
+        timm.backbone("vit_tiny_patch16_224", "none", 8, 8)
 
 
 def test_an_unknown_network_gets_a_suggestion() -> None:

@@ -64,7 +64,7 @@ def test_it_learns_colours_and_leaves_a_whole_run_folder(tmp_path: Path) -> None
     assert Run.open(run.folder).recipe == run.recipe
 
 
-@pytest.mark.parametrize("network", ["cnn-small", "residual-64", "residual-224"])
+@pytest.mark.parametrize("network", ["cnn-small", "residual-32", "residual-64", "residual-224"])
 def test_the_exported_graph_answers_like_torch(tmp_path: Path, network: str) -> None:
     run, _ = fit(tmp_path / "run", network=network, epochs=1)
     trainer = find("torch")

@@ -3,7 +3,7 @@
 from collections import Counter
 from html import escape
 from pathlib import Path
-from typing import Any, Protocol, TypedDict, runtime_checkable
+from typing import Any, NotRequired, Protocol, TypedDict, runtime_checkable
 
 from saccade.errors import SaccadeError
 from saccade.types import Array, Image
@@ -42,12 +42,13 @@ class Found(TypedDict, total=False):
 
 
 class Share(TypedDict):
-    """One class of a mask; fraction: of all pixels of the picture."""
+    """One class of a mask; fraction: of all pixels of the picture; confidence, 0..1: mean of its pixels, of models that tell."""
 
     class_id: int
     label: str
     pixels: int
     fraction: float
+    confidence: NotRequired[float]
 
 
 class Answer(dict[str, Any]):

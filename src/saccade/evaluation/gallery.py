@@ -138,7 +138,7 @@ def scaled(answer: Prediction, width: int, height: int) -> Prediction:
         boxes = (boxes * zoom).astype(np.float32)
     if mask is not None:
         mask = np.asarray(cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
-    return replace(answer, width=width, height=height, boxes=boxes, mask=mask)
+    return replace(answer, width=width, height=height, boxes=boxes, mask=mask, confidence=None)
 
 
 def on_picture(heat_HW: Array, place: Placement, given: tuple[int, int], size: tuple[int, int]) -> Array:

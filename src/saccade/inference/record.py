@@ -3,6 +3,7 @@
 import base64
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,9 +25,12 @@ def shown(
 ) -> Prediction:
     """The answer without what is not to be seen.
 
-    thresholds: by class name the score from which an answer of that class counts, unless `threshold` is given for all.
+    thresholds: by class name the score from which an answer of that class counts, unless `threshold` is given for all;
+    of a mask that tells how sure it is, pixels below `threshold` become void.
     Scores that are not finite stay. top_k cuts answers about the whole picture; of boxes there may be any number.
     """
+    if found.mask is not None and found.confidence is not None and threshold is not None:
+        return replace(found, mask=np.where(found.confidence < threshold * 255, np.uint8(masks.VOID), found.mask))
     if found.class_ids is None or found.scores is None:
         return found
     class_ids, scores, boxes = found.class_ids, found.scores, found.boxes
@@ -68,6 +72,10 @@ def record(found: Prediction, labels: Labels, mask: str = "png") -> dict[str, An
             {"class_id": k, "label": labels.names[k], "pixels": count, "fraction": count / found.mask.size}
             for k, count in masks.pixels(found.mask).items()
         ]
+        if found.confidence is not None:
+            total = np.bincount(found.mask.ravel(), found.confidence.ravel(), 256)
+            for row in told["classes"]:
+                row["confidence"] = round(float(total[row["class_id"]]) / row["pixels"] / 255, 4)
     return told
 
 

@@ -56,7 +56,10 @@ def merge(parts: Sequence[Prediction], places: Sequence[Window], width: int, hei
     Raises InferenceError(invalid_value) for answers that have no place: they speak of a whole picture.
     """
     if all(p.mask is not None for p in parts):
-        return Prediction(width, height, mask=_mask(parts, places, width, height))
+        confidence = _pixels([p.confidence for p in parts], places, width, height)
+        return Prediction(
+            width, height, mask=_pixels([p.mask for p in parts], places, width, height), confidence=confidence
+        )
     if all(p.boxes is not None and p.scores is not None and p.class_ids is not None for p in parts):
         return _boxes(parts, places, width, height)
     raise InferenceError(
@@ -66,10 +69,12 @@ def merge(parts: Sequence[Prediction], places: Sequence[Window], width: int, hei
     )
 
 
-def _mask(parts: Sequence[Prediction], places: Sequence[Window], width: int, height: int) -> Array:
+def _pixels(parts: Sequence[Array | None], places: Sequence[Window], width: int, height: int) -> Array | None:
+    """One byte a pixel, from uint8 [h, w] of each window; None where a window has none."""
     out, seen = np.zeros((height, width), np.uint8), np.full((height, width), -1, np.int32)
     for part, (left, top, right, bottom) in zip(parts, places, strict=True):
-        assert part.mask is not None
+        if part is None:
+            return None
         x, y = np.arange(left, right), np.arange(top, bottom)
         # How far a pixel lies from the nearest edge behind which the tile saw nothing though there is something.
         far = width + height
@@ -78,7 +83,7 @@ def _mask(parts: Sequence[Prediction], places: Sequence[Window], width: int, hei
         around = np.minimum(np.broadcast_to(across, x.shape)[None], np.broadcast_to(down, y.shape)[:, None])
         here = seen[top:bottom, left:right]
         better = around > here
-        out[top:bottom, left:right][better] = part.mask[better]
+        out[top:bottom, left:right][better] = part[better]
         here[better] = around[better]
     return out
 

@@ -30,6 +30,7 @@ class Task(ABC):
     """name: as in manifests and on the wire. needs: annotation fields it learns from. output names: see ARCHITECTURE.
 
     padding: targets whose first axis differs between samples, and what fills the shorter ones when they are stacked.
+    extras: outputs a sealed graph gives besides where the recipe's knob of that name is on.
     Targets named `boxes` and `mask` are geometry: encode gives them in px of the original, the trainer places them over
     the network's input and moves them with the picture. The learning half beside task.py gives FEATURES, head, named,
     soft_targets, class_weights, losses, loss, keep, watch, tail, evidence, captions, prefer, answers (the shape a network of another
@@ -39,6 +40,7 @@ class Task(ABC):
     name: str
     needs: tuple[str, ...]
     padding: Mapping[str, float] = MappingProxyType({})
+    extras: Mapping[str, TensorSpec] = MappingProxyType({})
 
     @abstractmethod
     def outputs(self, labels: Labels) -> tuple[TensorSpec, ...]:

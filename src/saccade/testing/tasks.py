@@ -31,7 +31,7 @@ def check_task(task: Task, labels: Labels, outputs: Mapping[str, Array], samples
     assert [(p.width, p.height) for p in together] == [(p.width, p.height) for p in places], "sizes are the originals'"
     for i, place in enumerate(places):
         alone = task.decode({k: v[i : i + 1] for k, v in outputs.items()}, [place], labels)[0]
-        for name in ("class_ids", "scores", "boxes", "mask"):
+        for name in ("class_ids", "scores", "boxes", "mask", "confidence"):
             a, b = getattr(alone, name), getattr(together[i], name)
             assert (a is None) == (b is None) and (a is None or np.array_equal(a, b)), "rows do not touch each other"
     for class_id in range(len(labels)):

@@ -7,14 +7,17 @@ from typing import Any
 import numpy as np
 
 from saccade.training.events import Chosen
+from saccade.training.plans import OWN, TINY
 from saccade.training.recipe import Recipe
 
 SMOKE_SIZE = 64
 SMOKE_IMAGES = 64
-SPEED = 150
-"""Images a second that a small CPU learns from at 160 px; only for guessing how many passes a budget holds."""
-PATIENT = 100
-"""Passes from which CutMix stops costing more than it brings."""
+SPEED, TINY_SPEED = 150, 600
+"""Images a second that a small CPU learns from, at 160 px and in residual-32; only for guessing how many passes a budget holds."""
+MANY = 1000
+"""Training images from which residual-32 learns best with momentum."""
+PATIENT, TINY_PATIENT = 100, 40
+"""Passes from which CutMix stops costing more than it brings, on photos and in residual-32."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,8 @@ def _passes(recipe: Recipe, facts: Facts) -> float:
         return 1.0
     if recipe.budget:
         return recipe.budget * SPEED / max(1, facts.train)
-    return float(_epochs(facts.train) if recipe.is_auto("epochs") else recipe.epochs)
+    repeat = 1 if recipe.is_auto("repeat") else int(recipe.repeat)
+    return float(_epochs(facts.train) if recipe.is_auto("epochs") else int(recipe.epochs) * repeat)
 
 
 def _epochs(train: int) -> int:
@@ -141,11 +145,13 @@ def _size(filler: _Filler, facts: Facts) -> None:
 
 def _network(filler: _Filler, facts: Facts) -> None:
     longest = max(int(filler.recipe.width), int(filler.recipe.height))
-    if longest <= 72:
+    if longest <= TINY and facts.device == "cpu":
+        filler.fill("network", "residual-32", f"{longest} px input; a CPU learns more from more passes")
+    elif longest <= 72:
         filler.fill("network", "residual-64", f"{longest} px input")
     else:
         filler.fill("network", "residual-224", f"{longest} px input")
-    own = filler.recipe.network in ("cnn-small", "residual-64", "residual-224") or ":" in filler.recipe.network
+    own = filler.recipe.network in OWN or ":" in filler.recipe.network
     filler.fill(
         "weights",
         "none" if own else "auto",
@@ -163,13 +169,15 @@ def _growth(filler: _Filler, facts: Facts) -> None:
 
 def _learning(filler: _Filler, facts: Facts) -> None:
     recipe, n = filler.recipe, facts.train
+    filler.fill("repeat", 1, "an epoch is one pass")
     filler.fill("loss", facts.loss, "one class an image" if facts.exclusive else "several classes may hold at once")
     if recipe.smoke:
         filler.fill("epochs", 1, "smoke run")
     elif recipe.budget:
         filler.fill("epochs", 100_000, f"the budget of {recipe.budget:.0f} s ends the run")
     else:
-        filler.fill("epochs", _epochs(n), f"about 60,000 images in all, {n} a pass")
+        epochs = -(-_epochs(n) // int(filler.recipe.repeat))
+        filler.fill("epochs", epochs, f"about 60,000 images in all, {n} a pass")
     if recipe.optimizer == "gradient_descent":
         filler.fill("batch", n, "gradient descent looks at every image before it moves")
     else:
@@ -177,9 +185,20 @@ def _learning(filler: _Filler, facts: Facts) -> None:
         if facts.device == "cuda":
             batch *= 2
         filler.fill("batch", max(1, min(batch, n // 4)) if n >= 8 else n, f"{n} training images")
-    filler.fill("optimizer", "adamw", "good without tuning")
+    quick = recipe.network == "residual-32" and not facts.geometry and n >= MANY
+    if quick:
+        filler.fill("optimizer", "nesterov", f"generalises best in this network from {MANY:,} images on")
+    else:
+        filler.fill("optimizer", "adamw", "good without tuning")
     pretrained = filler.recipe.weights != "none"
-    rates = {"gradient_descent": 0.1, "sgd": 0.1, "momentum": 0.03, "nesterov": 0.03, "adam": 1e-3, "adamw": 2e-3}
+    rates = {
+        "gradient_descent": 0.1,
+        "sgd": 0.1,
+        "momentum": 0.03,
+        "nesterov": 0.2 if quick else 0.03,
+        "adam": 1e-3,
+        "adamw": 2e-3,
+    }
     rate = rates[filler.recipe.optimizer] * (0.15 if pretrained else 1.0)
     if filler.recipe.network == "cnn-small":
         rate = min(rate, 1e-3) if filler.recipe.optimizer in ("adam", "adamw") else rate
@@ -221,12 +240,12 @@ def _augmentation(filler: _Filler, facts: Facts) -> None:
     filler.fill(
         "mixup", 0.0, "boxes and masks do not blend" if facts.geometry else "CutMix serves better where mixing pays"
     )
-    passes = _passes(filler.recipe, facts)
-    mixes = photos and scarce and facts.exclusive and passes >= PATIENT
+    quick = filler.recipe.network == "residual-32" and filler.recipe.optimizer == "nesterov"
+    passes = _passes(filler.recipe, facts) * (TINY_SPEED / SPEED if quick and filler.recipe.budget else 1)
+    patient, where = (TINY_PATIENT, "in this network") if quick else (PATIENT, "on scarce photos")
+    mixes = (quick or (photos and scarce)) and facts.exclusive and passes >= patient
     filler.fill(
-        "cutmix",
-        1.0 if mixes else 0.0,
-        f"mixing pays on scarce photos from {PATIENT} passes on; about {passes:.0f} here",
+        "cutmix", 1.0 if mixes else 0.0, f"mixing pays {where} from {patient} passes on; about {passes:.0f} here"
     )
     filler.fill("erase", 0.25 if small else 0.1, why)
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import numpy as np
+
 from saccade.tasks.task import Task
 from saccade.training.checkpoints import Checkpoint
 from saccade.training.events import RateFound
@@ -92,7 +94,12 @@ class Learner(ABC):
 
     @abstractmethod
     def order(self, epoch: int) -> Array:
-        """Places of the training images in the order of an epoch, the same whenever it is asked for."""
+        """Places of the training images in the order of one pass, the same whenever it is asked for."""
+
+    def turn(self, epoch: int) -> Array:
+        """Places in the order of an epoch, which is `repeat` passes."""
+        repeat = int(self.s.recipe.repeat)
+        return np.concatenate([self.order(epoch * repeat + number) for number in range(repeat)])
 
     @abstractmethod
     def step(self, places: Array) -> tuple[float, list[str]]:

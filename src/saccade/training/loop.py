@@ -65,7 +65,7 @@ class LoopTrainer(Trainer):
 def _learn(run: Run, learner: Learner, began: float) -> Iterator[Event]:
     recipe, s = run.recipe, learner.s
     s.per_step = int(recipe.batch) * recipe.accumulate
-    s.steps_an_epoch = max(1, learner.train // s.per_step)
+    s.steps_an_epoch = max(1, learner.train * int(recipe.repeat) // s.per_step)
     if recipe.smoke:
         s.steps_an_epoch = min(s.steps_an_epoch, 4)
     s.total = int(recipe.epochs) * s.steps_an_epoch
@@ -86,14 +86,14 @@ def _learn(run: Run, learner: Learner, began: float) -> Iterator[Event]:
     if recipe.budget:
         s.reserve = min(learner.rehearse(), recipe.budget / 2)
     per_step, steps_an_epoch, total = s.per_step, s.steps_an_epoch, s.total
-    every = validate_every(recipe, learner.train, learner.val)
+    every = validate_every(recipe, learner.train * int(recipe.repeat), learner.val)
     reason, spoken, speed = "all epochs done", 0.0, 0.0
     ended = s.step >= total
     if recipe.patience and s.stale >= recipe.patience:
         ended, reason = True, f"no gain in {s.stale} validations"
 
     while not ended:
-        turn = learner.order(s.epoch)
+        turn = learner.turn(s.epoch)
         while s.position < steps_an_epoch * per_step and not ended:
             s.elapsed = time.monotonic() - began
             progress = s.progress()
@@ -102,7 +102,7 @@ def _learn(run: Run, learner: Learner, began: float) -> Iterator[Event]:
                 ended, reason = True, "the budget is spent"
                 break
             s.now = s.rate * schedules.factor(recipe, progress)
-            s.share = schedules.size_share(recipe, progress)
+            s.share = schedules.size_share(recipe, progress, s.step)
             s.several = progress < 1 - recipe.mosaic_close
             places = turn[s.position : s.position + per_step]
             start = time.monotonic()
@@ -142,15 +142,15 @@ def _learn(run: Run, learner: Learner, began: float) -> Iterator[Event]:
     _save(run, learner)
     calibration = calibrate(run, learner)
     epochs = s.epoch + (s.position > 0)
-    yield from _too_short(recipe, epochs)
+    yield from _too_short(recipe, s.step * s.per_step // max(1, learner.train))
     yield Finished(s.step, epochs, time.monotonic() - began, s.watched, s.kept, reason, calibration)
 
 
-def _too_short(recipe: Recipe, epochs: int) -> Iterator[Note]:
+def _too_short(recipe: Recipe, passes: int) -> Iterator[Note]:
     """A word to those whose budget ended before the network could learn."""
-    if recipe.budget and not recipe.smoke and epochs < FEW:
+    if recipe.budget and not recipe.smoke and passes < FEW:
         yield Note(
-            f"the budget of {recipe.budget:.0f} s held {epochs} passes over the training images, and a network that "
+            f"the budget of {recipe.budget:.0f} s held {passes} passes over the training images, and a network that "
             f"learns from scratch wants {FEW} or more: give it more time before you judge it"
         )
 
@@ -179,7 +179,9 @@ def _resume(run: Run, learner: Learner) -> None:
     found = checkpoints.read(checkpoints.last(run))
     if found.record["labels"] != s.labels.digest():
         raise TrainingError("the dataset's classes changed since this run began", hint="resume with the same data")
-    changed = s.recipe.different(Recipe().replace_from(found.record["recipe"]))
+    # A knob that this run did not know when it began has had its default meaning all along.
+    known = found.record["recipe"]
+    changed = [k for k in s.recipe.different(Recipe().replace_from(known)) if k in known]
     if changed:
         raise TrainingError(
             f"recipe.toml changed since this run began: {', '.join(changed)}",

@@ -17,7 +17,7 @@ from saccade.training.events import Chosen, Note
 from saccade.training.packed import GEOMETRY, sizes, targets_of
 from saccade.training.recipe import Recipe
 from saccade.training.run import Run
-from saccade.types import Array, Labels, Sample
+from saccade.types import Array, Labels, Sample, TensorSpec
 
 TINY_PX = 3.0
 """A box with a side below this many px of the network's input is told to be too small."""
@@ -86,6 +86,7 @@ def choose_knobs(
         **_facts_of_boxes(targets),
     )
     _refuse_foreign_loss(run.recipe, half.losses(labels), task)
+    _refuse_foreign_extras(run.recipe, task)
     choices = choose(run.recipe, facts, lambda recipe: half.prefer(facts, recipe))
     if choices.chosen:
         run.keep_recipe(choices.recipe, choices.reasons)
@@ -120,6 +121,37 @@ def _facts_of_boxes(targets: Mapping[str, Array]) -> dict[str, Any]:
     lying = abs(float(height.mean()) - 0.5) < 0.04 and abs(float(np.mean(height < 0.5)) - 0.5) < 0.08
     wide = float(height.std()) > 0.2
     return {"smallest": float(np.quantile(sides.min(1), 0.1)), "no_up": lying and wide and abs(shape) < 0.35}
+
+
+def refused_size(recipe: Recipe, error: Exception) -> UsageError:
+    """What to raise where a network cannot take the sizes that a recipe would show it."""
+    return UsageError(
+        f"{recipe.network} takes pictures of one size only ({str(error).splitlines()[0][:160]})",
+        hint="set start_size=1 and multi_scale=0",
+    )
+
+
+def another_size(recipe: Recipe) -> tuple[int, int]:
+    """Height and width of an input that is not the full one, as a run of several sizes shows it."""
+    height, width = (max(8, round(0.75 * int(side) / 8) * 8) for side in (recipe.height, recipe.width))
+    return height, width
+
+
+def extras_of(task: Task, recipe: Recipe) -> tuple[str, ...]:
+    """What the sealed graph of a run gives besides the task's outputs, by name."""
+    return tuple(name for name in task.extras if getattr(recipe, name))
+
+
+def outputs_of(task: Task, labels: Labels, recipe: Recipe) -> tuple[TensorSpec, ...]:
+    """What the sealed graph of a run gives."""
+    return (*task.outputs(labels), *(task.extras[name] for name in extras_of(task, recipe)))
+
+
+def _refuse_foreign_extras(recipe: Recipe, task: Task) -> None:
+    others = {name for other in tasks.names() for name in tasks.find(other).extras} - set(task.extras)
+    for name in sorted(others):
+        if getattr(recipe, name):
+            raise UsageError(f"{task.name} has no output named {name}", hint=f"set {name}=false")
 
 
 def _refuse_foreign_loss(recipe: Recipe, known: tuple[str, ...], task: Task) -> None:

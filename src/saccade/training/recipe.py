@@ -17,7 +17,7 @@ OPTIMIZERS = ("gradient_descent", "sgd", "momentum", "nesterov", "adam", "adamw"
 SCHEDULES = ("constant", "step", "cosine", "one_cycle")
 LOSSES = (
     "cross_entropy", "bce", "focal", "mse", "dice", "lovasz", "cross_entropy+dice", "cross_entropy+lovasz", "focal+dice",
-    "focal+lovasz", "task_aligned", "centers",
+    "focal+lovasz", "task_aligned", "centers", "matching",
 )  # fmt: skip
 
 
@@ -54,7 +54,7 @@ class Recipe:
     network: str = _knob(
         "auto",
         "str",
-        "cnn-small, residual-64, residual-224, what the task has, any name of timm or keras.applications, or module:function",
+        "cnn-small, residual-32, residual-64, residual-224, what the task has, any name of timm or keras.applications, or module:function",
         auto=True,
     )
     weights: str = _knob(
@@ -69,6 +69,7 @@ class Recipe:
     padding: str = _knob("same", "str", "cnn-small: same or valid", choices=("same", "valid"))
     pooling: str = _knob("max", "str", "cnn-small: 2x2 pooling after each block", choices=("max", "average", "none"))
     dense: int = _knob(128, "int", "cnn-small: width of the dense layer", low=1)
+    confidence: bool = _knob(False, "bool", "masks: the graph also tells how sure it is of every pixel")
     dropout: float = _knob(0.0, "float", "before the last layer", low=0, high=0.95)
 
     size: int | str = _knob("auto", "int", "network input, longer side", auto=True, low=8, high=2048)
@@ -83,7 +84,12 @@ class Recipe:
         low=0.3, high=1,
     )  # fmt: skip
 
-    epochs: int | str = _knob("auto", "int", "passes over the training images", auto=True, low=1)
+    multi_scale: float = _knob(
+        0.0, "float", "share by which the size of every batch changes either way; 0: off", low=0, high=0.5
+    )
+
+    epochs: int | str = _knob("auto", "int", "passes over the training images, times repeat", auto=True, low=1)
+    repeat: int | str = _knob("auto", "int", "passes that make one epoch", auto=True, low=1)
     budget: float = _knob(
         0.0, "seconds", "train this long (90s, 10m, 2h; 0: by epochs); the schedule ends on time", low=0
     )
@@ -174,6 +180,11 @@ class Recipe:
 
     def is_auto(self, key: str) -> bool:
         return bool(getattr(self, key) == "auto")
+
+    @property
+    def one_size(self) -> bool:
+        """Whether every step of a run sees its pictures at the same size."""
+        return (self.is_auto("start_size") or float(self.start_size) == 1) and not self.multi_scale
 
     def different(self, other: "Recipe") -> list[str]:
         """Knobs in which two recipes differ, in order."""

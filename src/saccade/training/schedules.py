@@ -1,6 +1,7 @@
 """How learning rate and input size move, functions of progress 0..1 alone, whether steps or the clock measure it."""
 
 import math
+import random
 
 from saccade.training.recipe import Recipe
 
@@ -24,7 +25,13 @@ def factor(recipe: Recipe, progress: float) -> float:
     return FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * (progress - rise) / max(1e-9, 1 - rise)))
 
 
-def size_share(recipe: Recipe, progress: float) -> float:
-    """Share of the input size that is learned from at `progress`: from start_size to 1 over the first 60 % of a run."""
+def size_share(recipe: Recipe, progress: float, step: int) -> float:
+    """Share of the input size that is learned from at `progress`: from start_size to 1 over the first 60 % of a run.
+
+    multi_scale draws around it, the same for the same seed and step.
+    """
     start = float(recipe.start_size)
-    return min(1.0, start + (1 - start) * max(0.0, progress) / GROWN)
+    grown = min(1.0, start + (1 - start) * max(0.0, progress) / GROWN)
+    if not recipe.multi_scale:
+        return grown
+    return grown * (1 + recipe.multi_scale * random.Random(f"{recipe.seed} {step}").uniform(-1, 1))

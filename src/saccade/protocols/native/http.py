@@ -68,7 +68,7 @@ class _Api:
 
         def written() -> bytes:
             return (
-                messages.picture(answer)
+                messages.picture(answer, wish)
                 if png
                 else messages.dumps(messages.answer(answer, wish, several, call.request_id))
             )

@@ -291,17 +291,18 @@ def prediction(result: Prediction, what: Answer, wish: Wish) -> dict[str, Any]:
     return record(shown(result, what.labels, what.thresholds, wish.threshold, wish.top_k), what.labels, wish.mask)
 
 
-def picture(what: Answer) -> bytes:
-    """The mask of an answer about one picture, as a PNG of class ids.
+def picture(what: Answer, wish: Wish) -> bytes:
+    """The mask of an answer about one picture, as a PNG of class ids; pixels less sure than the wish's threshold are void.
 
     Raises the picture's own error; ServerError(not_acceptable) when the answer has no mask.
     """
     (result,) = what.results
     if isinstance(result, SaccadeError):
         raise result
-    if result.mask is None:
+    mask = shown(result, what.labels, what.thresholds, wish.threshold).mask
+    if mask is None:
         raise ServerError("this answer has no mask", hint="accept application/json", code="not_acceptable")
-    return masks.to_png(result.mask)
+    return masks.to_png(mask)
 
 
 def wants_picture(accept: str) -> bool:

@@ -83,7 +83,8 @@ def _predict(operation: str) -> Record:
             _query(
                 "threshold",
                 {"type": "number", "minimum": 0, "maximum": 1},
-                "leave out answers below this score; default: the model's own, by class",
+                "leave out answers below this score, and pixels of a mask that are less sure, of models that tell; "
+                "default: the model's own, by class",
             ),
             _query(
                 "mask",
@@ -170,7 +171,13 @@ def _schemas() -> Record:
     share: Record = {
         "type": "object",
         "required": ["class_id", "label", "pixels", "fraction"],
-        "properties": {"class_id": whole, "label": {"type": "string"}, "pixels": whole, "fraction": {"type": "number"}},
+        "properties": {
+            "class_id": whole,
+            "label": {"type": "string"},
+            "pixels": whole,
+            "fraction": {"type": "number"},
+            "confidence": {"type": "number", "description": "mean of its pixels, 0..1; of models that tell"},
+        },
     }
     size = {"type": "object", "properties": {"width": {"type": "integer"}, "height": {"type": "integer"}}}
     words: Record = {"type": "string"}

@@ -1,19 +1,17 @@
 """Classification: which classes does this picture show? One (exclusive) or several (multi-label)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from saccade.errors import DataError, InferenceError
 from saccade.images import draw, fonts
 from saccade.images.preprocess import Placement
+from saccade.tasks import temperature
 from saccade.tasks.classification.score import ClassScorer
 from saccade.tasks.statistics import Ranking
 from saccade.tasks.task import Scorer, Task
 from saccade.types import Array, Image, Labels, Prediction, Sample, TensorSpec
-
-TEMPERATURES = (0.25, 10.0)
-"""Bounds of the fitted temperature: a small, perfectly separated validation split would ask for 0."""
 
 SHOWN_FROM = "threshold "
 """What stands before a class name in the calibration of a package that gives several classes an image."""
@@ -58,11 +56,8 @@ class Classification(Task):
         return {n: calibration[SHOWN_FROM + n] for n in labels.names if SHOWN_FROM + n in calibration}
 
     def calibrate(self, outputs: Mapping[str, Array], targets: Mapping[str, Array], labels: Labels) -> dict[str, float]:
-        """The temperature T that makes the negative log-likelihood of `logits` / T smallest (arXiv:1706.04599).
-
-        Multi-label: binary cross-entropy over all classes. The loss is convex in 1 / T, so a golden-section search
-        over log T finds the one minimum. Where several classes may hold, each also gets its `threshold`. Raises DataError when logits are not finite or do not fit the targets.
-        """
+        """The temperature that suits `logits` best (tasks/temperature.py), and where several classes may hold the
+        threshold of each. Raises DataError when logits are not finite or do not fit the targets."""
         logits = np.asarray(outputs["logits"], np.float64)
         target = np.asarray(targets["target"])
         if logits.ndim != 2 or len(logits) != len(target) or logits.shape[1] != len(labels) or not len(logits):
@@ -70,19 +65,12 @@ class Classification(Task):
         if not np.isfinite(logits).all():
             raise DataError("logits are not finite", hint="the network diverged; lower the learning rate")
 
-        def loss(log_t: float) -> float:
-            scaled = logits / np.exp(log_t)
-            if labels.exclusive:
-                return float((_log_sum_exp(scaled) - np.take_along_axis(scaled, target[:, None], 1)[:, 0]).mean())
-            return float((np.logaddexp(0.0, scaled) - target * scaled).mean())
-
-        low, high = np.log(TEMPERATURES)
-        temperature = float(np.exp(golden_section(loss, float(low), float(high))))
+        found_t = temperature.fit(logits, target)
         if labels.exclusive:
-            return {"temperature": temperature}
-        scores = 1.0 / (1.0 + np.exp(-logits / temperature))
+            return {"temperature": found_t}
+        scores = 1.0 / (1.0 + np.exp(-logits / found_t))
         found = {SHOWN_FROM + n: threshold(scores[:, c], target[:, c] > 0.5) for c, n in enumerate(labels.names)}
-        return {"temperature": temperature, **found}
+        return {"temperature": found_t, **found}
 
     def decode(self, outputs: Mapping[str, Array], placements: Sequence[Placement], labels: Labels) -> list[Prediction]:
         """All classes, best first; equal scores keep the order of the ledger."""
@@ -123,28 +111,6 @@ def threshold(scores: Array, truth: Array) -> float:
     last = Ranking(scores, truth).best_f1()[0]
     below = scores[scores < last]
     return float((last + below.max(initial=0.0)) / 2)
-
-
-def golden_section(loss: Callable[[float], float], low: float, high: float, tolerance: float = 1e-5) -> float:
-    """Where a function with one valley is smallest between low and high, to `tolerance`."""
-    ratio = (5**0.5 - 1) / 2
-    left, right = high - ratio * (high - low), low + ratio * (high - low)
-    at_left, at_right = loss(left), loss(right)
-    while high - low > tolerance:
-        if at_left < at_right:
-            high, right, at_right = right, left, at_left
-            left = high - ratio * (high - low)
-            at_left = loss(left)
-        else:
-            low, left, at_left = left, right, at_right
-            right = low + ratio * (high - low)
-            at_right = loss(right)
-    return (low + high) / 2
-
-
-def _log_sum_exp(rows: Array) -> Array:
-    top = rows.max(1)
-    return np.asarray(top + np.log(np.exp(rows - top[:, None]).sum(1)))
 
 
 task = Classification

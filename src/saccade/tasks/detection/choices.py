@@ -7,10 +7,16 @@ import numpy as np
 
 SEEN = 40_000
 """Images a run from scratch looks at by default."""
+FEW = 400
+"""Images that an epoch shows at least, a small set several times."""
+LEAST = 10
+"""Epochs of a run, for each is followed by a look at the validation split."""
 SMALL = 12
 """A box whose shorter side is below so many px of the input wants a finer grid than 8 px."""
 CPU_PX, CUDA_PX = 320, 640
-OWN = ("auto", "residual-64", "residual-224")
+OWN = ("auto", "residual-32", "residual-64", "residual-224")
+QUERIES = "hf-"
+"""How names of networks begin whose queries answer for one object each."""
 START, LEAST_GROWN = 0.7, 256
 """Share of the size that learning begins with, and the size in px from which it does. Measured in decision 10."""
 
@@ -29,13 +35,23 @@ def prefer(facts: Any, recipe: Any) -> Mapping[str, tuple[Any, str]]:
         most = CUDA_PX if facts.device == "cuda" else CPU_PX
         size = max(32, int(min(most, longer)) // 32 * 32)
         found["size"] = size, f"images are {longer:.0f} px long; {facts.device} affords {most}"
+        repeat = -(-FEW // max(1, facts.train)) if recipe.is_auto("epochs") else 1
+        found["repeat"] = repeat, f"{facts.train} training images" + (" make a short epoch" if repeat > 1 else "")
         if not recipe.budget:
             passes = int(np.clip(SEEN // max(1, facts.train), 12, 200))
-            found["epochs"] = passes, f"about {SEEN:,} images in all, {facts.train} a pass"
+            repeat = repeat if recipe.is_auto("repeat") else int(recipe.repeat)
+            epochs = max(LEAST, -(-passes // repeat))
+            found["epochs"] = epochs, f"about {SEEN:,} images in all, {facts.train} a pass"
     size = size if recipe.is_auto("size") else int(recipe.size)
     finest = 4 if facts.smallest * size < SMALL else 8
     found["finest"] = finest, f"a tenth of the boxes is narrower than {facts.smallest * size:.0f} px at {size} px"
     found["network"] = "residual-224", "gives maps of 4 to 32 px"
+    if recipe.network.startswith(QUERIES):
+        found["loss"] = "matching", "each query of this network answers for one object"
+        if recipe.is_auto("optimizer"):
+            found["optimizer"] = "adamw", "good without tuning"
+            found["rate"] = 1e-4, "usual for networks with queries"
+            found["weight_decay"] = 1e-4, "usual for networks with queries"
     # Other networks may want an input of one size.
     grows = recipe.engine == "torch" and recipe.network in OWN and not recipe.smoke
     if grows and finest > 4 and size >= LEAST_GROWN:

@@ -16,7 +16,7 @@ CANDIDATES = 400
 
 
 def losses(labels: Labels) -> tuple[str, ...]:
-    """Every loss detection knows, the one nobody has to ask for first."""
+    """Every loss of the dense detector, the one nobody has to ask for first."""
     return ("task_aligned", "centers")
 
 

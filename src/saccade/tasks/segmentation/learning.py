@@ -13,6 +13,8 @@ LIGHT = "light-mask"
 """The small network of ours."""
 STEP = 32
 """Sides the networks halve without a rest."""
+GRID = 5
+"""Rows and columns of the pixels whose scores calibrate: a whole split of scores would not fit memory."""
 EXAMPLES = 15_000
 COARSE = 0.4
 """Weight of the coarse answer's cross-entropy while training (PSPNet's)."""
@@ -49,7 +51,8 @@ def prefer(facts: Any, recipe: Any) -> Mapping[str, tuple[Any, str]]:
         chosen["size"] = (size, f"images are {width:.0f}x{height:.0f}; masks want pixels, a {facts.device} wants few")
         chosen["batch"] = (max(1, min(8 if n < 2000 else 16, n)), f"{n} training images")
         if not recipe.budget:
-            epochs = int(np.clip(EXAMPLES // max(1, n), 12, 100))
+            repeat = 1 if recipe.is_auto("repeat") else int(recipe.repeat)
+            epochs = -(-int(np.clip(EXAMPLES // max(1, n), 12, 100)) // repeat)
             chosen["epochs"] = (epochs, f"about {EXAMPLES:,} images in all, {n} a pass, 100 passes at most")
     if recipe.network in ("auto", LIGHT):
         chosen["network"] = (LIGHT, "small, learns from scratch, quick on a CPU")
@@ -92,6 +95,12 @@ def pixels(said_NHW: Array, truth_NHW: Array, classes: int) -> Array:
         mixed = score.confusion(one, other[: one.shape[0], : one.shape[1]], classes)
         rows.append(np.stack([mixed.diagonal(), mixed.sum(1), mixed[:, :-1].sum(0)]))
     return np.stack(rows)
+
+
+def places(height: int, width: int) -> tuple[Array, Array]:
+    """Rows and columns of the pixels of a mask whose scores are kept for calibration, int64 [K] each: a grid."""
+    down, across = (((np.arange(GRID) + 0.5) / GRID * side).astype(np.int64) for side in (height, width))
+    return np.repeat(down, GRID), np.tile(across, GRID)
 
 
 def watch(kept: Mapping[str, Array], targets: Mapping[str, Array], labels: Labels) -> tuple[str, float, float]:

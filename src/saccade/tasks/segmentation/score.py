@@ -29,6 +29,10 @@ HELP = {
     "boundary_f": f"F1 of boundaries within {100 * TOLERANCE:g} % of the diagonal; mean over classes",
     "image_iou": "mean IoU of the classes in one image; mean over images",
 }
+BINS = 15
+SURE = "calibration_error"
+SURE_HELP = f"how far confidence and the share of right pixels lie apart, over {BINS} bins of confidence"
+"""Of models that tell how sure they are (Guo et al. 2017, over pixels)."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class MaskScorer(Scorer):
         self._mixed = np.zeros((len(labels), len(labels) + 1), np.int64)
         self._worst: list[tuple[str, str, int]] = []
         self._keys: list[str] = []
+        self._sure: list[Array] = []
 
     def add(self, prediction: Prediction, sample: Sample) -> None:
         """Raises DataError when the answer has no mask of the picture's size, or the truth does not fit the ledger."""
@@ -69,6 +74,12 @@ class MaskScorer(Scorer):
         self._worst.append(_told(mixed, self._labels))
         self._mixed += mixed
         self._keys.append(sample.key)
+        if prediction.confidence is not None:
+            self._sure.append(sureness(truth, said, prediction.confidence))
+
+    def _calibration(self) -> tuple[Number, ...]:
+        """Where every answer told how sure it is."""
+        return (calibration(np.stack(self._sure)),) if len(self._sure) == len(self._keys) else ()
 
     def card(self, split: str) -> Scorecard:
         """Raises DataError when nothing was added, or every pixel of the split is ignored."""
@@ -83,7 +94,7 @@ class MaskScorer(Scorer):
             task=self._task.name,
             split=split,
             n=counts.n,
-            numbers=numbers(counts, each),
+            numbers=(*numbers(counts, each), *self._calibration()),
             tables=tables(counts, self._labels),
             curves=curves(each),
             matrices=matrices(counts, self._labels),
@@ -91,6 +102,18 @@ class MaskScorer(Scorer):
             keys=tuple(self._keys),
             per_sample={name: tuple(float(v) for v in values) for name, values in each.items()},
         )
+
+
+def sureness(truth_HW: Array, said_HW: Array, confidence_HW: Array) -> Array:
+    """By bin of confidence, float64 [3, BINS]: pixels, their confidence and the right ones among them; ignored truth is left
+    out, and so is what was not seen."""
+    known = (truth_HW != VOID) & (said_HW != VOID)
+    levels = confidence_HW[known]
+    counts = np.bincount(levels, minlength=256).astype(np.float64)
+    right = np.bincount(levels[truth_HW[known] == said_HW[known]], minlength=256)
+    shares = np.arange(256) / 255
+    place = np.clip(np.ceil(shares * BINS).astype(int) - 1, 0, BINS - 1)
+    return np.stack([np.bincount(place, values, BINS) for values in (counts, counts * shares, right)])
 
 
 def confusion(truth_HW: Array, said_HW: Array, classes: int) -> Array:
@@ -153,6 +176,20 @@ def _near(owners: Array, others: Array, reach: float, classes: int) -> tuple[Arr
         if not own.size:
             break
     return total - np.bincount(own, minlength=256)[:classes], total
+
+
+def calibration(bins_N3B: Array) -> Number:
+    """The expected calibration error over all pixels, with its bootstrap interval over images. bins: of `sureness`."""
+    n = len(bins_N3B)
+
+    def measured(weights: Array) -> Array:
+        counts, sure, right = (weights @ bins_N3B.reshape(n, -1)).reshape(-1, 3, BINS).transpose(1, 0, 2)
+        return np.asarray(np.abs(sure - right).sum(1) / np.maximum(counts.sum(1), 1))
+
+    value = float(measured(np.ones((1, n)))[0])
+    draws = [measured(weights.astype(np.float64)) for weights in statistics.resamples(n)]
+    low, high = statistics.interval(np.concatenate(draws))
+    return Number(SURE, value, min(low, value), max(high, value), n, False, SURE_HELP)
 
 
 def per_sample(c: Counts) -> dict[str, Array]:

@@ -1,6 +1,7 @@
 """Semantic segmentation: which class does every pixel show?"""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
@@ -8,16 +9,19 @@ from saccade.errors import DataError, InferenceError
 from saccade.images import decode, draw, fonts
 from saccade.images.geometry import mask_to_original
 from saccade.images.preprocess import Placement
+from saccade.tasks import temperature
 from saccade.tasks.segmentation.score import VOID, MaskScorer
 from saccade.tasks.task import Scorer, Task
 from saccade.types import Array, Image, Labels, Prediction, Sample, TensorSpec
 
 
 class Segmentation(Task):
-    """Targets: `mask` uint8 [H, W] of class ids, 255 where nothing is asked. Sealed: `mask` uint8 [N, H, W]."""
+    """Targets: `mask` uint8 [H, W] of class ids, 255 where nothing is asked. Sealed: `mask` uint8 [N, H, W], and where the
+    recipe says so `confidence` uint8 [N, H, W], 255ths."""
 
     name = "segmentation"
     needs = ("mask",)
+    extras = MappingProxyType({"confidence": TensorSpec("confidence", "uint8", (None, None, None))})
 
     def outputs(self, labels: Labels) -> tuple[TensorSpec, ...]:
         return (TensorSpec("mask", "uint8", (None, None, None)),)
@@ -52,20 +56,35 @@ class Segmentation(Task):
         return {"mask": mask}
 
     def calibrate(self, outputs: Mapping[str, Array], targets: Mapping[str, Array], labels: Labels) -> dict[str, float]:
-        """Nothing: the best class of a pixel stays the best at any temperature."""
-        return {}
+        """The temperature of the scores, for how sure a pixel is; which class is its best hangs on none.
+
+        outputs: `sampled` float [N, K, C] and `asked` uint8 [N, K]; ignored pixels are left out. Raises DataError when scores are
+        not finite.
+        """
+        asked = np.asarray(outputs["asked"])
+        known = asked != VOID
+        sampled = np.asarray(outputs["sampled"])[known]
+        if not np.isfinite(sampled).all():
+            raise DataError("scores are not finite", hint="the network diverged; lower the learning rate")
+        return {"temperature": temperature.fit(sampled, asked[known].astype(np.int64))} if known.any() else {}
 
     def decode(self, outputs: Mapping[str, Array], placements: Sequence[Placement], labels: Labels) -> list[Prediction]:
-        """Masks at the originals' sizes, nearest neighbour; 255 where the network saw nothing (a cropped border)."""
-        masks = np.asarray(outputs["mask"])
-        if masks.ndim != 3 or len(masks) != len(placements) or masks.dtype != np.uint8:
-            raise InferenceError(
-                f"mask has shape {list(masks.shape)} and type {masks.dtype}, expected uint8 [{len(placements)}, H, W]",
-                code="model_does_not_fit",
-            )
+        """Masks at the originals' sizes, nearest neighbour; 255 where the network saw nothing (a cropped border), and there
+        a confidence of 0."""
+        given = {name: np.asarray(outputs[name]) for name in ("mask", "confidence") if name in outputs}
+        for name, rows in given.items():
+            if rows.ndim != 3 or len(rows) != len(placements) or rows.dtype != np.uint8:
+                raise InferenceError(
+                    f"{name} has shape {list(rows.shape)} and type {rows.dtype}, "
+                    f"expected uint8 [{len(placements)}, H, W]",
+                    code="model_does_not_fit",
+                )
+        outside = {"mask": VOID, "confidence": 0}
         return [
-            Prediction(p.width, p.height, mask=mask_to_original(mask, p, outside=VOID))
-            for mask, p in zip(masks, placements, strict=True)
+            Prediction(
+                p.width, p.height, **{k: mask_to_original(v[i], p, outside=outside[k]) for k, v in given.items()}
+            )
+            for i, p in enumerate(placements)
         ]
 
     def evidence(self, outputs: Mapping[str, Array], class_id: int) -> Array:
@@ -88,8 +107,13 @@ class Segmentation(Task):
         return draw.mask(image, prediction.mask, fonts.names(labels.names))
 
     def difference(self, theirs: Mapping[str, Array], ours: Mapping[str, Array]) -> float:
-        """The share of pixels whose class differs."""
-        return float((np.asarray(theirs["mask"]) != np.asarray(ours["mask"])).mean())
+        """The share of pixels whose class differs; where both tell how sure they are, no less than how far that lies apart on
+        average, as a share of all."""
+        apart = float((np.asarray(theirs["mask"]) != np.asarray(ours["mask"])).mean())
+        if "confidence" in theirs and "confidence" in ours:
+            gap = np.abs(np.asarray(theirs["confidence"], np.float32) - np.asarray(ours["confidence"], np.float32))
+            apart = max(apart, float(gap.mean()) / 255)
+        return apart
 
 
 def _size(sample: Sample) -> tuple[int, int]:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from saccade.errors import UsageError
 from saccade.tasks.keras import tf
 from saccade.tasks.segmentation import learning
@@ -86,9 +88,19 @@ def loss(outputs: Mapping[str, Any], targets: Mapping[str, Any], labels: Labels,
     return total
 
 
-def tail(outputs: Mapping[str, Any], calibration: Mapping[str, float], labels: Labels) -> dict[str, Any]:
-    """Scores to `mask` uint8 [N, H, W], the first of equally good classes: one byte a pixel leaves the graph."""
-    return {"mask": tf.cast(tf.argmax(outputs["logits"], -1), tf.uint8)}
+def tail(
+    outputs: Mapping[str, Any], calibration: Mapping[str, float], labels: Labels, extras: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Scores to `mask` uint8 [N, H, W], the first of equally good classes: one byte a pixel leaves the graph.
+
+    extras: with "confidence" a second byte, the calibrated probability of that class in 255ths.
+    """
+    logits = outputs["logits"]
+    found = {"mask": tf.cast(tf.argmax(logits, -1), tf.uint8)}
+    if "confidence" in extras:
+        chances = tf.nn.softmax(tf.cast(logits, tf.float32) / float(calibration.get("temperature", 1.0)), -1)
+        found["confidence"] = tf.cast(tf.round(tf.reduce_max(chances, -1) * 255), tf.uint8)
+    return found
 
 
 def evidence(outputs: Mapping[str, Any], class_id: Any) -> Any:
@@ -101,9 +113,16 @@ def evidence(outputs: Mapping[str, Any], class_id: Any) -> Any:
 
 
 def keep(named: Mapping[str, Any], targets: Mapping[str, Array], labels: Labels) -> dict[str, Array]:
-    """Pixels by image and class, int64 [N, 3, C]: right, truth and said."""
+    """Pixels by image and class, int64 [N, 3, C]: right, truth and said; of some places (`learning.places`) `sampled` scores
+    [N, K, C] and `asked` uint8 [N, K], the truth."""
     said = tf.cast(tf.argmax(named["logits"], -1), tf.uint8).numpy()
-    return {"pixels": learning.pixels(said, targets["mask"], len(labels))}
+    rows, columns = learning.places(*targets["mask"].shape[1:])
+    picked = tf.gather_nd(tf.transpose(named["logits"], [1, 2, 0, 3]), np.stack([rows, columns], 1))
+    return {
+        "pixels": learning.pixels(said, targets["mask"], len(labels)),
+        "sampled": tf.cast(tf.transpose(picked, [1, 0, 2]), tf.float32).numpy(),
+        "asked": np.asarray(targets["mask"])[:, rows, columns],
+    }
 
 
 def captions(targets: Mapping[str, Any], labels: Labels) -> list[str]:

@@ -12,6 +12,7 @@ from saccade.tasks.segmentation.learning import COARSE, FEATURES, LIGHT, answers
 from saccade.tasks.segmentation.torch import terms
 from saccade.tasks.segmentation.torch.network import Pyramid, light
 from saccade.tasks.torch import load_file
+from saccade.tasks.torch.transformers import PREFIX
 from saccade.types import Labels
 
 __all__ = [
@@ -42,7 +43,7 @@ def whole(
         from saccade.tasks.segmentation.torch import smp
 
         return smp.network(name, len(labels), weights)
-    if name.startswith("hf-"):
+    if name.startswith(PREFIX):
         from saccade.tasks.segmentation.torch import transformers
 
         return transformers.network(name, len(labels), weights)
@@ -80,9 +81,19 @@ def loss(
     return total
 
 
-def tail(outputs: Mapping[str, Tensor], calibration: Mapping[str, float], labels: Labels) -> dict[str, Tensor]:
-    """Scores to `mask` uint8 [N, H, W], the first of equally good classes: one byte a pixel leaves the graph."""
-    return {"mask": outputs["logits"].argmax(1).to(torch.uint8)}
+def tail(
+    outputs: Mapping[str, Tensor], calibration: Mapping[str, float], labels: Labels, extras: Sequence[str] = ()
+) -> dict[str, Tensor]:
+    """Scores to `mask` uint8 [N, H, W], the first of equally good classes: one byte a pixel leaves the graph.
+
+    extras: with "confidence" a second byte, the calibrated probability of that class in 255ths.
+    """
+    logits = outputs["logits"]
+    found = {"mask": logits.argmax(1).to(torch.uint8)}
+    if "confidence" in extras:
+        sure = (logits.float() / float(calibration.get("temperature", 1.0))).softmax(1).amax(1)
+        found["confidence"] = (sure * 255).round().to(torch.uint8)
+    return found
 
 
 def evidence(outputs: Mapping[str, Tensor], class_id: Tensor) -> Tensor:
@@ -95,9 +106,15 @@ def evidence(outputs: Mapping[str, Tensor], class_id: Tensor) -> Tensor:
 
 
 def keep(named: Mapping[str, Tensor], targets: Mapping[str, Tensor], labels: Labels) -> dict[str, Tensor]:
-    """Pixels by image and class, int64 [N, 3, C]: right, truth and said."""
+    """Pixels by image and class, int64 [N, 3, C]: right, truth and said; of some places (`learning.places`) `sampled` scores
+    [N, K, C] and `asked` uint8 [N, K], the truth."""
     said = named["logits"].argmax(1).to(torch.uint8).cpu().numpy()
-    return {"pixels": torch.from_numpy(learning.pixels(said, targets["mask"].cpu().numpy(), len(labels)))}
+    rows, columns = (torch.from_numpy(p) for p in learning.places(*targets["mask"].shape[1:]))
+    return {
+        "pixels": torch.from_numpy(learning.pixels(said, targets["mask"].cpu().numpy(), len(labels))),
+        "sampled": named["logits"][:, :, rows, columns].transpose(1, 2).float(),
+        "asked": targets["mask"][:, rows, columns],
+    }
 
 
 def captions(targets: Mapping[str, Tensor], labels: Labels) -> list[str]:

@@ -60,7 +60,7 @@ def _shaped(model: Any, kind: str) -> tuple[Any, Any]:
     by_size: dict[int, Any] = {}
     height = model.input.shape[1]
     if height is None:
-        raise UsageError("maps of this network need an input of one size", hint="set start_size=1")
+        raise UsageError("maps of this network need an input of one size", hint="set start_size=1 and multi_scale=0")
     for layer in model.layers:
         out = layer.output if len(layer._inbound_nodes) == 1 else None
         if out is not None and not isinstance(out, list) and len(out.shape) == 4 and out.shape[1] and out.shape[1] > 1:

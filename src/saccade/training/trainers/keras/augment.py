@@ -37,8 +37,8 @@ def draw(
         moves, colours, found["tones"] = _randaugment(recipe, moves, colours, n, given, random)
     joins = "boxes" in targets and "mask" not in targets and float(recipe.mosaic or 0) > 0
     joined = joins and several and random.random() < float(recipe.mosaic)
-    sides = given if share >= 1 else (max(8, round(given[0] * share / 8) * 8), max(8, round(given[1] * share / 8) * 8))
-    if moves is None and (share < 1 or joins):
+    sides = given if share == 1 else (max(8, round(given[0] * share / 8) * 8), max(8, round(given[1] * share / 8) * 8))
+    if moves is None and (not recipe.one_size or joins):
         moves = _matrix(n)
     if joins and moves is not None:
         parts = _mosaic(recipe, n, given, sides, random) if joined else [(moves, (0, 0, sides[1], sides[0]), 0)]

@@ -4,6 +4,7 @@ import importlib
 import logging
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +18,27 @@ OPSET = 18
 
 
 class Sealed(tf.Module):
-    """What a package holds: cast, normalise, network, tail."""
+    """What a package holds: cast, normalise, network, tail. extras: what the tail gives besides."""
 
     def __init__(
-        self, network: Any, half: Any, labels: Labels, calibration: Mapping[str, float], spec: TensorSpec
+        self,
+        network: Any,
+        half: Any,
+        labels: Labels,
+        calibration: Mapping[str, float],
+        spec: TensorSpec,
+        extras: tuple[str, ...] = (),
     ) -> None:
         super().__init__("sealed")
         self.network = network
         self.half, self.labels, self.calibration = half, labels, dict(calibration)
+        self.tail = partial(half.tail, extras=extras) if extras else half.tail
         given = tf.TensorSpec(list(spec.shape), tf.uint8, name=spec.name)
         self.answer = tf.function(self._answer, input_signature=[given])
 
     def _answer(self, image: Any) -> dict[str, Any]:
         raw = self.network(tf.cast(image, tf.float32) / 255, training=False)
-        found: dict[str, Any] = self.half.tail(self.half.named(raw), self.calibration, self.labels)
+        found: dict[str, Any] = self.tail(self.half.named(raw), self.calibration, self.labels)
         return found
 
 

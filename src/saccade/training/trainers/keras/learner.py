@@ -96,11 +96,11 @@ class KerasLearner(Learner):
         s = self.s
         step, epoch, position, micro = s.step, s.epoch, s.position, s.micro
         while True:
-            turn = self.order(epoch)
+            turn = self.turn(epoch)
             while position < s.steps_an_epoch * s.per_step:
                 progress = s.progress(step)
                 places = turn[position : position + s.per_step]
-                share, several = schedules.size_share(s.recipe, progress), progress < 1 - s.recipe.mosaic_close
+                share, several = schedules.size_share(s.recipe, progress, step), progress < 1 - s.recipe.mosaic_close
                 for number, start in enumerate(range(0, len(places), micro)):
                     yield Wish(step, number, places[start : start + micro], share, several)
                 step, position = step + 1, position + s.per_step

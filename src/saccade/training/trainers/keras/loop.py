@@ -12,6 +12,7 @@ from saccade.tasks.keras import fill, keras, tf
 from saccade.tasks.task import Task
 from saccade.training import checkpoints
 from saccade.training.loop import LoopTrainer
+from saccade.training.outset import extras_of, outputs_of
 from saccade.training.recipe import Recipe
 from saccade.training.run import Run
 from saccade.training.trainer import PROBES, Graph
@@ -41,7 +42,7 @@ class KerasTrainer(LoopTrainer):
         samples = dataset.splits.get("val") or dataset.splits["train"]
         step = max(1, len(samples) // PROBES)
         probe = np.array(pack(samples[::step][:PROBES], sealed.labels, task, run.preprocess, run.recipe).images)
-        outputs = task.outputs(sealed.labels)
+        outputs = outputs_of(task, sealed.labels, run.recipe)
         to.mkdir(parents=True, exist_ok=True)
         file = to / "model.onnx"
         notes = {"saccade.task": task.name, "saccade.ledger": sealed.labels.digest()}
@@ -79,7 +80,8 @@ def _open_sealed(run: Run) -> tuple[export.Sealed, Task, Mapping[str, Any]]:
     spec = run.preprocess
     network, _ = build(run.recipe, half, labels, spec.width, spec.height, "none")
     fill(network, found.part("network"))
-    return export.Sealed(network, half, labels, found.record["calibration"], _given(run)), task, found.record
+    extras, calibration = extras_of(task, run.recipe), found.record["calibration"]
+    return export.Sealed(network, half, labels, calibration, _given(run), extras), task, found.record
 
 
 trainer = KerasTrainer

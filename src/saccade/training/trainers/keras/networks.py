@@ -12,9 +12,9 @@ import numpy as np
 
 from saccade.errors import UsageError
 from saccade.tasks.keras import keras, through, unit
+from saccade.training.plans import Plan, plan
 from saccade.training.recipe import Recipe
 
-OWN = ("cnn-small", "residual-64", "residual-224")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 Prepare = Callable[[Any], Any]
@@ -90,24 +90,17 @@ def _block(grid: Any, outputs: int, stride: int, squeeze: bool) -> Any:
     return keras.layers.Activation("relu")(keras.layers.Add()([main, short]))
 
 
-def residual(
-    sides: tuple[int | None, int | None],
-    stem: tuple[int, ...],
-    widths: tuple[int, ...],
-    depths: tuple[int, ...],
-    squeeze: bool,
-    kind: str,
-) -> tuple[Any, Any]:
-    """A residual network and its features. stem: strides of the first convolutions; widths, depths: per stage, halving in
-    between; kind "maps": the map of each stage, finest first."""
+def residual(sides: tuple[int | None, int | None], plan: Plan, kind: str) -> tuple[Any, Any]:
+    """A residual network and its features. kind "maps": the map of each stage, finest first."""
+    stem, widths = plan.stem, plan.widths
     given = keras.Input((*sides, 3))
     grid = given
     for place, stride in enumerate(stem):
         grid = through(grid, unit(widths[0] if place == len(stem) - 1 else max(16, widths[0] // 2), 3, stride))
     maps = []
-    for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
+    for stage, (width, depth) in enumerate(zip(widths, plan.depths, strict=True)):
         for place in range(depth):
-            grid = _block(grid, width, 2 if stage and not place else 1, squeeze)
+            grid = _block(grid, width, 2 if stage and not place else 1, plan.squeeze)
         maps.append(grid)
     if kind == "maps":
         first = math.prod(stem)
@@ -117,26 +110,23 @@ def residual(
 
 def backbone(recipe: Recipe, width: int, height: int, kind: str = "pooled") -> tuple[Any, Any]:
     """A network of ours by name, and its features. Raises UsageError for another name."""
-    longer = max(width, height)
     if recipe.network == "cnn-small":
         if kind == "maps":
             raise UsageError(
                 "cnn-small ends in one vector and gives no maps",
                 hint="choose residual-224 or a keras.applications name",
             )
-        if not recipe.is_auto("start_size") and float(recipe.start_size) < 1:
-            raise UsageError("cnn-small has a dense layer, so its input cannot grow", hint="leave start_size at 1")
+        if not recipe.one_size:
+            raise UsageError(
+                "cnn-small has a dense layer, so its input has one size", hint="set start_size=1 and multi_scale=0"
+            )
         return small(recipe, width, height), recipe.dense
-    little = recipe.network == "residual-64"
-    stem: tuple[int, ...] = (2, 2) if not little else (1,) if longer <= 40 else (2, 1)
-    widths, depths = ((32, 64, 128), (2, 2, 2)) if little else ((32, 64, 128, 256), (1, 1, 1, 1))
-    return residual(sides_of(recipe, width, height), stem, widths, depths, not little, kind)
+    return residual(sides_of(recipe, width, height), plan(recipe.network, max(width, height)), kind)
 
 
 def sides_of(recipe: Recipe, width: int, height: int) -> tuple[int | None, int | None]:
-    """Height and width of the input, free where it grows during a run."""
-    grows = not recipe.is_auto("start_size") and float(recipe.start_size) < 1
-    return (None, None) if grows else (height, width)
+    """Height and width of the input, free where it changes during a run."""
+    return (height, width) if recipe.one_size else (None, None)
 
 
 def parameters(network: Any) -> int:

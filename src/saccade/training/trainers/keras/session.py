@@ -9,7 +9,8 @@ from saccade.tasks.keras import keras, load_file, tf
 from saccade.tasks.task import Task
 from saccade.training import given
 from saccade.training.learner import Moving
-from saccade.training.outset import half_of, refuse_mixing
+from saccade.training.outset import another_size, half_of, refuse_mixing, refused_size
+from saccade.training.plans import OWN
 from saccade.training.recipe import Recipe
 from saccade.training.trainers.keras import applications, networks, user
 from saccade.training.trainers.keras.batches import Pack
@@ -83,7 +84,7 @@ def _made(
         body, words = user.body(recipe.network, half, labels, width, height)
         return networks.Network(body, None, 0.0, prepare=lambda images: images), [words, *_said(weights)]
     dropout = recipe.dropout if half.FEATURES == "pooled" else 0.0
-    if recipe.network in networks.OWN:
+    if recipe.network in OWN:
         body, features = networks.backbone(recipe, width, height, half.FEATURES)
         return networks.Network(body, half.head(features, labels, options), dropout), _words(weights)
     sides = networks.sides_of(recipe, width, height)
@@ -107,6 +108,11 @@ def open_session(recipe: Recipe, labels: Labels, task: Task, train: Pack, said: 
     refuse_mixing(recipe, train.targets)
     width, height = int(recipe.width), int(recipe.height)
     network, words = build(recipe, half, labels, width, height, recipe.weights, recipe.precision)
+    if not recipe.one_size:
+        try:
+            network(tf.zeros((1, *another_size(recipe), 3)), training=False)
+        except (ValueError, tf.errors.InvalidArgumentError) as error:
+            raise refused_size(recipe, error) from error
     judged, _ = build(recipe, half, labels, width, height, "none")
     said.extend(words)
     balanced = half.class_weights(train.targets, labels)

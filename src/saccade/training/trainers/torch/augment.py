@@ -53,14 +53,14 @@ class Augment:
         if self.recipe.randaugment:
             moves, colours, tones = _randaugment(self.recipe, moves, colours, images.shape, random)
         joined = several and "boxes" in targets and "mask" not in targets and self._joins(random)
-        if (share < 1 or joined) and moves is None:
+        if (share != 1 or joined) and moves is None:
             moves = _matrix(n)
         if moves is not None and joined:
-            sides = [s if share >= 1 else max(8, round(s * share / 8) * 8) for s in images.shape[2:]]
+            sides = [s if share == 1 else max(8, round(s * share / 8) * 8) for s in images.shape[2:]]
             images, places = self._mosaic(images, targets["boxes"], targets["box_classes"], sides, random)
             targets.update(places)
         elif moves is not None:
-            sides = [s if share >= 1 else max(8, round(s * share / 8) * 8) for s in images.shape[2:]]
+            sides = [s if share == 1 else max(8, round(s * share / 8) * 8) for s in images.shape[2:]]
             given = images.shape[2:]
             grid = sampling(moves.to(device), sides)
             if "boxes" in targets:

@@ -5,6 +5,7 @@ import io
 import logging
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,24 @@ MOST_ROWS = 65_536
 
 
 class Sealed(nn.Module):
-    """What a package holds: cast, normalise, network, tail."""
+    """What a package holds: cast, normalise, network, tail. extras: what the tail gives besides."""
 
-    def __init__(self, network: nn.Module, half: Any, labels: Labels, calibration: Mapping[str, float]) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        half: Any,
+        labels: Labels,
+        calibration: Mapping[str, float],
+        extras: tuple[str, ...] = (),
+    ) -> None:
         super().__init__()
         self.network = network
         self._half, self._labels, self._calibration = half, labels, dict(calibration)
+        self._tail = partial(half.tail, extras=extras) if extras else half.tail
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         named = self._half.named(self.network(as_float(image)))
-        answer: dict[str, Tensor] = self._half.tail(named, self._calibration, self._labels)
+        answer: dict[str, Tensor] = self._tail(named, self._calibration, self._labels)
         return answer
 
     def translations(self) -> dict[Any, Any]:

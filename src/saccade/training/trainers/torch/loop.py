@@ -11,6 +11,7 @@ from saccade import tasks
 from saccade.data.dataset import Dataset
 from saccade.tasks.task import Task
 from saccade.training.loop import LoopTrainer
+from saccade.training.outset import extras_of, outputs_of
 from saccade.training.recipe import Recipe
 from saccade.training.run import Run
 from saccade.training.trainer import PROBES, Graph
@@ -42,7 +43,7 @@ class TorchTrainer(LoopTrainer):
         step = max(1, len(samples) // PROBES)
         probe = pack(samples[::step][:PROBES], sealed._labels, task, spec, run.recipe).images.numpy()
         given = TensorSpec("image", "uint8", (None, spec.height, spec.width, 3))
-        outputs = task.outputs(sealed._labels)
+        outputs = outputs_of(task, sealed._labels, run.recipe)
         to.mkdir(parents=True, exist_ok=True)
         file = to / "model.onnx"
         notes = {"saccade.task": task.name, "saccade.ledger": sealed._labels.digest()}
@@ -65,7 +66,7 @@ class TorchTrainer(LoopTrainer):
         half = torch_half(task)
         ids = torch.from_numpy(np.asarray(class_ids_N, np.int64))
         images = as_float(torch.from_numpy(images_NHWC.copy()))
-        place = half.explained(sealed.network.head) if hasattr(half, "explained") else None
+        place = half.explained(sealed.network) if hasattr(half, "explained") else None
         return gradcam(sealed.network, images, lambda raw, rows: half.evidence(half.named(raw), ids[rows]), place=place)
 
 
@@ -77,7 +78,8 @@ def _open_sealed(run: Run) -> tuple[export.Sealed, Task, Mapping[str, Any]]:
     spec = run.preprocess
     network, _ = build(run.recipe, half, labels, spec.width, spec.height, "none")
     network.load_state_dict(found.part("network"))
-    return export.Sealed(network, half, labels, found.record["calibration"]), task, found.record
+    extras = extras_of(task, run.recipe)
+    return export.Sealed(network, half, labels, found.record["calibration"], extras), task, found.record
 
 
 trainer = TorchTrainer

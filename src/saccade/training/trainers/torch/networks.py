@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from saccade.errors import UsageError
+from saccade.training.plans import OWN, PLANS, Plan, plan
 from saccade.training.recipe import Recipe
 
-OWN = ("cnn-small", "residual-64", "residual-224")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -114,10 +114,10 @@ class Block(nn.Module):
 
 
 class Residual(nn.Module):
-    """A residual network. stem: strides of the first convolutions; widths, depths: per stage, halving in between."""
-
-    def __init__(self, stem: tuple[int, ...], widths: tuple[int, ...], depths: tuple[int, ...], squeeze: bool) -> None:
+    def __init__(self, plan: Plan) -> None:
         super().__init__()
+        self.plan = plan
+        stem, widths, depths = plan.stem, plan.widths, plan.depths
         layers: list[nn.Module] = []
         channels = 3
         for place, stride in enumerate(stem):
@@ -126,7 +126,7 @@ class Residual(nn.Module):
             channels = outputs
         for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
             for place in range(depth):
-                layers.append(Block(channels, width, 2 if stage and not place else 1, squeeze))
+                layers.append(Block(channels, width, 2 if stage and not place else 1, plan.squeeze))
                 channels = width
         self.layers = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.features = channels
@@ -139,10 +139,9 @@ class Residual(nn.Module):
 class Maps(nn.Module):
     """The stages of a residual network, each stage's map given, finest first. features: (channels, stride) of each."""
 
-    def __init__(
-        self, network: Residual, stem: tuple[int, ...], widths: tuple[int, ...], depths: tuple[int, ...]
-    ) -> None:
+    def __init__(self, network: Residual) -> None:
         super().__init__()
+        stem, widths, depths = network.plan.stem, network.plan.widths, network.plan.depths
         layers = list(network.layers)[:-2]
         begin = 2 * len(stem) + depths[0]
         ends = [begin + sum(depths[1:stage]) for stage in range(1, len(depths) + 1)]
@@ -161,21 +160,19 @@ class Maps(nn.Module):
 def backbone(recipe: Recipe, width: int, height: int, kind: str = "pooled") -> Any:
     """A network of ours by name. kind: "pooled" gives [N, F], `.features` is F; "maps" gives a list of maps, finest
     first, `.features` their (channels, stride). Raises UsageError for another name."""
-    longer = max(width, height)
     if recipe.network == "cnn-small":
         if kind == "maps":
             raise UsageError(
                 "cnn-small ends in one vector and gives no maps", hint="choose residual-224 or a timm name"
             )
-        if not recipe.is_auto("start_size") and float(recipe.start_size) < 1:
-            raise UsageError("cnn-small has a dense layer, so its input cannot grow", hint="leave start_size at 1")
+        if not recipe.one_size:
+            raise UsageError(
+                "cnn-small has a dense layer, so its input has one size", hint="set start_size=1 and multi_scale=0"
+            )
         return Small(recipe, width, height)
-    if recipe.network in ("residual-64", "residual-224"):
-        small = recipe.network == "residual-64"
-        stem: tuple[int, ...] = (2, 2) if not small else (1,) if longer <= 40 else (2, 1)
-        widths, depths = ((32, 64, 128), (2, 2, 2)) if small else ((32, 64, 128, 256), (1, 1, 1, 1))
-        network = Residual(stem, widths, depths, squeeze=not small)
-        return Maps(network, stem, widths, depths) if kind == "maps" else network
+    if recipe.network in PLANS:
+        network = Residual(plan(recipe.network, max(width, height)))
+        return Maps(network) if kind == "maps" else network
     raise UsageError(f"no network of ours is called {recipe.network!r}", hint=f"ours are {', '.join(OWN)}")
 
 

@@ -13,7 +13,8 @@ from saccade.tasks.task import Task
 from saccade.tasks.torch import load_file
 from saccade.training import given
 from saccade.training.learner import Moving
-from saccade.training.outset import half_of, refuse_mixing
+from saccade.training.outset import another_size, half_of, refuse_mixing, refused_size
+from saccade.training.plans import OWN
 from saccade.training.recipe import Recipe
 from saccade.training.trainers.torch import networks, optimizers, user
 from saccade.training.trainers.torch.batches import Pack
@@ -65,7 +66,7 @@ def build(recipe: Recipe, half: Any, labels: Labels, width: int, height: int, we
             body, nn.Identity(), 0.0, (0.0,) * 3, (1.0,) * 3
         ), f"{words}; {load_file(body, Path(weights))}"
     dropout = recipe.dropout if half.FEATURES == "pooled" else 0.0
-    if recipe.network in networks.OWN:
+    if recipe.network in OWN:
         body = networks.backbone(recipe, width, height, half.FEATURES)
         made = networks.Network(body, half.head(body.features, labels, options), dropout)
         if weights in ("none", "auto"):
@@ -90,6 +91,8 @@ def open_session(recipe: Recipe, labels: Labels, task: Task, train: Pack, said: 
     network = network.to(device)
     if recipe.channels_last:
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if not recipe.one_size:
+        _try_another_size(network, recipe, device)
     balanced = half.class_weights({k: v.numpy() for k, v in train.targets.items()}, labels)
     return Session(
         recipe=recipe,
@@ -108,6 +111,16 @@ def open_session(recipe: Recipe, labels: Labels, task: Task, train: Pack, said: 
         micro=min(int(recipe.batch), 256),
         rate=0.0 if recipe.rate == "find" else float(recipe.rate),
     )
+
+
+def _try_another_size(network: nn.Module, recipe: Recipe, device: torch.device) -> None:
+    network.eval()
+    try:
+        with torch.inference_mode():
+            network(torch.zeros(1, 3, *another_size(recipe), device=device))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise refused_size(recipe, error) from error
+    network.train()
 
 
 def arithmetic(s: Session) -> contextlib.AbstractContextManager[Any]:

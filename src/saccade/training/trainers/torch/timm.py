@@ -32,7 +32,7 @@ def backbone(
     kind: "pooled" gives [N, F], features is F; "maps" a list of maps, finest first, features their (channels, stride).
 
     weights: "auto" tries the pretrained ones timm names, "none" starts from scratch, else a safetensors file.
-    Raises UsageError for an unknown name.
+    Raises UsageError for an unknown name, or a size that the network does not take.
     """
     timm = open_timm()
     if not timm.is_model(name):
@@ -42,16 +42,17 @@ def backbone(
         )
     said = "from scratch"
     extra: dict[str, Any] = {"features_only": True} if kind == "maps" else {"num_classes": 0}
+    sides = (height, width)
     if weights == "auto":
         try:
-            network = timm.create_model(name, pretrained=True, **extra)
+            network = _made(timm, name, sides, True, extra)
             licence = network.pretrained_cfg.get("license") or "not stated"
             said = f"pretrained {network.pretrained_cfg.get('tag') or 'weights'}, licence {licence}"
         except Exception as error:  # noqa: BLE001 - timm, its hub client and sockets fail in many ways; all are told
-            network = timm.create_model(name, pretrained=False, **extra)
+            network = _made(timm, name, sides, False, extra)
             said = f"from scratch: pretrained weights could not be had ({type(error).__name__})"
     else:
-        network = timm.create_model(name, pretrained=False, **extra)
+        network = _made(timm, name, sides, False, extra)
     config = network.pretrained_cfg
     if weights not in ("auto", "none"):
         said = load_file(network, Path(weights))
@@ -62,3 +63,26 @@ def backbone(
     with torch.no_grad():
         features = int(network.eval()(torch.zeros(1, 3, height, width)).shape[1])
     return network, features, config.get("mean", (0.5,) * 3), config.get("std", (0.5,) * 3), said
+
+
+def _made(timm: Any, name: str, sides: tuple[int, int], pretrained: bool, extra: dict[str, Any]) -> Any:
+    """A network that takes inputs of this height and width: transformers are made for one size, and told which.
+
+    Raises UsageError when it has no such size.
+    """
+    network = timm.create_model(name, pretrained=pretrained, **extra)
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, 3, *sides))
+    except (AssertionError, RuntimeError):
+        try:
+            network = timm.create_model(name, pretrained=pretrained, img_size=sides, **extra)
+            with torch.no_grad():
+                network.eval()(torch.zeros(1, 3, *sides))
+        except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+            height, width = sides
+            raise UsageError(
+                f"{name} takes no pictures of {width}x{height} px: {str(error).splitlines()[0]}",
+                hint="choose another size, in many networks a multiple of 32",
+            ) from error
+    return network

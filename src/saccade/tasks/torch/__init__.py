@@ -63,17 +63,22 @@ def grown(images: Tensor, stride: int) -> Tensor:
     return F.pad(images, (0, across, 0, down), mode="replicate") if down or across else images
 
 
-def load_file(network: nn.Module, file: Path) -> str:
-    """Weights from a safetensors file, every tensor that fits by name and shape. Raises UsageError when none does."""
+def read_file(file: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file by name. Raises UsageError when it cannot be read."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file as read
 
     try:
-        found = read(str(file))
+        return dict(read(str(file)))
     except (OSError, SafetensorError) as error:
         raise UsageError(
             f"weights {file} cannot be read as safetensors: {error}", hint="give a .safetensors file"
         ) from error
+
+
+def load_file(network: nn.Module, file: Path) -> str:
+    """Weights from a safetensors file, every tensor that fits by name and shape. Raises UsageError when none does."""
+    found = read_file(file)
     own = network.state_dict()
     fitting = {k: v for k, v in found.items() if k in own and own[k].shape == v.shape}
     if not fitting:
