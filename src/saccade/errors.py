@@ -100,3 +100,9 @@ class ServerError(SaccadeError):
     """Codes of LIMITS section 1 that belong to transport, identity and settings."""
 
     code = "internal"
+
+
+def first_line(error: BaseException, most: int = 160) -> str:
+    """What an error of another hand says first, in at most so many letters; its kind where it says nothing."""
+    lines = str(error).splitlines()
+    return lines[0][:most] if lines else type(error).__name__

@@ -84,7 +84,15 @@ def said(answer: Answer) -> dict[str, Any]:
     return {k: v for k, v in answer.items() if k != "prediction_id"}
 
 
-WISHES: list[dict[str, Any]] = [{}, {"top_k": 1}, {"threshold": 0.9}, {"mask": "rle"}, {"mask": "none"}, {"version": 1}]
+WISHES: list[dict[str, Any]] = [
+    {},
+    {"top_k": 1},
+    {"threshold": 0.9},
+    {"mask": "rle"},
+    {"mask": "none"},
+    {"confidence": True},
+    {"version": 1},
+]
 
 
 @pytest.mark.parametrize(

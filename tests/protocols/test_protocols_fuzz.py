@@ -211,10 +211,11 @@ def test_tensorflow_serving(engine: Engine, record: Any, signature: Any, name: s
     name=st.sampled_from(["colors", "masks", "boxes"]),
     mask=st.sampled_from(["polygons", "rle", "png", "none", "x", "\ud800"]),
     tile=st.sampled_from(["true", "true", "false", "TRUE"]),
+    sure=st.sampled_from(["true", "false", "1"]),
 )
-def test_tiles_and_polygons(engine: Engine, side: tuple[int, int], name: str, mask: str, tile: str) -> None:
+def test_tiles_and_polygons(engine: Engine, side: tuple[int, int], name: str, mask: str, tile: str, sure: str) -> None:
     body = packages.png(255, 0, 51, *side)
-    reply = send(engine, NATIVE, body, name, query=[("mask", mask), ("tile", tile)])
+    reply = send(engine, NATIVE, body, name, query=[("mask", mask), ("tile", tile), ("confidence", sure)])
     if reply.status == 200:
         assert json.loads(reply.body)["image"] == {"width": side[0], "height": side[1]}
 

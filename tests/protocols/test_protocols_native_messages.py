@@ -239,3 +239,17 @@ def test_pages_and_document_need_nothing_from_elsewhere():
         assert 'src="' not in page
         assert "@import" not in page
     assert all(f'id="{c}"' in openapi.errors_page() for c in protocol.STATUSES)
+
+
+def test_the_document_lists_every_wish() -> None:
+    paths = openapi.document()["paths"]
+    listed = [
+        {p["name"] for p in operation.get("parameters", []) if p.get("in") == "query"}
+        for path in paths.values()
+        for operation in path.values()
+        if isinstance(operation, dict) and operation.get("operationId", "").startswith("predict")
+    ]
+    assert listed
+    assert all(names == set(messages.Wish.names) for names in listed)
+    with pytest.raises(ServerError, match="confidence is true or false"):
+        messages.Wish([("confidence", "yes")])

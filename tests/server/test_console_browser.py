@@ -383,6 +383,30 @@ def test_a_mask_is_painted_class_by_class(browser: Browser, tmp_path: Path) -> N
         process.wait(40)
 
 
+def test_unsure_pixels_are_hatched_as_the_slider_says(browser: Browser, tmp_path: Path) -> None:
+    process, url = start(masks(tmp_path / "masks", side=64, confidence=True).path, tmp_path / "home")
+    (tmp_path / "scene.png").write_bytes(scene())
+    try:
+        browser.open(url)
+        until(lambda: "Ready" in browser.text("#status"), "the list of models")
+        browser.type("#file", str(tmp_path / "scene.png"))
+        until(lambda: browser.text("#classes .label"), "an answer")
+        assert browser.visible("#threshold-box")
+        red, green = browser.run(PIXEL, 20, 20), browser.run(PIXEL, 100, 10)
+        script = "const s = document.querySelector('#threshold'); s.value = 0.8; s.dispatchEvent(new Event('input'))"
+        browser.run(script)
+        assert browser.run(PIXEL, 20, 20) == red, "240 of 255 is sure enough"
+        assert browser.run(PIXEL, 100, 10) != green, "160 of 255 is not"
+        shares = "return [...document.querySelectorAll('#classes .score')].map(n => n.textContent)"
+        assert browser.run(shares) == ["18.8 %", "0.00 %", "0.00 %"], "the list tells what is left"
+        browser.run("document.querySelector('#threshold-own').click()")
+        assert browser.run(PIXEL, 100, 10) == green
+        assert browser.complaints() == []
+    finally:
+        process.terminate()
+        process.wait(40)
+
+
 def test_boxes_are_drawn_and_follow_thresholds_and_toggles(browser: Browser, tmp_path: Path) -> None:
     """Red is found at 0.94, green at 0.63, which is below what the package asks of green."""
     folder = boxes(tmp_path / "boxes", side=64, thresholds={"red": 0.5, "green": 0.9}).path

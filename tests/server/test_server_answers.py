@@ -39,6 +39,7 @@ def scene() -> np.ndarray:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("answers")
     packages.masks(folder / "masks", side=64)
+    packages.masks(folder / "sure", "sure", side=64, confidence=True)
     (folder / "scene.png").write_bytes(to_png(scene()))
     return folder
 
@@ -49,7 +50,7 @@ def server(folder: Path) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = {**os.environ, "SACCADE_HOME": str(folder / "home")}
-    command = [sys.executable, "-c", START, str(port), str(folder / "masks")]
+    command = [sys.executable, "-c", START, str(port), str(folder / "masks"), str(folder / "sure")]
     process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
     try:
@@ -130,6 +131,45 @@ def test_a_mask_as_the_whole_body(server: str) -> None:
     damaged = ask(server, "", b"\x89PNG\r\n\x1a\n", accept="image/png")
     assert damaged[0] == 422
     assert json.loads(damaged[2])["code"] == "image_undecodable"
+
+
+def test_how_sure_pixels_are_is_told_and_cut(server: str, folder: Path) -> None:
+    """By the client, in a PNG and in process: the map, the mean of a class, and what a threshold leaves."""
+    picture = scene()
+    bright = picture[:, :, :2].max(2)
+    cut = np.where(bright < 0.7 * 255, 255, true_mask())
+
+    def alike(found: np.ndarray | None, wanted: np.ndarray) -> bool:
+        """But at the edges, which the way to the network's size blurs."""
+        return found is not None and found.shape == wanted.shape and bool((found != wanted).mean() < 0.05)
+
+    with saccade.Client(server) as client:
+        answer = client.predict("sure", to_png(picture), confidence=True)
+        assert alike(answer.confidence_pixels(), bright)
+        means = {share["label"]: share["confidence"] for share in answer.classes}
+        assert means == pytest.approx({"none": 20 / 255, "red": 240 / 255, "green": 160 / 255}, abs=0.03)
+        less = client.predict("sure", to_png(picture), threshold=0.7)
+        assert alike(less.mask_pixels(), cut)
+        assert [share["label"] for share in less.classes] == ["red"]
+        assert "confidence" not in less
+        with pytest.raises(saccade.SaccadeError, match="confidence=True"):
+            less.confidence_pixels()
+        assert "confidence" not in client.predict("masks", to_png(picture), confidence=True), (
+            "a model that does not tell"
+        )
+    address = f"{server}/api/v1/models/sure/predict?threshold=0.7"
+    request = urllib.request.Request(address, to_png(picture), {"content-type": "image/png", "accept": "image/png"})
+    with urllib.request.urlopen(request, timeout=20) as reply, Image.open(io.BytesIO(reply.read())) as mask:
+        assert alike(np.asarray(mask), cut)
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(urllib.request.Request(f"{address}&confidence=true", request.data, request.headers))
+    assert refused.value.code == 406
+    refused.value.close()
+    with saccade.load(folder / "sure") as model:
+        whole, tiled = model.predict(picture), model.predict(picture, tile=True)
+        assert alike(whole.confidence, bright)
+        assert alike(tiled.confidence, bright)
+        assert set(model.record(whole, confidence=True)) == {"image", "mask", "classes", "confidence"}
 
 
 def test_a_hostile_mask_is_refused_and_its_png_is_not(server: str) -> None:

@@ -187,6 +187,7 @@ def test_it_learns_and_its_graph_answers_alike(task: str, name: str, epochs: int
     knobs = Recipe.load(None, {
         "task": task, "engine": "keras", "network": name, "size": 64, "epochs": epochs, "batch": 8, "threads": 1, "cache": "none",
         "weights": "none", "start_size": 1, "rate": 0.005, "device": "cpu", "rotation": 10.0,
+        "multi_scale": 0.2 if task == BOXES else 0,
     })  # fmt: skip
     run = Run.create(tmp_path / "run", knobs, data)
     trainer = find("keras")

@@ -11,6 +11,7 @@ import saccade
 from saccade import tasks
 from saccade.data.dataset import Dataset
 from saccade.data.formats import keepers
+from saccade.errors import TrainingError
 from saccade.training import checkpoints
 from saccade.training.events import Epoch, Event, Finished, Note
 from saccade.training.recipe import Recipe
@@ -76,8 +77,8 @@ def test_other_backbones_learn_boxes_and_are_sealed(tmp_path: Path, network: str
 
 
 @pytest.mark.skipif(find_spec("transformers") is None, reason="transformers is not installed")
-def test_queries_learn_in_the_loop_and_are_sealed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The knobs are those of such networks, the package answers as the network does, and Grad-CAM finds a map."""
+def test_queries_learn_in_the_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The knobs are those of such networks, and Grad-CAM finds a map."""
     from saccade.tasks.detection.torch import transformers
 
     more = {"d_model": 32, "encoder_hidden_dim": 32, "decoder_in_channels": [32, 32, 32], "decoder_layers": 2}
@@ -88,12 +89,8 @@ def test_queries_learn_in_the_loop_and_are_sealed(tmp_path: Path, monkeypatch: p
     run, said = fit(tmp_path / "run", data, network="hf-rtdetrv2-r18", weights="none")
     assert [e for e in said if isinstance(e, Epoch)]
     assert (run.recipe.loss, run.recipe.rate, run.recipe.start_size) == ("matching", 1e-4, 1.0)
-    graph = find("torch").export(run, data, tmp_path / "graph")
-    session = onnxruntime.InferenceSession(str(graph.file), providers=["CPUExecutionProvider"])
-    found = dict(zip((o.name for o in graph.outputs), session.run(None, dict(graph.probe_inputs)), strict=True))
-    for name, wanted in graph.probe_outputs.items():
-        assert np.abs(found[name].astype(float) - wanted).max() < 0.05, name
-    heat = find("torch").explain(run, graph.probe_inputs["image"][:1], np.zeros(1, np.int64))
+    pixels = np.stack([np.asarray(s.image) for s in data.splits["val"][:1]])
+    heat = find("torch").explain(run, pixels, np.zeros(1, np.int64))
     assert heat.shape == (1, 2, 2)
 
 
@@ -163,10 +160,18 @@ def test_a_small_set_makes_an_epoch_by_being_repeated(tmp_path: Path, monkeypatc
 def test_a_run_from_before_a_knob_existed_goes_on(tmp_path: Path) -> None:
     run, _ = fit(tmp_path / "run", dataset())
     found = checkpoints.read(checkpoints.last(run))
-    record = {**found.record, "recipe": {k: v for k, v in found.record["recipe"].items() if k != "repeat"}}
+    new = {"repeat", "multi_scale", "confidence"}
+    record = {**found.record, "recipe": {k: v for k, v in found.record["recipe"].items() if k not in new}}
     parts = {name: found.part(name) for name in ("network", "optimizer", "average")}
     checkpoints.write(run, checkpoints.last(run), parts, record)
     assert any(isinstance(e, Finished) for e in find("torch").fit(run, dataset()))
+    checkpoints.write(run, checkpoints.last(run), parts, record)
+    plan = run.folder / "recipe.toml"
+    plan.write_text(
+        plan.read_text().replace("repeat = 1", "repeat = 3").replace("multi_scale = 0.0", "multi_scale = 0.3")
+    )
+    with pytest.raises(TrainingError, match=r"changed since this run began: multi_scale, repeat"):
+        list(find("torch").fit(Run.open(run.folder), dataset()))
 
 
 def test_sizes_that_change_are_the_same_for_the_same_seed(tmp_path: Path) -> None:

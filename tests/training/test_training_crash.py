@@ -83,7 +83,7 @@ def masks(place):
 COMMON = dict(threads=1, cache="none", checkpoint_every=0, validation_share=1, rate=0.01, precision="float32")
 RECIPES = {
     "classes": dict(network="cnn-small", filters=(4, 8), dense=32, size=12, epochs=3, batch=8, dropout=0.2),
-    "boxes": dict(size=64, epochs=2, batch=8, rate=0.002, mosaic=0.7, repeat=2, multi_scale=0.2),
+    "boxes": dict(size=64, epochs=2, batch=8, rate=0.002, mosaic=0.7, repeat=2, multi_scale=0.2, mixup=8),
     "masks": dict(size=64, epochs=2, batch=8, rate=0.004, start_size=0.5),
 }
 MADE = {"classes": classes, "boxes": boxes, "masks": masks}

@@ -96,10 +96,35 @@ def test_a_box_that_leaves_the_picture_is_no_longer_asked_for() -> None:
     assert {(2,), ()} <= left <= {(2,), (), (-2,)}
 
 
-def test_blending_is_refused_where_there_are_places() -> None:
+def test_blending_is_refused_where_answers_do_not_blend() -> None:
     data = Pack(torch.zeros(1, 8, 8, 3, dtype=torch.uint8), {"mask": torch.zeros(1, 8, 8)})
     with pytest.raises(UsageError, match="mixup"):
         refuse_mixing(Recipe.load(None, {**STILL, "mixup": 0.2}), data.targets)
+    boxes = {"boxes": torch.zeros(1, 1, 4)}
+    with pytest.raises(UsageError, match="cutmix"):
+        refuse_mixing(Recipe.load(None, {**STILL, "cutmix": 1}), boxes)
+    refuse_mixing(Recipe.load(None, {**STILL, "mixup": 8}), boxes)
+
+
+def test_the_objects_of_both_pictures_are_asked_for() -> None:
+    """Blended pictures with boxes: each pixel between its two, every box of both; not once pictures stay alone."""
+    images = torch.stack([torch.zeros(3, 8, 8), torch.ones(3, 8, 8)])
+    targets = {
+        "boxes": torch.tensor([[[0.0, 0, 4, 4], [0, 0, 0, 0]], [[2, 2, 8, 8], [1, 1, 3, 3]]]),
+        "box_classes": torch.tensor([[0, -1], [1, -2]]),
+    }
+    augment = Augment(Recipe.load(None, {**STILL, "mixup": 8, "mix_share": 1}))
+    mixed, asked = augment.mix(images, targets, 3)
+    shares = mixed.mean((1, 2, 3))
+    assert bool(((shares > 0.1) & (shares < 0.9)).all())
+    assert [sorted(row[row != -1].tolist()) for row in asked["box_classes"]] == [[-2, 0, 1], [-2, 0, 1]]
+    found = {tuple(box) for box in asked["boxes"][0].tolist()}
+    assert {(0, 0, 4, 4), (2, 2, 8, 8), (1, 1, 3, 3)} <= found
+    faint = Augment(Recipe.load(None, {**STILL, "mixup": 0.05, "mix_share": 1})).mix(images, targets, 4)[1]
+    assert sorted(faint["box_classes"][0].tolist()) != sorted(asked["box_classes"][0].tolist()), "one is hardly seen"
+    alone, same = augment.mix(images, targets, 3, several=False)
+    assert torch.equal(alone, images)
+    assert torch.equal(same["boxes"], targets["boxes"])
 
 
 @pytest.mark.parametrize(

@@ -206,6 +206,27 @@ def test_mixing_keeps_shares_and_follows_its_seed() -> None:
     assert len(seen) == 5
 
 
+def test_the_objects_of_both_pictures_are_asked_for() -> None:
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (3, 16, 16, 3)).astype(np.uint8)
+    targets = {
+        "boxes": random.random((3, 2, 4)).astype(np.float32),
+        "box_classes": np.array([[0, -1], [1, 0], [2, -1]], np.int64),
+    }
+    quiet = "rotation shift zoom brightness contrast saturation hue erase cutmix mosaic"
+    still = dict.fromkeys(quiet.split(), 0)
+    knobs = suite.recipe(find("keras"), **still, crop=1, flip_horizontal=False, mixup=8, mix_share=1)
+    drawn, asked = augment.draw(knobs, targets, 3, (16, 16), 5, 1.0, True)
+    assert (asked["box_classes"][:, 2:] == np.roll(targets["box_classes"], 1, 0)).all()
+    images, kept = augment.apply(pixels, {k: tf.constant(v) for k, v in asked.items()}, drawn)
+    share = drawn["mix_share"][:, None, None, None]
+    np.testing.assert_allclose(images, (share * pixels + (1 - share) * np.roll(pixels, 1, 0)) / 255, atol=1e-5)
+    np.testing.assert_array_equal(kept["boxes"], asked["boxes"])
+    drawn, asked = augment.draw(knobs, targets, 3, (16, 16), 5, 1.0, False)
+    assert not drawn["mix_kind"]
+    assert asked["boxes"].shape == (3, 2, 4)
+
+
 def test_moved_boxes_are_those_of_torch() -> None:
     random = np.random.default_rng(3)
     low = random.random((8, 5, 2)) * 40
@@ -423,7 +444,8 @@ from saccade.testing import trainers as suite
 from saccade.training.run import Run
 from saccade.training.trainers import find
 folder, trainer, data = Path(sys.argv[1]), find("keras"), suite.squares(32, 8)
-knobs = dict(epochs=int(sys.argv[2]), checkpoint_every=0, validation_share=1, rotation=15.0)
+knobs = dict(epochs=int(sys.argv[2]), checkpoint_every=0, validation_share=1, rotation=15.0, repeat=2)
+knobs.update(network="residual-32", multi_scale=0.2)
 run = Run.open(folder) if (folder / "recipe.toml").exists() else Run.create(folder, suite.recipe(trainer, **knobs), data)
 for event in trainer.fit(run, data):
     print(event.kind, flush=True)
@@ -433,7 +455,7 @@ for event in trainer.fit(run, data):
 def test_a_killed_run_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     def learn(folder: Path) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-c", LEARN, str(folder), "12"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            [sys.executable, "-c", LEARN, str(folder), "6"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
 

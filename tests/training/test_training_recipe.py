@@ -83,7 +83,7 @@ def test_choices_fill_every_auto_and_touch_nothing_explicit() -> None:
     assert left == ["task", "cache"]
     assert choices.recipe.rate == 0.5
     assert choices.recipe.width == 96
-    assert int(choices.recipe.height) % 16 == 0
+    assert choices.recipe.height == 72
     assert all(c.reason for c in choices.chosen)
 
 
@@ -103,6 +103,16 @@ def test_tiny_images_get_a_network_that_a_cpu_sees_often() -> None:
     assert (asked.network, asked.rate, asked.cutmix) == ("residual-32", 0.002, 0)
     gpu = choose(Recipe(), facts(**tiny, device="cuda")).recipe
     assert (gpu.network, gpu.optimizer) == ("residual-64", "adamw")
+
+
+@pytest.mark.parametrize(
+    ("budget", "network", "size"),
+    [("100s", "auto", (96, 72)), ("3m", "auto", (96, 72)), ("4m", "auto", (128, 96)),
+     ("25m", "auto", (160, 128)), ("1h", "auto", (192, 144)), ("100s", "resnet18", (160, 128))],
+)  # fmt: skip
+def test_photos_grow_with_the_passes_a_cpu_has_time_for(budget: str, network: str, size: tuple[int, int]) -> None:
+    chosen = choose(Recipe.load(None, {"budget": budget, "network": network}), facts()).recipe
+    assert (chosen.width, chosen.height) == size
 
 
 def test_rare_classes_are_weighed() -> None:

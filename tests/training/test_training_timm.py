@@ -55,6 +55,19 @@ def test_a_transformer_is_made_for_the_size_of_the_run() -> None:
         timm.backbone("vit_tiny_patch16_224", "none", 8, 8)
 
 
+def test_weights_of_another_size_are_resampled(tmp_path: Path) -> None:
+    """Embeddings of places come from the file, not from chance."""
+    large, *_ = timm.backbone("vit_tiny_patch16_224", "none", 64, 64)
+    with torch.no_grad():
+        large.pos_embed.copy_(torch.ones_like(large.pos_embed) * 3)  # type: ignore[operator, union-attr, arg-type]
+    file = tmp_path / "weights.safetensors"
+    save_file({k: v.clone().contiguous() for k, v in large.state_dict().items()}, file)
+    small, _, _, _, said = timm.backbone("vit_tiny_patch16_224", str(file), 32, 32)
+    total = len(small.state_dict())
+    assert said == f"{total} of {total} tensors from weights.safetensors"
+    assert torch.allclose(small.pos_embed, torch.full_like(small.pos_embed, 3.0), atol=1e-3)  # type: ignore[arg-type]
+
+
 def test_an_unknown_network_gets_a_suggestion() -> None:
     with pytest.raises(UsageError, match="did you mean 'resnet18'"):
         timm.backbone("resnet_18", "none", 32, 32)

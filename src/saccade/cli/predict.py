@@ -27,6 +27,7 @@ def predict_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--top-k", type=int, default=5)
     parser.add_argument("--threshold", type=float, help="for every class, instead of the package's own")
     parser.add_argument("--mask", choices=FORMS, default="png", help="form of a mask in --json (default: png)")
+    parser.add_argument("--confidence", action="store_true", help="in --json: how sure each pixel of a mask is")
     parser.add_argument("--tile", action="store_true", help="ask pictures larger than the network tile by tile")
     parser.add_argument("--draw", type=Path, metavar="DIR", help="write the pictures with their answers")
     parser.add_argument("--home", type=Path)
@@ -54,6 +55,7 @@ def predict(options: argparse.Namespace) -> int:
             top_k=options.top_k,
             threshold=options.threshold,
             mask=options.mask if options.json else "none",
+            confidence=options.confidence,
             tile=options.tile,
             draw=options.draw,
             home=options.home,
@@ -89,6 +91,7 @@ def _ask_server(options: argparse.Namespace, images: list[Path]) -> list[dict[st
                     top_k=options.top_k,
                     threshold=options.threshold,
                     mask=form,
+                    confidence=options.confidence,
                     tile=options.tile,
                 )
                 if options.draw:

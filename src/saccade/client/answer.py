@@ -115,6 +115,13 @@ class Answer(dict[str, Any]):
 
         return drawing.mask(self)
 
+    def confidence_pixels(self) -> Array:
+        """How sure each pixel of the mask is, uint8 [H, W], 255ths. Raises UsageError when it was not asked for, or the model
+        does not tell."""
+        from saccade.client import drawing
+
+        return drawing.confidence(self)
+
     def _repr_html_(self) -> str:
         """What a notebook shows: the picture where it can be drawn, and a table with bars."""
         try:

@@ -58,6 +58,20 @@ def mask(answer: Mapping[str, Any]) -> Array:
     raise UsageError("the answer has no mask as pixels", hint="ask for mask=png or mask=rle")
 
 
+def confidence(answer: Mapping[str, Any]) -> Array:
+    """As Answer.confidence_pixels."""
+    told = answer.get("confidence")
+    if told is None:
+        raise UsageError(
+            "the answer does not tell how sure its pixels are",
+            hint="ask with confidence=True a model that was trained with confidence = true",
+        )
+    try:
+        return decode.decode(base64.b64decode(told["data"], validate=True))[:, :, 0]
+    except (KeyError, TypeError, ValueError, binascii.Error) as error:
+        raise UsageError(f"the confidence of this answer cannot be read: {error!r}", hint="ask again") from error
+
+
 def _pixels(
     image: Path | str | bytes | Array | None, answer: Mapping[str, Any], size: int | None
 ) -> tuple[Image, float]:

@@ -32,14 +32,15 @@ T = TypeVar("T")
 class Wishes(TypedDict, total=False):
     """How predict is to answer. What is not given is left to the server.
 
-    threshold: instead of the model's own, by class. mask: how a mask is written, "png" by default. tile: a picture
-    larger than the network is asked in overlapping tiles. timeout_s: for this call, instead of the client's.
+    threshold: instead of the model's own, by class. mask: how a mask is written, "png" by default. confidence: with it
+    how sure each pixel is. tile: a picture larger than the network is asked in overlapping tiles. timeout_s: for this call, instead of the client's.
     """
 
     version: int | None
     top_k: int | None
     threshold: float | None
     mask: MaskForm | None
+    confidence: bool
     tile: bool
     timeout_s: float | None
 
@@ -224,8 +225,8 @@ class Talks:
 
 
 def _options(wishes: Wishes) -> dict[str, Any]:
-    tile = "true" if wishes.get("tile") else None
-    return {**{name: wishes.get(name) for name in ("top_k", "threshold", "mask")}, "tile": tile}
+    switches = {name: "true" if wishes.get(name) else None for name in ("confidence", "tile")}
+    return {**{name: wishes.get(name) for name in ("top_k", "threshold", "mask")}, **switches}
 
 
 def pictures(folder: Path | str) -> list[Path]:

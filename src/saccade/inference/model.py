@@ -203,10 +203,16 @@ class Model:
         return {name: np.stack([row[name] for row in rows]) for name in rows[0]} if rows else {}
 
     def record(
-        self, found: Prediction, *, top_k: int | None = None, threshold: float | None = None, mask: str = "png"
+        self,
+        found: Prediction,
+        *,
+        top_k: int | None = None,
+        threshold: float | None = None,
+        mask: str = "png",
+        confidence: bool = False,
     ) -> dict[str, Any]:
         """An answer as the server's JSON tells it: see inference/record.py. Raises ImageError(mask_too_complex)."""
-        return record.record(self.shown(found, top_k=top_k, threshold=threshold), self.labels, mask)
+        return record.record(self.shown(found, top_k=top_k, threshold=threshold), self.labels, mask, confidence)
 
     def shown(self, found: Prediction, *, top_k: int | None = None, threshold: float | None = None) -> Prediction:
         """Without what scores too little: below `threshold`, or by default below the package's threshold of the class."""

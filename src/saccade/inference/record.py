@@ -13,6 +13,8 @@ from saccade.types import Array, Labels, Prediction
 
 FORMS = ("png", "rle", "polygons", "none")
 """What a mask can be written as."""
+PART = 1 << 18
+"""Pixels that are added up at once."""
 _SIDES = ("x_min", "y_min", "x_max", "y_max")
 
 
@@ -45,10 +47,10 @@ def shown(
     return Prediction(found.width, found.height, class_ids, scores, boxes, found.mask)
 
 
-def record(found: Prediction, labels: Labels, mask: str = "png") -> dict[str, Any]:
+def record(found: Prediction, labels: Labels, mask: str = "png", confidence: bool = False) -> dict[str, Any]:
     """`image`, then `predictions` and, of a mask, `mask` and `classes`. Numbers that are not finite are null.
 
-    mask: one of FORMS. Raises ImageError(mask_too_complex) where run lengths or polygons would be too many.
+    mask: one of FORMS. confidence: how sure each pixel is as well, of models that tell. Raises ImageError(mask_too_complex) where run lengths or polygons would be too many.
     """
     told: dict[str, Any] = {"image": {"width": found.width, "height": found.height}}
     if found.class_ids is not None and found.scores is not None:
@@ -72,11 +74,23 @@ def record(found: Prediction, labels: Labels, mask: str = "png") -> dict[str, An
             {"class_id": k, "label": labels.names[k], "pixels": count, "fraction": count / found.mask.size}
             for k, count in masks.pixels(found.mask).items()
         ]
+        if found.confidence is not None and confidence:
+            told["confidence"] = _mask(found.confidence, "png")
         if found.confidence is not None:
-            total = np.bincount(found.mask.ravel(), found.confidence.ravel(), 256)
+            total = _sums(found.mask, found.confidence)
             for row in told["classes"]:
                 row["confidence"] = round(float(total[row["class_id"]]) / row["pixels"] / 255, 4)
     return told
+
+
+def _sums(mask_HW: Array, confidence_HW: Array) -> Array:
+    """Confidence added up by class id, float64 [256], some rows at a time: numpy counts in eight bytes what is one."""
+    rows = max(1, PART // max(1, mask_HW.shape[1]))
+    total = np.zeros(256)
+    for start in range(0, len(mask_HW), rows):
+        part = slice(start, start + rows)
+        total += np.bincount(mask_HW[part].ravel(), confidence_HW[part].ravel(), 256)
+    return total
 
 
 def _mask(mask_HW: Array, form: str) -> dict[str, Any] | None:

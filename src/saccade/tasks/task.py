@@ -35,6 +35,7 @@ class Task(ABC):
     the network's input and moves them with the picture. The learning half beside task.py gives FEATURES, head, named,
     soft_targets, class_weights, losses, loss, keep, watch, tail, evidence, captions, prefer, answers (the shape a network of another
     hand must give, or None), and maybe whole; in Keras maybe settle, served and finish, where the tail ends outside TensorFlow.
+    Where a task has extras, its tail takes their names as `extras`.
     """
 
     name: str

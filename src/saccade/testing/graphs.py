@@ -144,8 +144,11 @@ def greedy(file: Path, width: int = 32, height: int = 32) -> Path:
     return _save(file, nodes, width, height, [("scores", TensorProto.FLOAT, ["N", 3])], constants)
 
 
-def bright_pixels(file: Path, width: int = 32, height: int = 32) -> Path:
-    """image uint8 [N, H, W, 3] -> mask uint8 [N, H, W]: 1 where red is above 127, 2 where green is, 3 where both are."""
+def bright_pixels(file: Path, width: int = 32, height: int = 32, *, confidence: bool = False) -> Path:
+    """image uint8 [N, H, W, 3] -> mask uint8 [N, H, W]: 1 where red is above 127, 2 where green is, 3 where both are.
+
+    confidence: a second output of that name, uint8 [N, H, W], the brighter of red and green.
+    """
     nodes = [
         helper.make_node("Greater", ["image", "middle"], ["bright"]),
         helper.make_node("Cast", ["bright"], ["ones"], to=TensorProto.FLOAT),
@@ -158,7 +161,17 @@ def bright_pixels(file: Path, width: int = 32, height: int = 32) -> Path:
         helper.make_tensor("weights", TensorProto.FLOAT, [3], [1, 2, 0]),
         helper.make_tensor("axes", TensorProto.INT64, [1], [3]),
     ]
-    return _save(file, nodes, width, height, [("mask", TensorProto.UINT8, ["N", height, width])], constants)
+    outputs: list[tuple[str, int, list[str | int]]] = [("mask", TensorProto.UINT8, ["N", height, width])]
+    if confidence:
+        nodes += [
+            helper.make_node("Cast", ["image"], ["numbers"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["numbers", "seen"], ["shown"]),
+            helper.make_node("ReduceMax", ["shown", "axes"], ["brightest"], keepdims=0),
+            helper.make_node("Cast", ["brightest"], ["confidence"], to=TensorProto.UINT8),
+        ]
+        constants.append(helper.make_tensor("seen", TensorProto.FLOAT, [3], [1, 1, 0]))
+        outputs.append(("confidence", TensorProto.UINT8, ["N", height, width]))
+    return _save(file, nodes, width, height, outputs, constants)
 
 
 def bright_boxes(file: Path, width: int = 32, height: int = 32) -> Path:

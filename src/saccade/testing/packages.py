@@ -55,10 +55,14 @@ def colors(
     return _seal(folder, name, file, ("classes",), labels, off=0.5 if lie else 0.0)
 
 
-def masks(folder: Path, name: str = "masks", *, side: int = 32, mode: Mode = "stretch") -> Package:
-    """Seals a package whose mask says which of red and green is bright: none, red, green, yellow."""
+def masks(
+    folder: Path, name: str = "masks", *, side: int = 32, mode: Mode = "stretch", confidence: bool = False
+) -> Package:
+    """Seals a package whose mask says which of red and green is bright: none, red, green, yellow; and with confidence how
+    bright."""
     labels = Labels(("none", "red", "green", "yellow"))
-    return _seal(folder, name, bright_pixels(_beside(folder), side, side), ("mask",), labels, side=side, mode=mode)
+    file = bright_pixels(_beside(folder), side, side, confidence=confidence)
+    return _seal(folder, name, file, ("mask",), labels, side=side, mode=mode)
 
 
 def boxes(

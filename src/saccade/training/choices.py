@@ -14,6 +14,8 @@ SMOKE_SIZE = 64
 SMOKE_IMAGES = 64
 SPEED, TINY_SPEED = 150, 600
 """Images a second that a small CPU learns from, at 160 px and in residual-32; only for guessing how many passes a budget holds."""
+SIZES = ((192, 800), (160, 400), (128, 60), (96, 0))
+"""Sizes in px of photos on a CPU for networks of ours, and the passes from which each is worth its time; see decision 21."""
 MANY = 1000
 """Training images from which residual-32 learns best with momentum."""
 PATIENT, TINY_PATIENT = 100, 40
@@ -124,8 +126,9 @@ def _size(filler: _Filler, facts: Facts) -> None:
         filler.fill("size", 224, f"images are {width:.0f}x{height:.0f}")
     else:
         passes = _passes(filler.recipe, facts)
-        many = 32 if passes >= PATIENT else 0
-        most = (160 if longer >= 320 else 128) + (many if longer >= 192 else 0)
+        own = filler.recipe.is_auto("network") or filler.recipe.network in OWN
+        worth = next(size for size, least in SIZES if passes >= least) if own else 160
+        most = min(worth, 192 if longer >= 320 else 160 if longer >= 192 else 128)
         why = "a CPU learns more from more passes than from more pixels"
         filler.fill("size", most, f"images are {width:.0f}x{height:.0f}, about {passes:.0f} passes; {why}")
     size = int(filler.recipe.size)
@@ -138,7 +141,8 @@ def _size(filler: _Filler, facts: Facts) -> None:
         filler.fill("height", size, why)
         return
     why = f"{100 * alike:.0f} % of the images share the shape {middle:.2f}:1"
-    shorter = max(16, round(size * min(middle, 1 / middle) / 16) * 16)
+    step = 16 if size >= 128 else 8
+    shorter = max(16, round(size * min(middle, 1 / middle) / step) * step)
     filler.fill("width", size if middle > 1 else shorter, why)
     filler.fill("height", shorter if middle > 1 else size, why)
 
@@ -238,7 +242,7 @@ def _augmentation(filler: _Filler, facts: Facts) -> None:
     if facts.geometry:
         filler.fill("cutmix", 0.0, "boxes and masks do not blend")
     filler.fill(
-        "mixup", 0.0, "boxes and masks do not blend" if facts.geometry else "CutMix serves better where mixing pays"
+        "mixup", 0.0, "mosaic and crops show enough" if facts.geometry else "CutMix serves better where mixing pays"
     )
     quick = filler.recipe.network == "residual-32" and filler.recipe.optimizer == "nesterov"
     passes = _passes(filler.recipe, facts) * (TINY_SPEED / SPEED if quick and filler.recipe.budget else 1)

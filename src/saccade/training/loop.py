@@ -29,6 +29,8 @@ from saccade.training.trainer import Trainer
 from saccade.types import Labels, Sample
 
 SAY_EVERY_S = 0.1
+BEFORE = {"repeat": 1}
+"""What knobs meant that came later and are "auto" by default."""
 FEW = 20
 """Passes below which a run under a budget is told to be short."""
 
@@ -179,9 +181,8 @@ def _resume(run: Run, learner: Learner) -> None:
     found = checkpoints.read(checkpoints.last(run))
     if found.record["labels"] != s.labels.digest():
         raise TrainingError("the dataset's classes changed since this run began", hint="resume with the same data")
-    # A knob that this run did not know when it began has had its default meaning all along.
-    known = found.record["recipe"]
-    changed = [k for k in s.recipe.different(Recipe().replace_from(known)) if k in known]
+    # A knob that this run did not know when it began has had its old meaning all along.
+    changed = s.recipe.different(Recipe().replace_from({**BEFORE, **found.record["recipe"]}))
     if changed:
         raise TrainingError(
             f"recipe.toml changed since this run began: {', '.join(changed)}",

@@ -8,7 +8,7 @@ import numpy as np
 
 from saccade import tasks
 from saccade.data.dataset import Dataset
-from saccade.errors import DataError, UsageError
+from saccade.errors import DataError, UsageError, first_line
 from saccade.images.preprocess import PreprocessSpec
 from saccade.process import cores
 from saccade.tasks.task import Task
@@ -126,15 +126,18 @@ def _facts_of_boxes(targets: Mapping[str, Array]) -> dict[str, Any]:
 def refused_size(recipe: Recipe, error: Exception) -> UsageError:
     """What to raise where a network cannot take the sizes that a recipe would show it."""
     return UsageError(
-        f"{recipe.network} takes pictures of one size only ({str(error).splitlines()[0][:160]})",
+        f"{recipe.network} takes pictures of one size only ({first_line(error)})",
         hint="set start_size=1 and multi_scale=0",
     )
 
 
-def another_size(recipe: Recipe) -> tuple[int, int]:
-    """Height and width of an input that is not the full one, as a run of several sizes shows it."""
-    height, width = (max(8, round(0.75 * int(side) / 8) * 8) for side in (recipe.height, recipe.width))
-    return height, width
+def other_sizes(recipe: Recipe) -> list[tuple[int, int]]:
+    """Heights and widths that are not the full ones, as a run of several sizes shows them: odd multiples of 8 px, and the
+    largest."""
+    full = int(recipe.height), int(recipe.width)
+    odd = [max(8, round(0.75 * side / 16 - 0.5) * 16 + 8) for side in full]
+    most = [max(8, round((1 + recipe.multi_scale) * side / 8) * 8) for side in full]
+    return [(odd[0], odd[1])] + ([(most[0], most[1])] if recipe.multi_scale else [])
 
 
 def extras_of(task: Task, recipe: Recipe) -> tuple[str, ...]:
@@ -160,7 +163,8 @@ def _refuse_foreign_loss(recipe: Recipe, known: tuple[str, ...], task: Task) -> 
 
 
 def refuse_mixing(recipe: Recipe, targets: Mapping[str, Any]) -> None:
-    """Blended pictures need blended answers, which places and masks do not have."""
-    mixing = [k for k in ("mixup", "cutmix") if float(getattr(recipe, k)) > 0]
-    if mixing and not GEOMETRY.isdisjoint(targets):
+    """Blended pictures need blended answers, which masks do not have; of boxes those of both can be asked for."""
+    kinds = ("mixup", "cutmix") if "mask" in targets else ("cutmix",) if "boxes" in targets else ()
+    mixing = [k for k in kinds if float(getattr(recipe, k)) > 0]
+    if mixing:
         raise UsageError(f"{mixing[0]} blends class labels and cannot blend boxes or masks", hint=f"set {mixing[0]}=0")

@@ -147,7 +147,7 @@ class Recipe:
     mosaic: float | str = _knob(
         "auto", "float", "boxes: share of batches in which four pictures become one", auto=True, low=0, high=1
     )
-    mosaic_close: float = _knob(0.15, "float", "last share of a run without mosaic", low=0, high=1)
+    mosaic_close: float = _knob(0.15, "float", "last share of a run without mosaic and mixup", low=0, high=1)
 
     def __post_init__(self) -> None:
         for knob in fields(self):

@@ -27,13 +27,15 @@ def predict(
     top_k: int = 5,
     threshold: float | None = None,
     mask: str = "png",
+    confidence: bool = False,
     tile: bool = False,
     draw: Path | None = None,
     home: Path | None = None,
 ) -> list[dict[str, Any]]:
     """Asks a package about pictures; one record each, an unusable picture gets {"error": ...}.
 
-    threshold: instead of the package's own, by class. mask: "png", "rle", "polygons" or "none". tile: pictures
+    threshold: instead of the package's own, by class. mask: "png", "rle", "polygons" or "none". confidence: how
+    sure each pixel of it is as well. tile: pictures
     larger than the network are asked in overlapping tiles. draw: a folder that receives every picture with its answer. Raises UsageError for a top_k below 1 or a threshold beyond 0..1.
     """
     if top_k < 1:
@@ -47,7 +49,7 @@ def predict(
                 if isinstance(found, SaccadeError):
                     raise found
                 seen = model.shown(found, top_k=top_k, threshold=threshold)
-                told = record.record(seen, model.labels, mask)
+                told = record.record(seen, model.labels, mask, confidence)
             except SaccadeError as error:
                 records.append({"error": {"code": error.code, "detail": str(error)}})
                 continue

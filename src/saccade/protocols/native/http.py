@@ -61,6 +61,8 @@ class _Api:
         many = len(data) > HEAVY and "json" in kind.lower()
         pictures, several = await aside(many, lambda: messages.images(kind, data))
         png = messages.wants_picture(call.headers.get("accept", ""))
+        if png and wish.confidence:
+            raise ServerError("image/png is the mask alone", hint="accept application/json", code="not_acceptable")
         if png and several:
             raise ServerError("several images are answered in JSON only", hint="send one", code="not_acceptable")
         request = Request(model, tuple(pictures), version, call.deadline_s, call.caller, call.urgent, tile=wish.tile)

@@ -236,9 +236,9 @@ def _broken(what: str) -> ServerError:
 
 
 class Wish:
-    """What the query asks of the answer. top_k 1..1000, threshold 0..1, mask png|rle|polygons|none, tile true|false."""
+    """What the query asks of the answer. top_k 1..1000, threshold 0..1, mask png|rle|polygons|none, confidence and tile true|false."""
 
-    names = ("top_k", "threshold", "mask", "tile")
+    names = ("top_k", "threshold", "mask", "confidence", "tile")
 
     def __init__(self, query: list[tuple[str, str]]) -> None:
         given = single(query, self.names)
@@ -247,10 +247,13 @@ class Wish:
         self.mask = given.get("mask", "png")
         if self.mask not in FORMS:
             raise ServerError(f"mask is one of {', '.join(FORMS)}", code="invalid_value")
-        tile = given.get("tile", "false")
-        if tile not in ("true", "false"):
-            raise ServerError("tile is true or false", code="invalid_value")
-        self.tile = tile == "true"
+        self.confidence, self.tile = (_yes(given.get(name, "false"), name) for name in ("confidence", "tile"))
+
+
+def _yes(text: str, name: str) -> bool:
+    if text not in ("true", "false"):
+        raise ServerError(f"{name} is true or false", code="invalid_value")
+    return text == "true"
 
 
 def _whole(text: str, name: str, low: int, high: int) -> int:
@@ -288,7 +291,8 @@ def answer(what: Answer, wish: Wish, several: bool, request_id: str) -> dict[str
 
 def prediction(result: Prediction, what: Answer, wish: Wish) -> dict[str, Any]:
     """By the fields that are there. Raises ImageError(mask_too_complex)."""
-    return record(shown(result, what.labels, what.thresholds, wish.threshold, wish.top_k), what.labels, wish.mask)
+    seen = shown(result, what.labels, what.thresholds, wish.threshold, wish.top_k)
+    return record(seen, what.labels, wish.mask, wish.confidence)
 
 
 def picture(what: Answer, wish: Wish) -> bytes:

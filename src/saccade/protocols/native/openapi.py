@@ -91,6 +91,16 @@ def _predict(operation: str) -> Record:
                 {"enum": ["png", "rle", "polygons", "none"], "default": "png"},
                 "form of a mask; Accept: image/png gives it as the whole body",
             ),
+            _query(
+                "confidence",
+                {"enum": ["true", "false"], "default": "false"},
+                "with a mask also how sure each pixel is, of models that tell",
+            ),
+            _query(
+                "tile",
+                {"enum": ["true", "false"], "default": "false"},
+                "ask a picture larger than the network in overlapping tiles",
+            ),
             {
                 "name": "x-request-timeout-ms",
                 "in": "header",
@@ -207,6 +217,10 @@ def _schemas() -> Record:
                 "predictions": {"type": "array", "items": row},
                 "nonfinite": {"type": "boolean"},
                 "mask": {"anyOf": masks},
+                "confidence": {
+                    **masks[0],
+                    "description": "one channel, how sure each pixel is in 255ths; when asked for",
+                },
                 "classes": {
                     "type": "array",
                     "items": share,

@@ -49,7 +49,7 @@ MAX_CLASSIFIED = 1_000_000
 class Wanted:
     """One output as asked for. classes: how many of the best as strings, 0 for the tensor itself.
 
-    wishes: of the native answers, their parameters as its query has them: top_k, threshold, mask, tile.
+    wishes: of the native answers, their parameters as its query has them: top_k, threshold, mask, confidence, tile.
     """
 
     name: str

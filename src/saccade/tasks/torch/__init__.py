@@ -3,6 +3,7 @@
 import importlib
 import sys
 import warnings
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -78,10 +79,14 @@ def read_file(file: Path) -> dict[str, Tensor]:
 
 def load_file(network: nn.Module, file: Path) -> str:
     """Weights from a safetensors file, every tensor that fits by name and shape. Raises UsageError when none does."""
-    found = read_file(file)
+    return load_state(network, read_file(file), file.name)
+
+
+def load_state(network: nn.Module, found: Mapping[str, Tensor], name: str) -> str:
+    """Tensors of the file called `name`, every one that fits by name and shape. Raises UsageError when none does."""
     own = network.state_dict()
     fitting = {k: v for k, v in found.items() if k in own and own[k].shape == v.shape}
     if not fitting:
-        raise UsageError(f"no tensor of {file.name} fits this network", hint="use weights of the same network")
+        raise UsageError(f"no tensor of {name} fits this network", hint="use weights of the same network")
     network.load_state_dict(fitting, strict=False)
-    return f"{len(fitting)} of {len(own)} tensors from {file.name}"
+    return f"{len(fitting)} of {len(own)} tensors from {name}"

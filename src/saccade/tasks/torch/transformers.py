@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from torch import nn
 
 from saccade.errors import UsageError
-from saccade.tasks.torch import load_file, open_library, read_file
+from saccade.tasks.torch import open_library, read_file
 
 PREFIX = "hf-"
 Size = TypeVar("Size")
@@ -35,8 +35,8 @@ def size_of(name: str, sizes: Mapping[str, Size], kind: str) -> Size:
 def opened(kind: Any, config: Any, weights: str, wrap: Callable[[nn.Module], nn.Module]) -> tuple[nn.Module, str]:
     """A network of the library in our wrapper, whose `network` it is, and a line on its weights.
 
-    kind: the library's class. weights: "auto" and "none" start from scratch, else a safetensors file: of a run of ours, or of
-    a snapshot, whose older names the library itself translates. Raises UsageError for a file that does not fit.
+    kind: the library's class. weights: "auto" and "none" start from scratch, else a safetensors file of a snapshot, whose older
+    names the library itself translates. Raises UsageError for a file that does not fit.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -46,10 +46,6 @@ def opened(kind: Any, config: Any, weights: str, wrap: Callable[[nn.Module], nn.
             )
         file = Path(weights)
         state = read_file(file)
-        # A snapshot's names lack the wrapper's; files that a run of ours wrote have it.
-        if all(name.startswith("network.") for name in state):
-            made = wrap(kind(config))
-            return made, load_file(made, file)
         level = library_logging().get_verbosity()
         library_logging().set_verbosity_error()
         try:

@@ -87,8 +87,8 @@ async function ask() {
   const began = performance.now();
   try {
     const type = state.picture.type || "application/octet-stream";
-    // All scores are asked for, so that the slider answers at once.
-    const response = await fetch(address(0), {
+    // All scores are asked for, and how sure pixels are, so that the slider answers at once.
+    const response = await fetch(`${address(0)}&confidence=true`, {
       method: "POST", body: state.picture, headers: { ...headers(), "content-type": type },
     });
     const record = await response.json();

@@ -14,6 +14,7 @@ let answer = null;
 let thresholds = {};
 let cut = null; // the slider's score; null is the model's own threshold of each class
 let ids = null; // class ids of the mask, one byte a pixel
+let sure = null; // how sure each pixel is in 255ths, of models that tell
 let chosen = null; // what a row or a box stands out for: an index of predictions, or {class: id}
 const hidden = new Set(); // labels that are switched off; kept from picture to picture
 
@@ -45,14 +46,22 @@ const seen = (p) => passes(p) && !hidden.has(p.label);
 export function summary() {
   if (!answer) return "nothing found";
   if (painted(answer)) {
-    return byShare(answer).slice(0, 3).map((c) => `${c.label} ${percent(c.fraction)}`).join(", ") || "nothing found";
+    return byShare().slice(0, 3).map((c) => `${c.label} ${percent(c.fraction)}`).join(", ") || "nothing found";
   }
   const shown = answer.predictions.filter(seen);
   const counts = Map.groupBy(shown, (p) => p.label);
   return [...counts].map(([label, group]) => `${group.length} ${label}`).join(", ") || "nothing found";
 }
 
-const byShare = (record) => [...record.classes].sort((a, b) => b.pixels - a.pixels);
+const byShare = () => counted().sort((a, b) => b.pixels - a.pixels);
+
+// The classes of a mask; where pixels tell how sure they are, without those the slider leaves out.
+function counted() {
+  if (!sure || cut === null) return [...answer.classes];
+  const pixels = new Uint32Array(256);
+  for (let i = 0; i < ids.length; i++) if (sure[i] >= 255 * cut) pixels[ids[i]]++;
+  return answer.classes.map((c) => ({ ...c, pixels: pixels[c.class_id], fraction: pixels[c.class_id] / ids.length }));
+}
 
 // Showing
 
@@ -61,13 +70,12 @@ export async function show(record, own) {
   thresholds = own;
   chosen = null;
   ids = null;
-  const form = record.mask?.encoding === "png" ? record.mask.data : null;
-  if (form) {
-    const found = await pixels(form);
-    if (answer !== record) return; // a newer answer came while this mask was read
-    ids = found;
-  }
-  at("threshold-box").hidden = !placed(record);
+  sure = null;
+  const forms = record.mask?.encoding === "png" ? [record.mask, record.confidence].filter(Boolean) : [];
+  const found = await Promise.all(forms.map((form) => pixels(form.data)));
+  if (answer !== record) return; // a newer answer came while this mask was read
+  [ids, sure] = [found[0] ?? null, found[1] ?? null];
+  at("threshold-box").hidden = !placed(record) && !sure;
   at("strength-box").hidden = !ids;
   render();
 }
@@ -75,6 +83,7 @@ export async function show(record, own) {
 export function clear() {
   answer = null;
   ids = null;
+  sure = null;
   for (const id of ["overlay", "paint", "classes", "objects", "threshold-box", "strength-box"]) at(id).setAttribute("hidden", "");
 }
 
@@ -108,7 +117,7 @@ function render() {
 
 function toggles() {
   if (painted(answer)) {
-    return byShare(answer).map((c) => toggle(c.class_id, c.label, percent(c.fraction), c.fraction));
+    return byShare().map((c) => toggle(c.class_id, c.label, percent(c.fraction), c.fraction));
   }
   if (!placed(answer)) return [];
   const groups = Map.groupBy(answer.predictions.filter((p) => p.box), (p) => p.class_id);
@@ -236,9 +245,11 @@ function paint() {
     tint.set([...rgb(id), 255 * (faint ? 0.15 * strength : strength)], 4 * id);
   }
   const out = new Uint32Array(ids.length);
+  const enough = sure && cut !== null ? 255 * cut : 0;
   for (let i = 0; i < ids.length; i++) {
-    // Void is hatched, as in drawn pictures.
-    out[i] = ids[i] !== VOID ? table[ids[i]] : ((i % width) + Math.floor(i / width)) % 8 < 2 ? 0xffc8c8c8 : 0x80000000;
+    // Void is hatched, as in drawn pictures, and so is what is less sure than the slider says.
+    const shown = ids[i] !== VOID && (!enough || sure[i] >= enough || !table[ids[i]]);
+    out[i] = shown ? table[ids[i]] : ((i % width) + Math.floor(i / width)) % 8 < 2 ? 0xffc8c8c8 : 0x80000000;
   }
   canvas.getContext("2d").putImageData(new ImageData(new Uint8ClampedArray(out.buffer), width, height), 0, 0);
 }

@@ -17,6 +17,8 @@ from saccade.types import Array
 GREY = (0.299, 0.587, 0.114)
 BORDER = 114 / 255
 """What lies around a picture with boxes: the fill of letterboxing."""
+FAINT = 0.2
+"""Share of a blended picture below which its objects are not asked for."""
 SEEN = 0.25
 """A box is kept when at least this share of its area stays in the picture."""
 
@@ -60,7 +62,9 @@ def draw(
     if float(recipe.erase):
         found.update(_erased(n, float(recipe.erase), random))
     if any(float(getattr(recipe, k)) > 0 for k in ("mixup", "cutmix")):
-        found.update(_mixed(recipe, n, seed))
+        found.update(_mixed(recipe, n, seed, several or "boxes" not in targets))
+        if "boxes" in targets and found["mix_kind"]:
+            targets.update(_both(targets["boxes"], targets["box_classes"], found["mix_share"]))
     return {k: v if v.dtype == np.int32 else v.astype(np.float32) for k, v in found.items()}, targets
 
 
@@ -311,17 +315,30 @@ def _rectangles(centre_N2: Any, down_N: Any, across_N: Any, shape: Any) -> Any:
     return (tf.abs(ys - y) * 2 < down_N[:, None, None, None]) & across
 
 
-def _mixed(recipe: Recipe, n: int, seed: int) -> dict[str, Array]:
-    """mixup or CutMix of a share of batches: 0 neither, 1, 2; one partner and share per image."""
+def _mixed(recipe: Recipe, n: int, seed: int, may: bool) -> dict[str, Array]:
+    """mixup or CutMix of a share of batches: 0 neither, 1, 2; one partner and share per image. may: else none of them."""
     random = np.random.default_rng((seed, 1))
     kinds = [k for k in ("mixup", "cutmix") if float(getattr(recipe, k)) > 0]
-    if random.random() >= recipe.mix_share or n < 2:
+    if random.random() >= recipe.mix_share or n < 2 or not may:
         return {"mix_kind": np.array(0, np.int32), "mix_share": np.ones(n), "mix_centre": np.zeros((n, 2))}
     kind = kinds[int(random.integers(len(kinds)))]
     alpha = float(getattr(recipe, kind))
     share = random.beta(alpha, alpha, n)
     which = np.array(1 if kind == "mixup" else 2, np.int32)
     return {"mix_kind": which, "mix_share": share, "mix_centre": random.random((n, 2))}
+
+
+def _both(boxes: Array, classes: Array, share: Array) -> dict[str, Array]:
+    """The boxes of each picture and of its partner; those of one that is hardly seen become regions of class -2."""
+    other = np.roll(classes, 1, 0)
+    classes = np.where((share < FAINT)[:, None] & (classes >= 0), -2, classes)
+    other = np.where((1 - share < FAINT)[:, None] & (other >= 0), -2, other)
+    ids, places = np.concatenate([classes, other], 1), np.concatenate([boxes, np.roll(boxes, 1, 0)], 1)
+    order = np.argsort(ids == -1, 1, kind="stable")[:, : max(1, int((ids != -1).sum(1).max(initial=0)))]
+    return {
+        "boxes": np.take_along_axis(places, order[..., None], 1),
+        "box_classes": np.take_along_axis(ids, order, 1),
+    }
 
 
 def _mix(images: Any, targets: Mapping[str, Any], drawn: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -337,6 +354,8 @@ def _mix(images: Any, targets: Mapping[str, Any], drawn: Mapping[str, Any]) -> t
         return tf.where(inside, partner, images), 1 - tf.reduce_mean(tf.cast(inside, tf.float32), [1, 2, 3])
 
     mixed, share = tf.switch_case(kind, {0: lambda: (images, share), 1: blended, 2: cut})
+    if "boxes" in targets:  # those of both pictures stand there already
+        return mixed, dict(targets)
     soft = {}
     for name, rows in targets.items():
         weight = tf.reshape(share, [-1, *([1] * (rows.shape.rank - 1))])

@@ -73,7 +73,7 @@ def ready(
     flow = tf.data.Dataset.from_generator(
         lambda: (drawn(data, recipe, wish) for wish in wishes()), output_signature=signature
     )
-    free = "moves" in signature["drawn"] and not recipe.one_size
+    free = not recipe.one_size and not {"moves", "parts"}.isdisjoint(signature["drawn"])
     height, width = data.images.shape[1:3]
 
     def made(piece: Mapping[str, Any]) -> tuple[Any, Any, Any]:

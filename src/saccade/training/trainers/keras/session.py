@@ -9,7 +9,7 @@ from saccade.tasks.keras import keras, load_file, tf
 from saccade.tasks.task import Task
 from saccade.training import given
 from saccade.training.learner import Moving
-from saccade.training.outset import another_size, half_of, refuse_mixing, refused_size
+from saccade.training.outset import half_of, other_sizes, refuse_mixing, refused_size
 from saccade.training.plans import OWN
 from saccade.training.recipe import Recipe
 from saccade.training.trainers.keras import applications, networks, user
@@ -110,7 +110,8 @@ def open_session(recipe: Recipe, labels: Labels, task: Task, train: Pack, said: 
     network, words = build(recipe, half, labels, width, height, recipe.weights, recipe.precision)
     if not recipe.one_size:
         try:
-            network(tf.zeros((1, *another_size(recipe), 3)), training=False)
+            for sides in other_sizes(recipe):
+                network(tf.zeros((1, *sides, 3)), training=False)
         except (ValueError, tf.errors.InvalidArgumentError) as error:
             raise refused_size(recipe, error) from error
     judged, _ = build(recipe, half, labels, width, height, "none")

@@ -19,6 +19,8 @@ from saccade.training.recipe import Recipe
 GREY = (0.299, 0.587, 0.114)
 BORDER = 114 / 255
 """What lies around a picture with boxes: the fill of letterboxing."""
+FAINT = 0.2
+"""Share of a blended picture below which its objects are not asked for."""
 SEEN = 0.25
 """A box is kept when at least this share of its area stays in the picture."""
 
@@ -114,11 +116,19 @@ class Augment:
             found.append(move_boxes(boxes.roll(step, 0), classes.roll(step, 0), moves, given, sides, window))
         return out, fewest({k: torch.cat([f[k] for f in found], 1) for k in found[0]})
 
-    def mix(self, images: Tensor, targets: Mapping[str, Tensor], seed: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """mixup or CutMix of a share of batches; targets are soft float rows. One partner and share per image."""
+    def mix(
+        self, images: Tensor, targets: Mapping[str, Tensor], seed: int, several: bool = True
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """mixup or CutMix of a share of batches; targets are soft float rows. One partner and share per image.
+
+        With boxes there is mixup alone, while pictures may be joined (several): the objects of both are asked for whole, but
+        those of a picture that is hardly seen (FAINT) are neither object nor background.
+        """
         recipe, random = self.recipe, np.random.default_rng(seed)
         kinds = [k for k in ("mixup", "cutmix") if float(getattr(recipe, k)) > 0]
         if not kinds or random.random() >= recipe.mix_share or len(images) < 2:
+            return images, dict(targets)
+        if "boxes" in targets and not several:
             return images, dict(targets)
         kind = kinds[int(random.integers(len(kinds)))]
         n, height, width = images.shape[0], images.shape[2], images.shape[3]
@@ -133,6 +143,14 @@ class Augment:
             inside = _rectangles(centre, side, side, height, width).to(images.device)
             images = torch.where(inside, partner, images)
             share = 1 - inside.float().mean((1, 2, 3))
+        if "boxes" in targets:
+            boxes, classes = targets["boxes"], targets["box_classes"]
+            own, other = (
+                torch.where((part < FAINT)[:, None] & (ids >= 0), -2, ids)
+                for part, ids in ((share, classes), (1 - share, classes.roll(1, 0)))
+            )
+            both = {"boxes": torch.cat([boxes, boxes.roll(1, 0)], 1), "box_classes": torch.cat([own, other], 1)}
+            return images, {**targets, **fewest(both)}
         mixed = {}
         for name, rows in targets.items():
             weight = share.view(-1, *([1] * (rows.ndim - 1)))

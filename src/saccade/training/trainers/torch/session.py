@@ -13,7 +13,7 @@ from saccade.tasks.task import Task
 from saccade.tasks.torch import load_file
 from saccade.training import given
 from saccade.training.learner import Moving
-from saccade.training.outset import another_size, half_of, refuse_mixing, refused_size
+from saccade.training.outset import half_of, other_sizes, refuse_mixing, refused_size
 from saccade.training.plans import OWN
 from saccade.training.recipe import Recipe
 from saccade.training.trainers.torch import networks, optimizers, user
@@ -92,7 +92,7 @@ def open_session(recipe: Recipe, labels: Labels, task: Task, train: Pack, said: 
     if recipe.channels_last:
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if not recipe.one_size:
-        _try_another_size(network, recipe, device)
+        _try_other_sizes(network, recipe, device)
     balanced = half.class_weights({k: v.numpy() for k, v in train.targets.items()}, labels)
     return Session(
         recipe=recipe,
@@ -113,11 +113,12 @@ def open_session(recipe: Recipe, labels: Labels, task: Task, train: Pack, said: 
     )
 
 
-def _try_another_size(network: nn.Module, recipe: Recipe, device: torch.device) -> None:
+def _try_other_sizes(network: nn.Module, recipe: Recipe, device: torch.device) -> None:
     network.eval()
     try:
         with torch.inference_mode():
-            network(torch.zeros(1, 3, *another_size(recipe), device=device))
+            for sides in other_sizes(recipe):
+                network(torch.zeros(1, 3, *sides, device=device))
     except (RuntimeError, ValueError, AssertionError) as error:
         raise refused_size(recipe, error) from error
     network.train()

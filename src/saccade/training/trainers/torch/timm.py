@@ -2,15 +2,16 @@
 
 import difflib
 import importlib
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from saccade.errors import UsageError
-from saccade.tasks.torch import declare_missing_operators, load_file
+from saccade.errors import UsageError, first_line
+from saccade.tasks.torch import declare_missing_operators, load_state, read_file
 
 
 def open_timm() -> Any:
@@ -55,7 +56,8 @@ def backbone(
         network = _made(timm, name, sides, False, extra)
     config = network.pretrained_cfg
     if weights not in ("auto", "none"):
-        said = load_file(network, Path(weights))
+        file = Path(weights)
+        said = load_state(network, _resampled(network, read_file(file)), file.name)
     if kind == "maps":
         info = network.feature_info
         features: Any = tuple(zip(info.channels(), info.reduction(), strict=True))
@@ -63,6 +65,12 @@ def backbone(
     with torch.no_grad():
         features = int(network.eval()(torch.zeros(1, 3, height, width)).shape[1])
     return network, features, config.get("mean", (0.5,) * 3), config.get("std", (0.5,) * 3), said
+
+
+def _resampled(network: Any, state: dict[str, Tensor]) -> Any:
+    """Weights as timm hands them to a network of this size: embeddings of places are resampled to it."""
+    module = sys.modules[type(network).__module__]
+    return module.checkpoint_filter_fn(state, network) if hasattr(module, "checkpoint_filter_fn") else state
 
 
 def _made(timm: Any, name: str, sides: tuple[int, int], pretrained: bool, extra: dict[str, Any]) -> Any:
@@ -82,7 +90,7 @@ def _made(timm: Any, name: str, sides: tuple[int, int], pretrained: bool, extra:
         except (AssertionError, RuntimeError, TypeError, ValueError) as error:
             height, width = sides
             raise UsageError(
-                f"{name} takes no pictures of {width}x{height} px: {str(error).splitlines()[0]}",
+                f"{name} takes no pictures of {width}x{height} px: {first_line(error)}",
                 hint="choose another size, in many networks a multiple of 32",
             ) from error
     return network
