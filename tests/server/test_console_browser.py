@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -349,14 +350,25 @@ def scene() -> bytes:
     return to_png(picture)
 
 
-def test_a_mask_is_painted_class_by_class(browser: Browser, tmp_path: Path) -> None:
-    process, url = start(masks(tmp_path / "masks", side=64).path, tmp_path / "home")
-    (tmp_path / "scene.png").write_bytes(scene())
+@contextmanager
+def painted(browser: Browser, folder: Path, confidence: bool) -> Iterator[None]:
+    """The page with the scene's mask on it."""
+    process, url = start(masks(folder / "masks", side=64, confidence=confidence).path, folder / "home")
+    (folder / "scene.png").write_bytes(scene())
     try:
         browser.open(url)
         until(lambda: "Ready" in browser.text("#status"), "the list of models")
-        browser.type("#file", str(tmp_path / "scene.png"))
+        browser.type("#file", str(folder / "scene.png"))
         until(lambda: browser.text("#classes .label"), "an answer")
+        yield
+        assert browser.complaints() == []
+    finally:
+        process.terminate()
+        process.wait(40)
+
+
+def test_a_mask_is_painted_class_by_class(browser: Browser, tmp_path: Path) -> None:
+    with painted(browser, tmp_path, confidence=False):
         assert browser.text("#status").startswith("none 76.6 %, red 18.8 %, green 4.7 %. masks version 1")
         names = browser.run("return [...document.querySelectorAll('#classes .label')].map(n => n.textContent)")
         assert names == ["none", "red", "green"]
@@ -377,20 +389,10 @@ def test_a_mask_is_painted_class_by_class(browser: Browser, tmp_path: Path) -> N
         assert browser.run(PIXEL, 20, 20)[3] == 0
         assert not browser.visible("#top-k-box")
         assert not browser.visible("#threshold-box")
-        assert browser.complaints() == []
-    finally:
-        process.terminate()
-        process.wait(40)
 
 
 def test_unsure_pixels_are_hatched_as_the_slider_says(browser: Browser, tmp_path: Path) -> None:
-    process, url = start(masks(tmp_path / "masks", side=64, confidence=True).path, tmp_path / "home")
-    (tmp_path / "scene.png").write_bytes(scene())
-    try:
-        browser.open(url)
-        until(lambda: "Ready" in browser.text("#status"), "the list of models")
-        browser.type("#file", str(tmp_path / "scene.png"))
-        until(lambda: browser.text("#classes .label"), "an answer")
+    with painted(browser, tmp_path, confidence=True):
         assert browser.visible("#threshold-box")
         red, green = browser.run(PIXEL, 20, 20), browser.run(PIXEL, 100, 10)
         script = "const s = document.querySelector('#threshold'); s.value = 0.8; s.dispatchEvent(new Event('input'))"
@@ -401,10 +403,6 @@ def test_unsure_pixels_are_hatched_as_the_slider_says(browser: Browser, tmp_path
         assert browser.run(shares) == ["18.8 %", "0.00 %", "0.00 %"], "the list tells what is left"
         browser.run("document.querySelector('#threshold-own').click()")
         assert browser.run(PIXEL, 100, 10) == green
-        assert browser.complaints() == []
-    finally:
-        process.terminate()
-        process.wait(40)
 
 
 def test_boxes_are_drawn_and_follow_thresholds_and_toggles(browser: Browser, tmp_path: Path) -> None:

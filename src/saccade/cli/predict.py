@@ -55,7 +55,7 @@ def predict(options: argparse.Namespace) -> int:
             top_k=options.top_k,
             threshold=options.threshold,
             mask=options.mask if options.json else "none",
-            confidence=options.confidence,
+            confidence=options.confidence and options.json,
             tile=options.tile,
             draw=options.draw,
             home=options.home,
@@ -91,7 +91,7 @@ def _ask_server(options: argparse.Namespace, images: list[Path]) -> list[dict[st
                     top_k=options.top_k,
                     threshold=options.threshold,
                     mask=form,
-                    confidence=options.confidence,
+                    confidence=options.confidence and options.json,
                     tile=options.tile,
                 )
                 if options.draw:

@@ -33,7 +33,8 @@ class Wishes(TypedDict, total=False):
     """How predict is to answer. What is not given is left to the server.
 
     threshold: instead of the model's own, by class. mask: how a mask is written, "png" by default. confidence: with it
-    how sure each pixel is. tile: a picture larger than the network is asked in overlapping tiles. timeout_s: for this call, instead of the client's.
+    how sure each pixel is. tile: a picture larger than the network is asked in overlapping tiles. timeout_s: for this
+    call, instead of the client's.
     """
 
     version: int | None

@@ -50,7 +50,8 @@ def shown(
 def record(found: Prediction, labels: Labels, mask: str = "png", confidence: bool = False) -> dict[str, Any]:
     """`image`, then `predictions` and, of a mask, `mask` and `classes`. Numbers that are not finite are null.
 
-    mask: one of FORMS. confidence: how sure each pixel is as well, of models that tell. Raises ImageError(mask_too_complex) where run lengths or polygons would be too many.
+    mask: one of FORMS. confidence: how sure each pixel is as well, of models that tell. Raises
+    ImageError(mask_too_complex) where run lengths or polygons would be too many.
     """
     told: dict[str, Any] = {"image": {"width": found.width, "height": found.height}}
     if found.class_ids is not None and found.scores is not None:

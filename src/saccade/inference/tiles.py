@@ -56,10 +56,10 @@ def merge(parts: Sequence[Prediction], places: Sequence[Window], width: int, hei
     Raises InferenceError(invalid_value) for answers that have no place: they speak of a whole picture.
     """
     if all(p.mask is not None for p in parts):
-        confidence = _pixels([p.confidence for p in parts], places, width, height)
-        return Prediction(
-            width, height, mask=_pixels([p.mask for p in parts], places, width, height), confidence=confidence
-        )
+        layers = [[p.mask for p in parts]]
+        if all(p.confidence is not None for p in parts):
+            layers.append([p.confidence for p in parts])
+        return Prediction(width, height, None, None, None, *_pixels(layers, places, width, height))
     if all(p.boxes is not None and p.scores is not None and p.class_ids is not None for p in parts):
         return _boxes(parts, places, width, height)
     raise InferenceError(
@@ -69,12 +69,10 @@ def merge(parts: Sequence[Prediction], places: Sequence[Window], width: int, hei
     )
 
 
-def _pixels(parts: Sequence[Array | None], places: Sequence[Window], width: int, height: int) -> Array | None:
-    """One byte a pixel, from uint8 [h, w] of each window; None where a window has none."""
-    out, seen = np.zeros((height, width), np.uint8), np.full((height, width), -1, np.int32)
-    for part, (left, top, right, bottom) in zip(parts, places, strict=True):
-        if part is None:
-            return None
+def _pixels(layers: Sequence[Sequence[Array | None]], places: Sequence[Window], width: int, height: int) -> list[Array]:
+    """Each layer as uint8 [H, W] of the whole, from uint8 [h, w] of every window."""
+    wholes, seen = [np.zeros((height, width), np.uint8) for _ in layers], np.full((height, width), -1, np.int32)
+    for number, (left, top, right, bottom) in enumerate(places):
         x, y = np.arange(left, right), np.arange(top, bottom)
         # How far a pixel lies from the nearest edge behind which the tile saw nothing though there is something.
         far = width + height
@@ -83,9 +81,10 @@ def _pixels(parts: Sequence[Array | None], places: Sequence[Window], width: int,
         around = np.minimum(np.broadcast_to(across, x.shape)[None], np.broadcast_to(down, y.shape)[:, None])
         here = seen[top:bottom, left:right]
         better = around > here
-        out[top:bottom, left:right][better] = part[better]
+        for whole, parts in zip(wholes, layers, strict=True):
+            whole[top:bottom, left:right][better] = np.asarray(parts[number])[better]
         here[better] = around[better]
-    return out
+    return wholes
 
 
 def _boxes(parts: Sequence[Prediction], places: Sequence[Window], width: int, height: int) -> Prediction:

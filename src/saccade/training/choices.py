@@ -180,8 +180,7 @@ def _learning(filler: _Filler, facts: Facts) -> None:
     elif recipe.budget:
         filler.fill("epochs", 100_000, f"the budget of {recipe.budget:.0f} s ends the run")
     else:
-        epochs = -(-_epochs(n) // int(filler.recipe.repeat))
-        filler.fill("epochs", epochs, f"about 60,000 images in all, {n} a pass")
+        filler.fill("epochs", filler.recipe.in_epochs(_epochs(n)), f"about 60,000 images in all, {n} a pass")
     if recipe.optimizer == "gradient_descent":
         filler.fill("batch", n, "gradient descent looks at every image before it moves")
     else:

@@ -181,6 +181,10 @@ class Recipe:
     def is_auto(self, key: str) -> bool:
         return bool(getattr(self, key) == "auto")
 
+    def in_epochs(self, passes: int, repeat: int = 1) -> int:
+        """Epochs that hold so many passes. repeat: what "auto" means where this recipe leaves it open."""
+        return -(-passes // (repeat if self.is_auto("repeat") else int(self.repeat)))
+
     @property
     def one_size(self) -> bool:
         """Whether every step of a run sees its pictures at the same size."""

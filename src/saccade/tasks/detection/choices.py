@@ -39,8 +39,7 @@ def prefer(facts: Any, recipe: Any) -> Mapping[str, tuple[Any, str]]:
         found["repeat"] = repeat, f"{facts.train} training images" + (" make a short epoch" if repeat > 1 else "")
         if not recipe.budget:
             passes = int(np.clip(SEEN // max(1, facts.train), 12, 200))
-            repeat = repeat if recipe.is_auto("repeat") else int(recipe.repeat)
-            epochs = max(LEAST, -(-passes // repeat))
+            epochs = max(LEAST, recipe.in_epochs(passes, repeat))
             found["epochs"] = epochs, f"about {SEEN:,} images in all, {facts.train} a pass"
     size = size if recipe.is_auto("size") else int(recipe.size)
     finest = 4 if facts.smallest * size < SMALL else 8

@@ -51,8 +51,7 @@ def prefer(facts: Any, recipe: Any) -> Mapping[str, tuple[Any, str]]:
         chosen["size"] = (size, f"images are {width:.0f}x{height:.0f}; masks want pixels, a {facts.device} wants few")
         chosen["batch"] = (max(1, min(8 if n < 2000 else 16, n)), f"{n} training images")
         if not recipe.budget:
-            repeat = 1 if recipe.is_auto("repeat") else int(recipe.repeat)
-            epochs = -(-int(np.clip(EXAMPLES // max(1, n), 12, 100)) // repeat)
+            epochs = recipe.in_epochs(int(np.clip(EXAMPLES // max(1, n), 12, 100)))
             chosen["epochs"] = (epochs, f"about {EXAMPLES:,} images in all, {n} a pass, 100 passes at most")
     if recipe.network in ("auto", LIGHT):
         chosen["network"] = (LIGHT, "small, learns from scratch, quick on a CPU")

@@ -1,4 +1,4 @@
-"""What networks of Hugging Face transformers share: sizes by name, and weights from a file of a snapshot or of ours.
+"""What networks of Hugging Face transformers share: sizes by name, and weights from a file of a snapshot.
 
 Nothing is fetched: a network starts from scratch or from a safetensors file, for instance the model.safetensors of a
 snapshot; of its tensors those are taken that fit, so classes may differ.
