@@ -1,8 +1,9 @@
 # The same few commands everywhere. Each makes its own environment in .venv when it is missing or out of date.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || echo python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+LIGHT  := $(VENV)/.light
 
 .PHONY: demo test test-all check bench serve docs clean lock
 .DEFAULT_GOAL := help
@@ -15,10 +16,15 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[server,grpc,torch,timm,smp,transformers,tensorboard,mlflow,optimize,openvino,import,keras,flask,django,dev]'
 	@touch $@
 
-demo: $(STAMP)          ## train, evaluate, seal, serve and ask, on real photos
+$(LIGHT): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[server,torch]'
+	@touch $@
+
+demo: $(LIGHT)          ## train, evaluate, seal, serve and ask, on real photos
 	$(BIN)/saccade demo
 
-serve: $(STAMP)         ## the demo's model, served until Ctrl-C
+serve: $(LIGHT)         ## the demo's model, served until Ctrl-C
 	$(BIN)/saccade demo --serve
 
 test: $(STAMP)          ## the whole suite but the long proofs
@@ -41,7 +47,7 @@ docs: $(STAMP)
 	$(BIN)/python -m pytest tests/test_docs.py
 
 lock: $(STAMP)          ## write constraints.txt from what is installed
-	( echo "# Every version that a fresh install gets, today and in a year. Made by 'make lock'; extras decide what is installed."; $(BIN)/python -m pip freeze --exclude-editable --all --exclude pip | sed 's/+cpu//' ) > constraints.txt
+	( echo "# Every version that a fresh install gets, today and in a year. Made by 'make lock'; extras decide what is installed."; $(BIN)/python -m pip freeze --exclude-editable --all --exclude pip | sed 's/+cpu//' | awk '/^tensorflow[-_]cpu==/{other = $$0; sub(/[-_]cpu/, "", other); print other} {print}' ) > constraints.txt
 
 clean:
 	rm -rf $(VENV) build dist demo-run .mypy_cache .ruff_cache .pytest_cache .hypothesis

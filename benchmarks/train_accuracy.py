@@ -1,13 +1,11 @@
 """Accuracy in a given time: our default recipe against a plain but careful torch loop, on any labelled data.
 
-    python -m benchmarks.train_accuracy DATA --minutes 4 --seeds 0 1 2 [--size 64] [--set key=value] [--plain 1]
+    python -m benchmarks.train_accuracy DATA --minutes 4 --seeds 0 1 2 [--size 64] [--set key=value] [--only plain]
 
 Prints test accuracy of both for every seed, then mean and spread (sample standard deviation); keeps the raw numbers in
-benchmarks/results, one file a dataset.
+benchmarks/results, one file a dataset (benchmarks/seeds.py says how).
 """
 
-import argparse
-import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -17,16 +15,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks import machine
+from benchmarks.seeds import Frame, Row, arguments
 from saccade import tasks
-from saccade.data import formats
 from saccade.data.dataset import Dataset
-from saccade.data.splits import split
 from saccade.images.preprocess import PreprocessSpec
 from saccade.training.recipe import Recipe
 from saccade.training.run import Run
 from saccade.training.trainers import find
 from saccade.training.trainers.torch.batches import Pack, pack
+
+TASK = tasks.find("classification")
 
 
 class Block(nn.Module):
@@ -107,55 +105,35 @@ def plain(train: Pack, test: Pack, classes: int, seconds: float, seed: int) -> f
     return float((said == test.targets["target"]).float().mean())
 
 
-def ours(dataset: Dataset, recipe: Recipe) -> tuple[float, PreprocessSpec]:
+def ours(dataset: Dataset, recipe: Recipe) -> Row:
     trainer = find("torch")
     with tempfile.TemporaryDirectory() as folder:
         run = Run.create(Path(folder) / "run", recipe, dataset)
         for _ in trainer.fit(run, dataset):
             pass
-        test = pack(dataset.splits["test"], dataset.labels, tasks.find(run.recipe.task), run.preprocess, run.recipe)
+        test = pack(dataset.splits["test"], dataset.labels, TASK, run.preprocess, run.recipe)
         scores = trainer.outputs(run, test.images.numpy())["scores"]
-        return float((scores.argmax(1) == test.targets["target"].numpy()).mean()), run.preprocess
+        accuracy = float((scores.argmax(1) == test.targets["target"].numpy()).mean())
+        return {"accuracy": accuracy, "size": [run.preprocess.width, run.preprocess.height]}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--minutes", type=float, default=4)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--size", type=int, default=0, help="input of the plain loop, px (0: what our recipe chose)")
-    parser.add_argument("--set", action="append", default=[])
-    parser.add_argument("--plain", type=int, default=None, help="seeds of the plain loop (0: none; all by default)")
+    parser = arguments(str(__doc__), minutes=4)
     options = parser.parse_args()
-    dataset, _ = formats.read(options.data)
-    if not {"train", "val", "test"} <= set(dataset.splits):
-        dataset = split(dataset, 0)
-    (name,) = tasks.fitting(dataset.fields)
-    knobs = dict(pair.split("=", 1) for pair in options.set)
-    print(machine.describe())
-    print(f"{torch.get_num_threads()} threads, {options.minutes:g} minutes a run")
-    print(f"{options.data.name}: " + ", ".join(f"{k} {len(v)}" for k, v in dataset.splits.items()))
-    results: dict[str, list[float]] = {"saccade": [], "plain loop": []}
-    for seed in options.seeds:
-        recipe = Recipe.load(None, {"task": name, "budget": options.minutes * 60, "seed": seed, **knobs})
-        score, spec = ours(dataset, recipe)
-        results["saccade"].append(score)
-        print(f"seed {seed}: saccade {score:.4f} at {spec.width}x{spec.height} px", flush=True)
-        if options.plain is not None and len(results["plain loop"]) >= options.plain:
-            continue
-        if options.size:
-            spec = PreprocessSpec(options.size, options.size)
-        task = tasks.find(name)
-        packs = [pack(dataset.splits[k], dataset.labels, task, spec, recipe) for k in ("train", "test")]
-        results["plain loop"].append(plain(packs[0], packs[1], len(dataset.labels), options.minutes * 60, seed))
-        print(f"seed {seed}: plain loop {results['plain loop'][-1]:.4f} at {spec.width}x{spec.height} px", flush=True)
-    for who, scores in results.items():
-        if not scores:
-            continue
-        spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
-        print(f"{who:<11} mean {statistics.mean(scores):.4f}  spread {spread:.4f}  n {len(scores)}")
-    kept = {"minutes": options.minutes, "seeds": options.seeds, "set": knobs, "accuracy": results}
-    machine.save(f"train_accuracy_{options.data.name}", kept)
+    if options.clock == "cpu":
+        parser.error("this plain loop knows the clock on the wall alone")
+    frame = Frame("train_accuracy", TASK.name, options, ("accuracy",))
+    dataset = frame.dataset
+
+    def theirs(recipe: Recipe, row: Row) -> Row:
+        sides = [options.size] * 2 if options.size else row.get("size")
+        if sides is None:
+            parser.error("the plain loop needs --size where no run of ours has chosen one")
+        spec = PreprocessSpec(*sides)
+        train, test = (pack(dataset.splits[k], dataset.labels, TASK, spec, recipe) for k in ("train", "test"))
+        return {"accuracy": plain(train, test, len(dataset.labels), frame.seconds, recipe.seed), "size": sides}
+
+    frame.measure(lambda recipe: ours(dataset, recipe), theirs)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,17 @@
 """Boxes in a given time: our default recipe against a plain CenterNet loop.
 
-    python -m benchmarks.train_detection DATA --minutes 20 --seeds 0 1 2 [--clock cpu] [--threads N] [--alone]
+    python -m benchmarks.train_detection DATA --minutes 20 --seeds 0 1 2 [--clock cpu] [--threads N] [--only ours]
 
 The plain loop follows arXiv:1904.07850: a small residual network with one upward path to stride 4, a heat map with focal
 loss, sizes and offsets with L1, AdamW 2e-3 with a cosine, mirror images both ways and brightness, an average of the
 weights, bfloat16 where the processor multiplies it. Both are measured on the test split by the same scorer (the COCO
 definition). On a machine shared with others, `--clock cpu` gives the plain loop the processor seconds that ours had.
-Prints AP, AP50, images a processor second and parameters; keeps the raw numbers in benchmarks/results.
+Prints AP, AP50, images a processor second and parameters; keeps the raw numbers in benchmarks/results, one file a dataset
+(benchmarks/seeds.py says how).
 """
 
-import argparse
 import itertools
 import math
-import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -23,11 +22,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks import machine
+from benchmarks.seeds import Frame, Row, arguments
 from saccade import tasks
-from saccade.data import formats
 from saccade.data.dataset import Dataset
-from saccade.data.splits import split
 from saccade.images import preprocess
 from saccade.images.preprocess import PreprocessSpec
 from saccade.training.recipe import Recipe
@@ -124,7 +121,7 @@ def judged(dataset: Dataset, spec: PreprocessSpec, answer: Any) -> dict[str, flo
     return {n.name: round(n.value, 4) for n in scorer.card("test").numbers}
 
 
-def ours(dataset: Dataset, recipe: Recipe) -> tuple[dict[str, Any], PreprocessSpec]:
+def ours(dataset: Dataset, recipe: Recipe) -> Row:
     trainer = find("torch")
     with tempfile.TemporaryDirectory() as folder:
         run = Run.create(Path(folder) / "run", recipe, dataset)
@@ -132,17 +129,20 @@ def ours(dataset: Dataset, recipe: Recipe) -> tuple[dict[str, Any], PreprocessSp
         for event in trainer.fit(run, dataset):
             steps = getattr(event, "step", steps) or steps
             parameters = getattr(event, "parameters", parameters)
-        spent = {"cpu_s": time.process_time() - cpu, "wall_s": time.monotonic() - wall}
+        spent = spent_since(cpu, wall, steps * int(run.recipe.batch))
         found = judged(dataset, run.preprocess, lambda pixels: trainer.outputs(run, pixels))
-        return {**found, "images": steps * int(run.recipe.batch), "parameters": parameters, **spent}, run.preprocess
+        return {**found, "parameters": parameters, "size": [run.preprocess.width, run.preprocess.height], **spent}
 
 
-def plain(
-    dataset: Dataset, spec: PreprocessSpec, seed: int, recipe: Recipe, cpu_s: float, wall_s: float
-) -> dict[str, Any]:
+def spent_since(cpu: float, wall: float, images: int) -> Row:
+    cpu, wall = time.process_time() - cpu, time.monotonic() - wall
+    return {"images": images, "cpu_s": cpu, "wall_s": wall, "images_a_cpu_s": images / cpu}
+
+
+def plain(dataset: Dataset, spec: PreprocessSpec, recipe: Recipe, cpu_s: float, wall_s: float) -> Row:
     """The loop one writes first. It ends after cpu_s processor seconds or wall_s seconds, whichever is given."""
     train: Pack = pack(dataset.splits["train"], dataset.labels, TASK, spec, recipe)
-    torch.manual_seed(seed)
+    torch.manual_seed(recipe.seed)
     network = Plain(len(dataset.labels)).to(memory_format=torch.channels_last)
     average = {k: v.clone() for k, v in network.state_dict().items()}
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0.05)
@@ -177,7 +177,7 @@ def plain(
         with torch.no_grad():
             for name, value in network.state_dict().items():
                 average[name].lerp_(value, 0.01) if value.is_floating_point() else average[name].copy_(value)
-    spent = {"cpu_s": time.process_time() - cpu, "wall_s": time.monotonic() - wall}
+    spent = spent_since(cpu, wall, seen)
     network.load_state_dict(average)
     network.eval()
 
@@ -188,54 +188,22 @@ def plain(
         return {k: np.concatenate([f[k] for f in found]) for k in found[0]}
 
     count = sum(p.numel() for p in network.parameters())
-    return {**judged(dataset, spec, answer), "images": seen, "parameters": count, **spent}
+    return {**judged(dataset, spec, answer), "parameters": count, "size": [spec.width, spec.height], **spent}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--minutes", type=float, default=20)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
-    parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--set", action="append", default=[])
-    parser.add_argument("--alone", action="store_true", help="without the plain loop")
+    parser = arguments(str(__doc__), minutes=20)
     options = parser.parse_args()
-    dataset, _ = formats.read(options.data)
-    if not {"train", "val", "test"} <= set(dataset.splits):
-        dataset = split(dataset, 0)
-    knobs = dict(pair.split("=", 1) for pair in options.set)
-    if options.threads:
-        knobs["threads"] = str(options.threads)
-        torch.set_num_threads(options.threads)
-    print(machine.describe())
-    print(f"{options.data.name}: " + ", ".join(f"{k} {len(v)}" for k, v in dataset.splits.items()), flush=True)
-    results: dict[str, list[dict[str, Any]]] = {"saccade": [], "plain loop": []}
-    for seed in options.seeds:
-        recipe = Recipe.load(None, {"task": TASK.name, "budget": options.minutes * 60, "seed": seed, **knobs})
-        row, spec = ours(dataset, recipe)
-        results["saccade"].append(row)
-        tell("saccade", seed, row)
-        if not options.alone:
-            cpu_s = row["cpu_s"] if options.clock == "cpu" else 0.0
-            results["plain loop"].append(plain(dataset, spec, seed, recipe, cpu_s, options.minutes * 60))
-            tell("plain loop", seed, results["plain loop"][-1])
-    for who, rows in results.items():
-        for name in ("ap", "ap50") if rows else ():
-            scores = [r[name] for r in rows]
-            spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
-            print(f"{who:<11} {name:<5} {statistics.mean(scores):.4f}  spread {spread:.4f}  n {len(scores)}")
-    asked = {k: v for k, v in vars(options).items() if k != "data"}
-    machine.save("train_detection", {"data": options.data.name, **asked, "results": results})
+    frame = Frame("train_detection", TASK.name, options, ("ap", "ap50"))
 
+    def theirs(recipe: Recipe, row: Row) -> Row:
+        sides = [options.size] * 2 if options.size else row.get("size")
+        if sides is None or (options.clock == "cpu" and not row):
+            parser.error("the plain loop takes its input (--size) and its processor seconds from a run of ours")
+        cpu_s = row["cpu_s"] if options.clock == "cpu" else 0.0
+        return plain(frame.dataset, PreprocessSpec(*sides), recipe, cpu_s, frame.seconds)
 
-def tell(who: str, seed: int, row: dict[str, Any]) -> None:
-    print(
-        f"seed {seed}: {who:<10} AP {row['ap']:.4f}, AP50 {row['ap50']:.4f}; {row['parameters'] / 1e6:.2f} M parameters, "
-        f"{row['images']} images in {row['cpu_s']:.0f} processor seconds ({row['images'] / row['cpu_s']:.1f} a second), "
-        f"{row['wall_s']:.0f} s by the clock",
-        flush=True,
-    )
+    frame.measure(lambda recipe: ours(frame.dataset, recipe), theirs)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,16 @@
 """Masks in a given time: our default recipe against a plain loop around a U-Net of segmentation-models-pytorch.
 
-    python -m benchmarks.train_segmentation DATA --minutes 15 --seeds 0 1 2 [--plain-size 256] [--clock cpu] [--alone]
+    python -m benchmarks.train_segmentation DATA --minutes 15 --seeds 0 1 2 [--size 256] [--clock cpu] [--only ours]
     python -m benchmarks.train_segmentation DATA --serving
 
 The plain loop: smp U-Net with a ResNet-18 from scratch, cross-entropy, Adam 1e-3 with a cosine, mirror images, bfloat16
 where the processor multiplies it, batches of 8. Both are measured on the test split at the pictures' own size by the same
 scorer. On a machine shared with others, `--clock cpu` gives the plain loop the processor seconds that ours had, where
 `wall` gives it the same minutes. Prints class-mean IoU, images a processor second and parameters; with --serving the
-time of one picture through both sealed graphs, in turns. Keeps the raw numbers in benchmarks/results.
+time of one picture through both sealed graphs, in turns. Keeps the raw numbers in benchmarks/results, one file a dataset
+(benchmarks/seeds.py says how).
 """
 
-import argparse
 import math
 import statistics
 import tempfile
@@ -25,10 +25,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks import machine
+from benchmarks.seeds import Frame, Row, arguments
+from benchmarks.train_detection import spent_since
 from saccade import tasks
 from saccade.data import formats
 from saccade.data.dataset import Dataset
-from saccade.data.splits import split
 from saccade.images import preprocess
 from saccade.images.preprocess import PreprocessSpec
 from saccade.tasks.segmentation import torch as half
@@ -56,7 +57,7 @@ def judged(dataset: Dataset, spec: PreprocessSpec, answer: Any) -> dict[str, flo
     return {n.name: round(n.value, 4) for n in scorer.card("test").numbers}
 
 
-def ours(dataset: Dataset, recipe: Recipe) -> dict[str, Any]:
+def ours(dataset: Dataset, recipe: Recipe) -> Row:
     trainer = find("torch")
     with tempfile.TemporaryDirectory() as folder:
         run = Run.create(Path(folder) / "run", recipe, dataset)
@@ -64,18 +65,16 @@ def ours(dataset: Dataset, recipe: Recipe) -> dict[str, Any]:
         seen = 0
         for event in trainer.fit(run, dataset):
             seen = getattr(event, "step", seen) or seen
-        cpu, wall = time.process_time() - cpu, time.monotonic() - wall
+        spent = spent_since(cpu, wall, seen * int(run.recipe.batch) * run.recipe.accumulate)
         found = judged(dataset, run.preprocess, lambda pixels: trainer.outputs(run, pixels)["mask"])
-        images = seen * int(run.recipe.batch) * run.recipe.accumulate
-        size = [run.preprocess.width, run.preprocess.height]
-        return {**found, "images": images, "cpu_s": cpu, "wall_s": wall, "size": size}
+        return {**found, "size": [run.preprocess.width, run.preprocess.height], **spent}
 
 
-def plain(dataset: Dataset, size: int, seed: int, recipe: Recipe, cpu_s: float, wall_s: float) -> dict[str, Any]:
+def plain(dataset: Dataset, size: int, recipe: Recipe, cpu_s: float, wall_s: float) -> Row:
     """The loop one writes first. It ends after cpu_s processor seconds or wall_s seconds, whichever is given."""
     spec = PreprocessSpec(size, size)
     train: Pack = pack(dataset.splits["train"], dataset.labels, TASK, spec, recipe)
-    torch.manual_seed(seed)
+    torch.manual_seed(recipe.seed)
     network = smp.open_smp().Unet("resnet18", encoder_weights=None, classes=len(dataset.labels))
     network = network.to(memory_format=torch.channels_last)
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (networks.MEAN, networks.STD))
@@ -104,7 +103,7 @@ def plain(dataset: Dataset, size: int, seed: int, recipe: Recipe, cpu_s: float, 
         loss.backward()
         optimizer.step()
         images_seen += len(chosen)
-    spent = {"cpu_s": time.process_time() - cpu, "wall_s": time.monotonic() - wall}
+    spent = spent_since(cpu, wall, images_seen)
     network.eval()
 
     def answer(pixels: Any) -> Any:
@@ -113,7 +112,7 @@ def plain(dataset: Dataset, size: int, seed: int, recipe: Recipe, cpu_s: float, 
             given = ((p.permute(0, 3, 1, 2).float() / 255 - mean) / std for p in pieces)
             return torch.cat([network(p).argmax(1).byte() for p in given]).numpy()
 
-    return {**judged(dataset, spec, answer), "images": images_seen, **spent, "size": [size, size]}
+    return {**judged(dataset, spec, answer), "size": [size, size], **spent}
 
 
 def sealed(name: str, labels: Labels, width: int, height: int) -> tuple[export.Sealed, int]:
@@ -156,54 +155,22 @@ def serving(labels: Labels, sizes: tuple[int, ...] = (256, 320, 512), rounds: in
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--minutes", type=float, default=15)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--plain-size", type=int, default=256, help="input of the plain loop, px")
-    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
-    parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--set", action="append", default=[])
-    parser.add_argument("--alone", action="store_true", help="without the plain loop")
+    parser = arguments(str(__doc__), minutes=15, size=256)
     parser.add_argument("--serving", action="store_true", help="only the time of one picture")
     options = parser.parse_args()
-    dataset, _ = formats.read(options.data)
-    if not {"train", "val", "test"} <= set(dataset.splits):
-        dataset = split(dataset, 0)
-    print(machine.describe())
     if options.serving:
-        machine.save("serving_segmentation", {"rows": serving(dataset.labels)})
+        print(machine.describe())
+        machine.save("serving_segmentation", {"rows": serving(formats.read(options.data)[0].labels)})
         return
-    knobs = dict(pair.split("=", 1) for pair in options.set)
-    if options.threads:
-        knobs["threads"] = str(options.threads)
-        torch.set_num_threads(options.threads)
-    print(f"{options.data.name}: " + ", ".join(f"{k} {len(v)}" for k, v in dataset.splits.items()), flush=True)
-    results: dict[str, list[dict[str, Any]]] = {"saccade": [], "plain loop": []}
-    for seed in options.seeds:
-        recipe = Recipe.load(None, {"task": TASK.name, "budget": options.minutes * 60, "seed": seed, **knobs})
-        results["saccade"].append(ours(dataset, recipe))
-        tell("saccade", seed, results["saccade"][-1])
-        if not options.alone:
-            cpu_s = results["saccade"][-1]["cpu_s"] if options.clock == "cpu" else 0.0
-            results["plain loop"].append(plain(dataset, options.plain_size, seed, recipe, cpu_s, options.minutes * 60))
-            tell("plain loop", seed, results["plain loop"][-1])
-    for who, rows in results.items():
-        if rows:
-            scores = [r["mean_iou"] for r in rows]
-            spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
-            print(f"{who:<11} mean IoU {statistics.mean(scores):.4f}  spread {spread:.4f}  n {len(scores)}")
-    asked = {k: v for k, v in vars(options).items() if k != "data"}
-    machine.save("train_segmentation", {"data": options.data.name, **asked, "results": results})
+    frame = Frame("train_segmentation", TASK.name, options, ("mean_iou",))
 
+    def theirs(recipe: Recipe, row: Row) -> Row:
+        if options.clock == "cpu" and not row:
+            parser.error("the plain loop takes its processor seconds from a run of ours")
+        cpu_s = row["cpu_s"] if options.clock == "cpu" else 0.0
+        return plain(frame.dataset, options.size, recipe, cpu_s, frame.seconds)
 
-def tell(who: str, seed: int, row: dict[str, Any]) -> None:
-    print(
-        f"seed {seed}: {who:<10} mean IoU {row['mean_iou']:.4f}, accuracy {row['pixel_accuracy']:.4f} at "
-        f"{row['size'][0]}x{row['size'][1]} px; {row['images']} images in {row['cpu_s']:.0f} processor seconds "
-        f"({row['images'] / row['cpu_s']:.1f} a second), {row['wall_s']:.0f} s by the clock",
-        flush=True,
-    )
+    frame.measure(lambda recipe: ours(frame.dataset, recipe), theirs)
 
 
 if __name__ == "__main__":

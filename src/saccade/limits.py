@@ -46,12 +46,14 @@ class AnswerLimits:
     """How large an answer about one picture may grow (B11, B12).
 
     max_mask_edges: runs, or lattice points on borders between classes, of a mask that may become run lengths or polygons;
-    max_mask_corners: of all its polygons. max_tiles: windows that a picture larger than the network is asked in.
+    max_mask_corners: of all its polygons. max_mask_pixels: of all masks of a request, which are held until it is answered.
+    max_tiles: windows that a picture larger than the network is asked in.
     """
 
     max_mask_edges: int = 1_000_000
     max_mask_corners: int = 200_000
     max_tiles: int = 256
+    max_mask_pixels: int = 200_000_000
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,13 @@ LIMITS = (
         "B11", "max_mask_edges", ANSWER_LIMITS.max_mask_edges, "mask_too_complex", "border points of an answered mask"
     ),
     Limit("B11", "max_mask_corners", ANSWER_LIMITS.max_mask_corners, "mask_too_complex", "corners of its polygons"),
+    Limit(
+        "B11",
+        "max_mask_pixels",
+        ANSWER_LIMITS.max_mask_pixels,
+        "image_too_many_pixels",
+        "pixels of all masks of a request",
+    ),
     Limit("B12", "max_tiles", ANSWER_LIMITS.max_tiles, "image_too_many_pixels", "tiles of a picture"),
     Limit("C2", "max_images", BODY_LIMITS.max_images, "batch_too_large", "images of a request"),
     Limit("C5", "deadline_s", QUEUE_LIMITS.deadline_s, "deadline_exceeded", "seconds until an answer, unless asked"),

@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,7 @@ from urllib.parse import parse_qsl, unquote
 import numpy as np
 import pytest
 
+from saccade.client import client as clients
 from saccade.client.client import AsyncClient, Client
 from saccade.client.messages import Reply
 from saccade.client.talks import Talks, Wait
@@ -276,6 +278,62 @@ def test_an_open_file_is_read_once_and_remembered(house: str) -> None:
         first, second = client.predict("colors", [io.BytesIO(png(9, 0, 0)), png(0, 9, 0)])
         assert (first["predictions"][0]["label"], first.picture) == ("red", None)
         assert second.picture == png(0, 9, 0)
+
+
+class Handed:
+    """An upload as web frameworks have them: `read` is that of the file inside."""
+
+    def __init__(self, data: bytes | str) -> None:
+        self._stream = io.BytesIO(data) if isinstance(data, bytes) else io.StringIO(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def test_an_upload_that_hands_on_what_it_is_asked_is_read(house: str, tmp_path: Path) -> None:
+    with Client(house) as client:
+        assert client.predict("colors", Handed(png(0, 9, 0)))["predictions"][0]["label"] == "green"
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(png(9, 0, 0))
+            file.seek(0)
+            assert client.predict("colors", file)["predictions"][0]["label"] == "red"
+        with pytest.raises(UsageError, match=r"read\(\) of a picture gave str, expected bytes"):
+            client.predict("colors", Handed("text"))  # type: ignore[arg-type]
+
+
+def test_the_time_of_an_asynchronous_call_runs_while_it_waits_for_a_thread() -> None:
+    """And its threads are its own: those of the loop stay free for the application."""
+    busy, most, threads = 0, 0, set()
+    lock = threading.Lock()
+
+    class Wire:
+        def send(self, request: Any, timeout_s: float) -> Reply:
+            nonlocal busy, most
+            with lock:
+                busy += 1
+                most = max(most, busy)
+                threads.add(threading.current_thread().name)
+            time.sleep(timeout_s)
+            with lock:
+                busy -= 1
+            raise ServerError("the server did not answer in time", code="answer_timeout")
+
+        def close(self) -> None: ...
+
+    async def story() -> float:
+        client = AsyncClient(timeout_s=0.4, retries=0)
+        client._transport = clients._Threads(Wire(), client._pool)
+        began = time.monotonic()
+        found = await asyncio.gather(*(client.predict("m", b"x") for _ in range(200)), return_exceptions=True)
+        assert {getattr(f, "code", None) for f in found} == {"answer_timeout"}
+        took = time.monotonic() - began
+        await client.close()
+        return took
+
+    took = asyncio.run(story())
+    assert took < 1.2, "200 calls of 0.4 s by 64 threads, one after the other, would take 1.6"
+    assert 6 < most <= 64
+    assert all(name.startswith("saccade-client") for name in threads)
 
 
 def test_a_call_may_have_a_time_of_its_own() -> None:

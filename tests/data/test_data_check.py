@@ -7,11 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from saccade.cli.main import main
 from saccade.data import formats, lock
 from saccade.data.check import check, fix
 from saccade.data.check.finding import finding
+from saccade.data.frames import Frame, frame
 from saccade.data.splits import split
-from saccade.errors import DataError
+from saccade.errors import DataError, UsageError
+from saccade.images import decode
+from saccade.verbs import data as verbs
 
 
 def picture(file: Path, seed: int) -> None:
@@ -134,3 +138,69 @@ def test_the_lock_notices_what_changed(tmp_path: Path) -> None:
     picture(root / "ant" / "a.png", 1)
     with pytest.raises(DataError, match="ledger"):
         lock.verify(formats.read(root)[0], file)
+
+
+def jpeg(file: Path, seed: int = 0, **options: object) -> Path:
+    picture(file.with_suffix(".png"), seed)
+    with Image.open(file.with_suffix(".png")) as found:
+        found.convert("RGB").save(file, "JPEG", **options)
+    file.with_suffix(".png").unlink()
+    return file
+
+
+def test_what_follows_the_end_of_a_photo_is_not_its_end(tmp_path: Path) -> None:
+    """Phones put a film behind the picture, whose bytes may look like the begin of another one."""
+    root = folder(tmp_path / "d")
+    photo = jpeg(root / "cat" / "motion.jpg", 7)
+    photo.write_bytes(photo.read_bytes() + b"ftypmp42" + b"\xff\xda" * 50 + bytes(1000))
+    cut = jpeg(root / "cat" / "cut.jpg", 8)
+    cut.write_bytes(cut.read_bytes()[:-40])
+    found = {f.id: f for f in check(formats.read(root)[0])}
+    assert found["truncated"].files == ("cat/cut.jpg",)
+
+
+def test_an_animation_is_no_picture_and_called_one(tmp_path: Path) -> None:
+    root = folder(tmp_path / "d")
+    frames = [Image.new("RGB", (40, 30), (i * 80, 0, 0)) for i in range(3)]
+    frames[0].save(root / "cat" / "moving.webp", save_all=True, append_images=frames[1:])
+    found = {f.id: f for f in check(formats.read(root)[0])}
+    assert found["animated"].severity == "ERROR"
+    assert "3 frames" in found["animated"].files[0]
+    assert "huge_image" not in found
+
+
+def test_a_copy_is_never_made_inside_the_data(tmp_path: Path) -> None:
+    root = folder(tmp_path / "d")
+    with pytest.raises(UsageError, match="inside the data"):
+        verbs.check(root).fix(root / "copy")
+    assert main(["check", str(root), "--fix", "--out", str(root / "copy")]) == 2
+    assert main(["check", str(root), "--fix"]) == 2
+    with pytest.raises(UsageError, match="inside the data"):
+        verbs.convert(root, root / "copy", to="csv")
+    assert not (root / "copy").exists()
+
+
+def test_a_copy_tells_what_it_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = folder(tmp_path / "d")
+    shutil.copy(root / "cat" / "cat1.png", root / "cat" / "twin.png")
+    assert main(["check", str(root), "--fix", "--out", str(tmp_path / "copy")]) == 0
+    told = capsys.readouterr().out
+    assert "1 pictures were left out or renamed" in told
+    assert "cat/twin.png: left out: the same image as cat/cat1.png" in told
+
+
+def test_labels_and_pixels_agree_which_way_is_up(tmp_path: Path) -> None:
+    """An orientation that stands in XMP alone turns neither."""
+    upright = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    upright += (
+        b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>'
+    )
+    file = jpeg(tmp_path / "xmp.jpg", xmp=upright)
+    assert frame(file) == Frame(48, 36, 1)
+    assert decode.decode(file).shape == (36, 48, 3)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name, kind in (("a.jpg", "JPEG"), ("a.png", "PNG"), ("a.webp", "WEBP")):
+        Image.new("RGB", (48, 36)).save(tmp_path / name, kind, exif=exif)
+        assert frame(tmp_path / name) == Frame(36, 48, 6), name
+        assert decode.decode(tmp_path / name).shape == (48, 36, 3)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from saccade.data import formats, rle
 from saccade.data.check import check
+from saccade.data.convert import convert
 from saccade.data.masks import fill
 from saccade.errors import DataError
 from saccade.types import Array
@@ -245,3 +246,28 @@ def test_polygons_are_filled_by_the_middles_of_pixels() -> None:
     assert np.array_equal(got, grid)
     assert not fill(np.array([[-9.0, -9], [-3, -9], [-3, -3]]), 16, 14).any()
     assert fill(np.array([[-9.0, -9], [99, -9], [99, 99], [-9, 99]]), 16, 14).all()
+
+
+def test_runs_that_no_number_holds_are_a_finding(tmp_path: Path) -> None:
+    for counts in ([10**30], [2**62, 2**62, 2**62, 2**62], [-5, 1205]):
+        shape = {"id": 1, "image_id": 0, "category_id": 3, "segmentation": {"size": [30, 40], "counts": counts}}
+        root = write(tmp_path / str(len(counts)), record(annotations=[shape]))
+        assert any("the runs cover" in f.text for f in formats.read(root)[0].faults), counts
+
+
+def test_a_colon_in_a_name_is_no_drive(tmp_path: Path) -> None:
+    images = [{"id": 0, "file_name": "2024-05-01 12:30:00.png", "width": 40, "height": 30}]
+    root = write(tmp_path, record(images=images, annotations=record()["annotations"][:1]))
+    picture(root / "2024-05-01 12:30:00.png")
+    assert len(formats.read(root)[0]) == 1
+    for name in ("C:/p0.png", "https://example.org/p0.png", "../p0.png", "/p0.png"):
+        images[0]["file_name"] = name
+        dataset = formats.read(write(tmp_path, record(images=images, annotations=[])))[0]
+        assert [f.id for f in dataset.faults if f.id == "path_outside"], name
+
+
+def test_outlines_that_boxes_do_not_hold_are_said(tmp_path: Path) -> None:
+    shape = {"id": 1, "image_id": 0, "category_id": 3, "bbox": [1, 1, 5, 5], "segmentation": [[1, 1, 6, 1, 6, 6, 1, 6]]}
+    dataset = formats.read(write(tmp_path / "d", record(annotations=[shape])))[0]
+    assert "the outlines of 1 objects are read as their boxes" in dataset.unheld[0]
+    assert dataset.unheld[0] in convert(dataset, "coco", tmp_path / "copy").lost

@@ -99,7 +99,7 @@ def test_the_verb_refuses_what_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no format"):
         data.convert(tmp_path / "voc", tmp_path / "m", to="coca")
     with pytest.raises(StorageError, match="already there"):
-        data.convert(tmp_path / "voc", tmp_path / "voc", to="coco")
+        data.convert(tmp_path / "voc", tmp_path, to="coco")
 
 
 def test_the_command_tells_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

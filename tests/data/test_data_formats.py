@@ -11,6 +11,7 @@ from PIL import Image
 from saccade.data import formats
 from saccade.data.formats import keepers
 from saccade.errors import DataError, SaccadeError, StorageError, UsageError
+from saccade.verbs import data
 
 
 def picture(file: Path, seed: int = 0) -> None:
@@ -75,6 +76,29 @@ def test_csv_with_one_column_a_class(tmp_path: Path) -> None:
     dataset, _ = formats.read(tmp_path / "hot.csv")
     assert dataset.labels.names == ("cat", "dog")
     assert [s.annotation["classes"].tolist() for s in dataset] == [[0], [0, 1]]
+
+
+@pytest.mark.parametrize("gap", ["", "-1"])
+def test_a_class_column_with_a_gap_is_not_lost_without_a_word(gap: str, tmp_path: Path) -> None:
+    for i in range(3):
+        picture(tmp_path / f"p{i}.png", i)
+    (tmp_path / "hot.csv").write_text(
+        f"filename,cat,dog,night,age\np0.png,1,0,1,7\np1.png,1,1,{gap},8\np2.png,0,1,0,\n"
+    )
+    with pytest.raises(DataError, match=r"hot\.csv line 3: night is (blank|-1) there and 0 or 1 elsewhere"):
+        formats.read(tmp_path / "hot.csv")
+    (tmp_path / "hot.csv").write_text("filename,cat,dog,age\np0.png,1,0,7\np1.png,1,1,8\np2.png,0,1,\n")
+    assert "columns that are not read: age" in formats.read(tmp_path / "hot.csv")[0].notes
+
+
+@pytest.mark.parametrize("to", ["csv", "image_folder"])
+def test_names_without_an_ending_get_one_in_a_copy(to: str, tmp_path: Path) -> None:
+    for i in range(3):
+        picture(tmp_path / "d" / f"000{i}.png", i)
+    (tmp_path / "d" / "labels.csv").write_text("id,label\n0000,x\n0001,y\n0002,x\n")
+    made = data.convert(tmp_path / "d", tmp_path / "copy", to=to)
+    assert made.images == 3
+    assert {p.suffix for p in (tmp_path / "copy").rglob("000*")} == {".png"}
 
 
 def test_csv_with_missing_files_names_the_lines(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 from saccade.data import formats, lock
 from saccade.data.check import check
 from saccade.data.splits import split
-from saccade.errors import DataError
+from saccade.errors import DataError, UsageError
 from saccade.types import Array
 
 PALETTE = [0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0] + [9] * 756
@@ -288,3 +288,24 @@ def test_splits_and_lock_go_by_the_classes_of_masks(tmp_path: Path) -> None:
     mask(root / "masks" / "p0.png", changed)
     with pytest.raises(DataError, match="relabelled 1 image"):
         lock.verify(split(formats.read(root)[0], seed=1), tmp_path / "lock.json")
+
+
+def test_two_folders_of_equal_names_are_not_taken_for_masks_without_a_word(tmp_path: Path) -> None:
+    """Classes of numbered photos, one of which was saved as PNG."""
+    for i in range(4):
+        picture(tmp_path / "normal" / f"{i:04}.png", i)
+        picture(tmp_path / "sick" / f"{i:04}.jpg", 9 + i)
+    with pytest.raises(UsageError, match=r"2 ways: .*image_folder.*masks|2 ways: .*masks.*image_folder"):
+        formats.read(tmp_path)
+    assert formats.read(tmp_path, format="image_folder")[0].labels.names == ("normal", "sick")
+
+
+def test_a_first_mask_that_is_all_black_does_not_make_the_others_grey(tmp_path: Path) -> None:
+    for i in range(3):
+        picture(tmp_path / "images" / f"{i}.jpg", i)
+        colours = np.zeros((9, 12, 3), np.uint8)
+        colours[: 3 * i] = (128, 64, 128)
+        Image.fromarray(colours).save(mask(tmp_path / "masks" / f"{i}.png", ids(i)))
+    dataset, _ = formats.read(tmp_path)
+    assert len(dataset.labels) == 2
+    assert not [f for f in check(dataset) if f.severity == "ERROR"]

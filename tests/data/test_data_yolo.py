@@ -142,3 +142,29 @@ def test_hostile_yaml_is_one_sentence(content: str, sentence: str, tmp_path: Pat
     text(tmp_path / "labels" / "0.txt", "0 0.5 0.5 0.5 0.2")
     with pytest.raises(DataError, match=sentence):
         formats.read(tmp_path)
+
+
+def test_pictures_outside_the_splits_are_learned_from_and_said(tmp_path: Path) -> None:
+    text(tmp_path / "classes.txt", "a\nb\n")
+    for part in ("train", "extra"):
+        for i in range(3):
+            picture(tmp_path / "images" / part / f"{part}{i}.png", len(part) + i)
+            text(tmp_path / "labels" / part / f"{part}{i}.txt")
+    dataset, _ = formats.read(tmp_path)
+    assert {k: len(v) for k, v in dataset.splits.items()} == {"train": 6}
+    assert any("3 pictures outside the folders of splits are read as train" in note for note in dataset.notes)
+
+
+def test_a_list_of_very_many_pictures_is_read(tmp_path: Path) -> None:
+    picture(tmp_path / "images" / "a.png")
+    text(tmp_path / "labels" / "a.txt")
+    text(tmp_path / "data.yaml", "train: train.txt\nnames: [a, b]\n")
+    text(tmp_path / "train.txt", "images/a.png\n" + "\n" * 2_000_000)
+    assert len(formats.read(tmp_path)[0]) == 1
+
+
+def test_outlines_are_said_to_become_boxes(tmp_path: Path) -> None:
+    picture(tmp_path / "images" / "a.png")
+    text(tmp_path / "labels" / "a.txt", "0 0.1 0.1 0.9 0.1 0.5 0.9\n")
+    text(tmp_path / "data.yaml", "train: images\nnames: [a]\n")
+    assert formats.read(tmp_path)[0].unheld == ("1 outlines are read as the boxes around them",)

@@ -11,6 +11,7 @@ from saccade.errors import PackageError, StorageError, UsageError
 from saccade.export import exporters
 from saccade.export.exporter import Exporter, Wish, Written
 from saccade.package.reader import Package
+from saccade.registry.registry import Registry
 from saccade.testing.packages import colors
 from saccade.verbs.export import export
 
@@ -84,3 +85,10 @@ def test_a_lacking_library_is_told_with_its_extra(keeper: Labels, monkeypatch: p
     monkeypatch.setattr(keeper, "needs", {"no_such_library": "somewhere"}, raising=False)
     with pytest.raises(UsageError, match=r"labels needs no_such_library, .*saccade\[somewhere\]"):
         exporters.find("labels")
+
+
+def test_a_package_of_the_home_keeps_the_name_it_has_there(tmp_path: Path, keeper: Labels) -> None:
+    Registry(tmp_path / "home").push(colors(tmp_path / "p").path, name="waste", alias="stable")
+    done = export("labels", "waste@stable", tmp_path / "out", home=tmp_path / "home")
+    assert done.files == ("waste/1.txt",)
+    assert export("labels", tmp_path / "p", tmp_path / "other").files == ("colors/1.txt",)

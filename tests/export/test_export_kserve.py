@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,39 @@ def test_a_service_a_container_file_and_the_package(tmp_path: Path) -> None:
     assert one["ports"] == [{"name": "http1", "containerPort": 8080, "protocol": "TCP"}]
     assert open_package(done.folder / "package").digest == package.digest
     assert any("asks for no key" in note for note in done.written.notes)
+
+
+def test_the_container_runs_the_code_that_wrote_it(tmp_path: Path) -> None:
+    """saccade is in no index under this version, so the folder brings it, with the versions that were tried."""
+    done = export("kserve", colors(tmp_path / "p").path, tmp_path / "out")
+    [wheel] = done.folder.glob("saccade-*-py3-none-any.whl")
+    assert f"COPY {wheel.name} constraints.txt" in (done.folder / "Dockerfile").read_text()
+    pins = (done.folder / "constraints.txt").read_text()
+    assert f"numpy=={metadata.version('numpy')}\n" in pins
+    assert "grpcio==" in pins
+    assert "torch==" not in pins
+    place = tmp_path / "site"
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-deps",
+        "--no-index",
+        "--target",
+        str(place),
+        str(wheel),
+    ]
+    subprocess.run(install, check=True)
+    code = "import saccade, saccade.cli.main as m; print(saccade.__file__); m.main(['--help'])"
+    told = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": str(place)}, capture_output=True, text=True, check=True
+    )
+    assert told.stdout.startswith(str(place))
+    assert (place / "saccade" / "server" / "console" / "static" / "console.js").is_file()
+    other = export("kserve", colors(tmp_path / "p2").path, tmp_path / "again")
+    assert wheel.read_bytes() == (other.folder / wheel.name).read_bytes()
 
 
 def test_grpc_is_a_port_of_another_name(tmp_path: Path) -> None:
@@ -109,7 +143,7 @@ def test_the_image_has_what_runs_the_graph(tmp_path: Path, runtime: str, extras:
     entry = GraphEntry("remote.json", runtime, own.inputs, own.outputs)
     made = writer.seal(replace(package.manifest, graphs={"default": entry}))
     done = export("kserve", made.path, tmp_path / "out")
-    assert f'"saccade[{extras}]==' in (done.folder / "Dockerfile").read_text()
+    assert f'py3-none-any.whl[{extras}]"' in (done.folder / "Dockerfile").read_text()
     told = any("gpu-1:8001 must be reachable from the pod" in note for note in done.written.notes)
     assert told == (runtime in ("triton", "tf_serving"))
 

@@ -280,3 +280,14 @@ def test_marked_rows_of_many_callers_come_back_to_them_whatever_goes_wrong():
     assert sum(isinstance(said, int) for said, _ in found) > 500
     assert {said for said, _ in found if isinstance(said, str)} == {"left", "inference_failed", "deadline_exceeded"}
     assert len(batcher) == 0
+
+
+def test_closing_does_not_wait_for_a_run_that_never_ends():
+    gate, entered, _, run = held()
+    batcher = Batcher(run, max_batch=4).start()
+    stuck = batcher.submit(row(0), far())
+    assert entered.wait(10)
+    assert not batcher.close(0.1)
+    assert not stuck.done()
+    gate.set()
+    assert batcher.close(10)

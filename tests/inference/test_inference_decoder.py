@@ -23,7 +23,7 @@ from saccade.inference.options import Options
 from saccade.inference.request import Request
 from saccade.inference.workers.decoder import Decoder
 from saccade.testing import engines
-from saccade.testing.packages import colors, png
+from saccade.testing.packages import colors, masks, png
 
 try:
     confine.check()
@@ -148,15 +148,15 @@ def test_no_picture_is_decoded_in_the_server(tmp_path: Path, monkeypatch: pytest
 
     engine = Engine(Options(), decode_isolation="process")
     engine.load(colors(tmp_path / "package").path, "colors")
+    engine.load(masks(tmp_path / "masks", side=64).path, "masks")
     monkeypatch.setattr(stages.preprocess, "load_inspected", never)
     monkeypatch.setattr(stages.decode, "pixels", never)
     try:
-        for how, due in (
-            ({}, 9),
-            ({"tile": True}, "invalid_value"),
-        ):  # what is refused of tiles is refused once decoded
-            answer = engine.submit(Request("colors", (png(9, 0, 0, 100, 100),), **how), here=True).result(30)
-            assert engines.red(answer.results[0]) == due
+        picture = png(200, 0, 0, 100, 100)
+        answer = engine.submit(Request("colors", (picture,)), here=True).result(30)
+        assert engines.red(answer.results[0]) == 200
+        answer = engine.submit(Request("masks", (picture,), tile=True), here=True).result(30)
+        assert (answer.results[0].mask == 1).all()  # type: ignore[union-attr]
     finally:
         engine.close()
     gone = time.monotonic() + 10

@@ -3,16 +3,18 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from saccade.errors import ImageError, InferenceError, PackageError
+from saccade.inference import engine as module
 from saccade.inference.engine import Engine
 from saccade.inference.model import Model
 from saccade.inference.options import Options
 from saccade.inference.request import Request
-from saccade.testing.packages import colors, png
+from saccade.testing.packages import colors, masks, png
 
 
 def red(prediction):
@@ -212,3 +214,17 @@ def test_cores_are_shared_among_the_runners(monkeypatch):
         found = Options(device=device).resolved()
         assert (found.runners, found.threads) == (runners, threads)
     assert Options(runners=4, threads=3).resolved() == Options(runners=4, threads=3, max_batch=16)
+
+
+def test_masks_of_one_request_have_a_limit_together(tmp_path, monkeypatch):
+    engine = Engine()
+    engine.load(masks(tmp_path / "p").path, "masks", 1)
+    engine.load(colors(tmp_path / "c").path, "colors", 1)
+    picture = png(1, 2, 3)
+    monkeypatch.setattr(module, "ANSWER_LIMITS", replace(module.ANSWER_LIMITS, max_mask_pixels=2 * 40 * 30))
+    assert len(engine.submit(Request("masks", (picture, picture))).result(10).results) == 2
+    assert len(engine.submit(Request("colors", (picture,) * 9)).result(10).results) == 9
+    with pytest.raises(InferenceError, match="in one request") as error:
+        engine.submit(Request("masks", (picture,) * 3)).result(10)
+    assert error.value.code == "image_too_many_pixels"
+    engine.close()

@@ -1,5 +1,7 @@
 """Large pictures in tiles: covered, merged without a seam, refused where they make no sense."""
 
+import time
+import weakref
 from itertools import pairwise
 
 import numpy as np
@@ -8,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from saccade.errors import ImageError, InferenceError
+from saccade.images import encode, preprocess
 from saccade.inference import tiles
 from saccade.inference.model import Model
 from saccade.testing import packages
@@ -98,3 +101,34 @@ def test_answers_about_whole_pictures_refuse_tiles(tmp_path):
     with Model.open(packages.colors(tmp_path / "p").path) as model, pytest.raises(InferenceError) as error:
         model.predict(np.zeros((90, 90, 3), np.uint8), tile=True)
     assert error.value.code == "invalid_value"
+
+
+def test_a_picture_in_tiles_is_held_no_longer_than_its_windows_are_made(tmp_path):
+    """What waits for the graph has the network's size; of sixty large pictures not one may stay."""
+    with Model.open(packages.masks(tmp_path / "p").path) as model:
+        budget = model._intake.budget
+        image = np.random.default_rng(0).integers(0, 256, (120, 170, 3)).astype(np.uint8)
+        alive = []
+        load = preprocess.load
+
+        def watched(window, spec):
+            alive.append(weakref.ref(window))
+            assert window.base is None, "a view would keep the whole picture"
+            return load(window, spec)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(preprocess, "load", watched)
+            answers = [model.submit(encode.to_png(image), time.monotonic() + 60, tile=True) for _ in range(6)]
+            found = [a.result(60).result.mask for a in answers]
+        assert all(np.array_equal(mask, found[0]) for mask in found)
+        assert budget.room(200_000_000)
+        assert alive
+        assert not [window for window in alive if window() is not None]
+
+
+def test_parts_of_an_accepted_picture_are_asked_though_the_model_is_leaving(tmp_path):
+    model = Model.open(packages.masks(tmp_path / "p").path)
+    image = encode.to_png(np.zeros((120, 170, 3), np.uint8))
+    asked = [model.submit(image, time.monotonic() + 60, tile=True) for _ in range(8)]
+    model.close()
+    assert all(not isinstance(a.result(0).result, Exception) for a in asked)

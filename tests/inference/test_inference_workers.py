@@ -190,18 +190,17 @@ def test_a_process_that_cannot_come_back_is_told_and_comes_back_once_it_can(tmp_
 
 
 def test_rows_behind_a_hang_are_answered_when_their_time_is_over(tmp_path: Path) -> None:
-    engine = Engine(Options(max_wait_s=None, isolation="process", hang_s=3.0))
+    engine = Engine(Options(max_wait_s=None, isolation="process", hang_s=120.0))
     engine.load(colors(tmp_path / "p").path, "colors", 1)
     [pid] = processes(engine)
     os.kill(pid, signal.SIGSTOP)
     stuck = engine.submit(Request("colors", (png(1, 0, 0),)))
-    time.sleep(0.1)
-    began = time.monotonic()
     late = [engine.submit(Request("colors", (png(1, 0, 0),), deadline_s=0.3)) for _ in range(40)]
-    codes = [engines.red(future.result(10).results[0]) for future in late[20:]]
+    codes = [engines.red(future.result(60).results[0]) for future in late[20:]]
     assert set(codes) == {"deadline_exceeded"}
-    assert time.monotonic() - began < 2.5
-    assert engines.red(stuck.result(10).results[0]) == "worker_lost"
+    assert not stuck.done(), "they did not wait for the one that hangs"
+    os.kill(pid, signal.SIGCONT)
+    assert engines.red(stuck.result(60).results[0]) == 1
     engine.close()
 
 

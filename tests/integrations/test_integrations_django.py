@@ -205,6 +205,22 @@ def test_a_users_browser_needs_the_token() -> None:
     assert web.get("/saccade/api/v1/models").status_code == 200
 
 
+def test_a_page_of_a_friend_may_read_the_answer_and_no_other(packages: list[str]) -> None:
+    web = Client(enforce_csrf_checks=True)
+    wish = {"access-control-request-method": "POST", "access-control-request-headers": "content-type"}
+    friend, stranger = {"origin": "https://friend.example"}, {"origin": "https://evil.example"}
+    given = {"PACKAGES": packages, "CSRF": "origin", "ORIGINS": ["https://friend.example"]}
+    with override_settings(SACCADE=given):
+        told = web.options(PREDICT, headers={**friend, **wish})
+        assert (told.status_code, told["access-control-allow-origin"]) == (204, "https://friend.example")
+        assert "access-control-allow-origin" not in web.options(PREDICT, headers={**stranger, **wish})
+    with override_settings(SACCADE={**given, "GUARD": f"{GUARDS}.anyone"}):
+        answer = web.post(PREDICT, png(255, 0, 0), PNG, headers=friend)
+        assert (answer.status_code, answer["access-control-allow-origin"]) == (200, "https://friend.example")
+        assert "origin" in answer["vary"]
+        assert web.post(PREDICT, png(255, 0, 0), PNG, headers=stranger).status_code == 403
+
+
 def test_a_view_asks_with_the_frameworks_upload() -> None:
     photo = SimpleUploadedFile("a.png", png(255, 0, 51))
     assert Client().post("/page", {"photo": photo}).content == b"red 1.000, blue 0.200, green 0.000"

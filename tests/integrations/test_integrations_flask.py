@@ -147,6 +147,26 @@ def test_a_page_of_ours_and_of_a_friend_may_ask(models: Models) -> None:
         assert answer.status_code == 200
 
 
+def test_a_page_of_a_friend_may_read_the_answer_and_no_other(models: Models) -> None:
+    def refuse(view: Any) -> Any:
+        return lambda **_: abort(401)
+
+    friend, stranger = {"origin": "https://friend.example"}, {"origin": "https://evil.example"}
+    wish = {"access-control-request-method": "POST", "access-control-request-headers": "content-type"}
+    told = client(models, refuse).options(PREDICT, headers={**friend, **wish})
+    assert told.status_code == 204, "a browser asks without cookies, before the request: no guard"
+    assert told.headers["access-control-allow-origin"] == "https://friend.example"
+    assert "content-type" in told.headers["access-control-allow-headers"]
+    assert "access-control-allow-credentials" not in told.headers
+    answer = client(models).post(PREDICT, data=png(1, 2, 3), content_type="image/png", headers=friend)
+    assert answer.headers["access-control-allow-origin"] == "https://friend.example"
+    assert "origin" in ", ".join(answer.headers.getlist("vary")).lower()
+    for method in ("options", "post"):
+        other = getattr(client(models), method)(PREDICT, data=png(1, 2, 3), headers={**stranger, **wish})
+        assert "access-control-allow-origin" not in other.headers
+        assert "origin" in ", ".join(other.headers.getlist("vary")).lower()
+
+
 def test_a_guard_stands_before_all_but_the_probes(models: Models) -> None:
     def member(view: Any) -> Any:
         @functools.wraps(view)

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
+from saccade import tasks
 from saccade.optimization.judge import Budget, by_class, objections, overall
-from saccade.types import Number, Scorecard, Table
+from saccade.types import Labels, Number, Prediction, Sample, Scorecard, Table
 
 
 @dataclass
@@ -86,3 +87,25 @@ def test_what_is_no_number_is_refused():
     card = Scorecard("t", "val", 10, (Number("map", 0.8, n=10),))
     after = Scorecard("t", "val", 10, (Number("map", nan, n=10),))
     assert objections(overall(Measured(card), Measured(after)), [], Budget(max_drop=100))
+
+
+def test_classes_of_boxes_are_compared_as_their_own_card_tells_them():
+    """A detector that loses a rare class altogether hardly moves the mean over thirty."""
+    labels = Labels(("cell", "rare"), exclusive=False)
+    task = tasks.find("detection")
+
+    def judged(sees_rare):
+        scorer = task.scorer(labels)
+        for i in range(12):
+            boxes = np.array([[5, 5, 25, 25], [40, 40, 60, 60]], np.float32)
+            ids = np.array([0, 1])
+            sample = Sample(str(i), np.zeros((80, 80, 3), np.uint8), {"boxes": boxes, "box_classes": ids})
+            seen = np.array([True, sees_rare])
+            said = Prediction(80, 80, ids[seen], np.array([0.9, 0.8], np.float32)[seen], boxes[seen])
+            scorer.add(said, sample)
+        return Measured(scorer.card("val"), parts=np.full(10, np.nan))
+
+    classes = by_class(judged(True), judged(False))
+    assert [(d.name, d.n) for d in classes] == [("cell (AP)", 12), ("rare (AP)", 12)]
+    assert classes[1].points == pytest.approx(100)
+    assert any("rare (AP) drops" in said for said in objections(overall(judged(True), judged(True)), classes, Budget()))

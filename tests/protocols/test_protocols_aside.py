@@ -1,14 +1,18 @@
 """A large body is read, and a large answer written, beside the event loop, which meanwhile serves the others."""
 
+import asyncio
 import json
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
 import pytest
 
+from saccade.errors import InferenceError
 from saccade.inference.engine import Engine
+from saccade.protocols import protocol
 from saccade.protocols.native import messages as native
 from saccade.protocols.native.http import Native
 from saccade.protocols.open_inference import messages as oip
@@ -134,3 +138,17 @@ def test_each_tensor_counts_for_how_heavy_a_message_is() -> None:
         asked = schema.message("inference.ModelInferRequest")(raw_input_contents=[bytes(100_000)])
         asked.inputs.add(name="x", datatype=datatype, shape=[25_000])
         assert oip_protobuf.heavy(asked) is heavy
+
+
+def test_an_answer_that_is_at_work_for_too_long_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A graph that hangs answers nobody; whoever asked is told when his time is over."""
+    monkeypatch.setattr(protocol, "LATE_S", 0.05)
+
+    async def story() -> str:
+        future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()  # at work: cancelling changes nothing
+        with pytest.raises(InferenceError) as caught:
+            await asyncio.wait_for(protocol.settled(future, None, 0.05), 10)
+        return caught.value.code
+
+    assert asyncio.run(story()) == "deadline_exceeded"

@@ -1,7 +1,10 @@
 """The Open Inference Protocol without a socket: bodies in every form, its refusals, its records of models."""
 
+import asyncio
+import base64
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +14,8 @@ from saccade.errors import SaccadeError, ServerError
 from saccade.inference.engine import Engine
 from saccade.protocols.open_inference import messages
 from saccade.protocols.open_inference.http import OpenInference
-from saccade.protocols.protocol import Control, Reply
-from saccade.testing.packages import colors, png
+from saccade.protocols.protocol import Call, Control, Reply
+from saccade.testing.packages import colors, masks, png
 from saccade.testing.protocols import refusal
 
 LENGTH = "inference-header-content-length"
@@ -316,3 +319,41 @@ def test_not_ready_in_both_styles(engine: Engine) -> None:
 def test_a_stranger_is_told_nothing_of_the_inside() -> None:
     reply = OpenInference().refuse(SaccadeError("/etc/secret broke", code="internal"), "r")
     assert (reply.status, b"secret" in reply.body) == (500, False)
+
+
+def test_who_names_no_version_is_answered_by_the_one_in_service_when_the_body_has_come(tmp_path: Path) -> None:
+    """A body may take seconds, in which another version takes over and the first one leaves."""
+    engine = Engine()
+    engine.load(colors(tmp_path / "1").path, "colors", 1)
+    protocol = OpenInference()
+    route = next(r for r in protocol.routes(engine) if r.pattern == "/v2/models/{name}/infer")
+    body = json.dumps({"inputs": [tensor(ROWS.tolist())]}).encode()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        engine.load(colors(tmp_path / "2", reverse=True).path, "colors", 2)
+        engine.unload("colors", 1)
+        yield body
+
+    call = Call(
+        route.method, route.pattern, {"name": "colors"}, {"content-type": "application/json"}, [], slowly(), "r"
+    )
+    reply = asyncio.run(route.handler(call))  # type: ignore[arg-type]
+    assert reply.status == 200, reply.body
+    assert json.loads(reply.body)["model_version"] == "2"
+    engine.close()
+
+
+def test_tiles_have_no_tensors_of_their_own(tmp_path: Path) -> None:
+    engine = Engine()
+    engine.load(masks(tmp_path / "m").path, "masks", 1)
+    picture = {"name": "image", "datatype": "BYTES", "shape": [1], "data": [base64.b64encode(png(1, 2, 3)).decode()]}
+    wish = {"name": "prediction", "parameters": {"tile": True}}
+
+    def asked(*outputs: Any) -> Reply:
+        return infer(engine, {"inputs": [picture], "outputs": list(outputs)}, name="masks")
+
+    assert asked(wish).status == 200
+    refused_reply = asked({"name": "mask"}, wish)
+    assert refused_reply.status == 400
+    assert b"no tensors of its own" in refused_reply.body
+    engine.close()

@@ -446,26 +446,10 @@ def test_what_was_accepted_is_answered_while_the_server_stops(tmp_path: Path) ->
 def test_tls_is_that_of_http(tmp_path: Path) -> None:
     key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
     subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject]
+    made += ["-keyout", str(key), "-out", str(cert)]
     try:
-        subprocess.run(
-            [
-                "openssl",
-                "req",
-                "-x509",
-                "-newkey",
-                "rsa:2048",
-                "-nodes",
-                "-days",
-                "2",
-                *subject,
-                "-keyout",
-                str(key),
-                "-out",
-                str(cert),
-            ],
-            check=True,
-            capture_output=True,
-        )
+        subprocess.run(made, check=True, capture_output=True)
     except FileNotFoundError:
         pytest.skip("openssl is not here to make a certificate")
     key.chmod(0o600)
@@ -479,3 +463,21 @@ def test_tls_is_that_of_http(tmp_path: Path) -> None:
             assert json.loads(reply.outputs[1].contents.bytes_contents[0])["model"] == "colors"
         with grpc.insecure_channel(f"localhost:{port}") as plain, pytest.raises(grpc.RpcError):
             call(plain, "ServerLive")
+        renewed(cert, key, made)
+        trusted = grpc.ssl_channel_credentials(cert.read_bytes())
+        with grpc.secure_channel(f"localhost:{port}", trusted, options=ALONE) as channel:
+            assert call(channel, "ServerLive")[0].live, "the next connection sees the renewed certificate"
+        cert.write_text("no certificate")
+        with grpc.secure_channel(f"localhost:{port}", trusted, options=ALONE) as channel:
+            assert call(channel, "ServerLive")[0].live, "one that cannot be used changes nothing"
+
+
+ALONE = [("grpc.use_local_subchannel_pool", 1)]
+"""No connection of an earlier channel is used again."""
+
+
+def renewed(cert: Path, key: Path, made: list[str]) -> None:
+    subprocess.run([*made[:-4], "-keyout", f"{key}.new", "-out", f"{cert}.new"], check=True, capture_output=True)
+    Path(f"{key}.new").chmod(0o600)
+    Path(f"{key}.new").replace(key)
+    Path(f"{cert}.new").replace(cert)

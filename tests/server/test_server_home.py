@@ -1,5 +1,7 @@
 """Serving a home: pushes and alias changes are followed without a restart."""
 
+import time
+
 import pytest
 
 from saccade.errors import RegistryError
@@ -46,3 +48,47 @@ def test_only_what_was_named_is_wanted(tmp_path):
     assert wanted("colors@stable") == {"colors": [1]}
     with pytest.raises(RegistryError):
         Home(tmp_path / "home", ["nobody"])
+
+
+@pytest.mark.parametrize("fault", [MemoryError("no room"), RuntimeError("can't start new thread"), OSError(5, "gone")])
+def test_one_version_that_cannot_be_loaded_keeps_no_other_from_service(tmp_path, monkeypatch, fault):
+    registry = Registry(tmp_path / "home")
+    registry.push(colors(tmp_path / "1").path, name="a")
+    registry.push(colors(tmp_path / "2").path, name="b", alias="stable")
+    engine = Engine()
+    load = engine.load
+
+    def broken(path, name, version):
+        if name == "a":
+            raise fault
+        return load(path, name, version)
+
+    monkeypatch.setattr(engine, "load", broken)
+    follower = Follower(engine, Home(tmp_path / "home"))
+    [error] = follower.step()
+    assert error.code == "internal"
+    assert str(fault) not in str(error)
+    assert engine.submit(Request("b@stable", (png(1, 1, 1),))).result(10).version == 1
+    engine.close()
+
+
+def test_whatever_a_look_raises_the_next_one_comes(tmp_path):
+    class Odd:
+        looks = 0
+
+        def revision(self):
+            self.looks += 1
+            raise RuntimeError("of a plug-in")
+
+        def wanted(self):
+            raise AssertionError
+
+    engine, source = Engine(), Odd()
+    follower = Follower(engine, source, poll_s=0.01)
+    follower.start()
+    end = time.monotonic() + 10
+    while source.looks < 3:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    follower.stop()
+    engine.close()

@@ -307,6 +307,36 @@ def test_an_answer_that_nobody_reads_ends_the_connection(run, monkeypatch):
     run(story())
 
 
+class Closing:
+    """A transport that was closed while its caller read nothing: what was written last is never gone."""
+
+    aborted = 0
+
+    def is_closing(self) -> bool:
+        return True
+
+    def write(self, data: bytes) -> None:
+        pass
+
+    def abort(self) -> None:
+        self.aborted += 1
+
+
+@pytest.mark.parametrize("kind", [one.One, two.Two])
+def test_a_rest_that_nobody_reads_does_not_hold_its_connection_for_ever(kind):
+    async def story():
+        transport, listener = Closing(), Listener(Echo(), Settings(port=0))
+        connection = kind(listener, transport) if kind is two.Two else kind(listener)
+        connection.transport = transport
+        connection.look(100.0)
+        connection.look(100.0 + one.WRITE_S - 1)
+        assert transport.aborted == 0
+        connection.look(100.0 + one.WRITE_S + 1)
+        assert transport.aborted == 1
+
+    asyncio.run(story())
+
+
 def test_one_connection_too_many_is_refused(run):
     async def story():
         async with served(Echo(), connections=2) as port:
@@ -539,6 +569,46 @@ def test_http2_streams_that_are_cancelled_leave_no_trace(run, caplog):
 
     run(story())
     assert caplog.records == []
+
+
+def test_http2_a_window_and_a_reset_in_one_breath_cost_no_other_stream(run):
+    """As browsers and curl do when they give up a download: h2 has seen the reset before we push what the window allows."""
+
+    async def story():
+        async with served(Echo()) as port:
+            caller = await Caller.to(port)
+            large, slow = caller.ask("/large/3000000"), caller.ask("/slow")
+            await caller.flush()
+            await asyncio.sleep(0.1)  # its body waits for room
+            caller.state.increment_flow_control_window(1_000_000)
+            caller.state.increment_flow_control_window(1_000_000, large)
+            caller.state.reset_stream(large, ErrorCodes.CANCEL)
+            await caller.hear(lambda: slow in caller.ended)
+            assert caller.statuses[slow] == 200
+            again = caller.ask("/echo", b"still here")
+            await caller.hear(lambda: again in caller.ended)
+            assert caller.bodies[again] == b"still here"
+            caller.close()
+
+    run(story())
+
+
+def test_http2_room_and_a_goodbye_in_one_breath_are_answered(run):
+    async def story():
+        async with served(Echo()) as port:
+            caller = await Caller.to(port)
+            large = caller.ask("/large/3000000")
+            await caller.flush()
+            await asyncio.sleep(0.1)
+            caller.state.increment_flow_control_window(4_000_000)
+            caller.state.increment_flow_control_window(4_000_000, large)
+            data = caller.state.data_to_send() + GoAwayFrame(0, last_stream_id=0).serialize()
+            caller._writer.write(data)
+            await caller.hear(lambda: large in caller.ended)
+            assert len(caller.bodies[large]) == 3_000_000
+            caller.close()
+
+    run(story())
 
 
 def test_http2_that_breaks_the_rules_is_told_and_ends(run):

@@ -71,3 +71,17 @@ def test_keys_that_cannot_be_read_never_open_the_door(tmp_path):
     assert not Keys(tmp_path / "file").any()
     with pytest.raises(StorageError):
         Keys(tmp_path / "file").make("phone")
+
+
+def test_while_keys_cannot_be_read_nobody_comes_in(tmp_path, monkeypatch):
+    """Also not on what was read before, and not in the time until the next look."""
+    here, there = Keys(tmp_path), Keys(tmp_path)
+    assert not there.any()
+    text = here.make("alice")
+    (tmp_path / "keys.json").write_text("{ damaged")
+    there._looked = -1e9
+    for _ in range(3):
+        with pytest.raises(StorageError):
+            there.any()
+        with pytest.raises(StorageError):
+            there.check(text)

@@ -321,3 +321,24 @@ def test_a_killed_worker_is_seen_and_replaced_and_none_is_left_behind(tmp_path):
     [other] = workers(running)
     assert running.stop() == 0
     assert not Path(f"/proc/{other}").exists()
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"sec_fetch_site": "same-origin"}, 200),
+        ({"sec_fetch_site": "none"}, 200),
+        ({"origin": "http://127.0.0.1:PORT"}, 200),
+        ({"sec_fetch_site": "cross-site"}, 403),
+        ({"sec_fetch_site": "same-site", "origin": "http://127.0.0.1:PORT"}, 403),
+        ({"origin": "https://evil.example"}, 403),
+        ({"origin": "null"}, 403),
+    ],
+)
+def test_a_page_of_another_site_asks_nothing_of_a_server_without_keys(server, headers, status):
+    """The browser of whoever runs the server can reach it, and so can every page in that browser."""
+    given = {name: value.replace("PORT", str(server.port)) for name, value in headers.items()}
+    assert server.ask("POST", PREDICT, png(1, 1, 1), **given)[0] == status
+    assert server.ask("POST", "/v2/repository/models/nobody/unload", b"", **given)[0] == (404 if status == 200 else 403)
+    assert server.ask("GET", "/api/v1/models", **given)[0] == 200

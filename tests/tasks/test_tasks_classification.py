@@ -8,6 +8,7 @@ from saccade import tasks
 from saccade.errors import DataError, SaccadeError, UsageError
 from saccade.images.preprocess import Placement
 from saccade.tasks import statistics
+from saccade.tasks.classification import learning
 from saccade.testing.tasks import check_task
 from saccade.types import Array, Labels, Sample, Scorecard
 
@@ -257,3 +258,27 @@ def test_a_card_counts_answers_at_the_packages_thresholds() -> None:
     assert plain.headline.value == fitted.headline.value
     columns = fitted.tables[0].columns
     assert [row[columns.index("threshold")] for row in fitted.tables[0].rows] == [0.25, 0.7, 0.5]
+
+
+def test_many_rare_tags_have_a_number_and_an_error_to_steer_by() -> None:
+    """A draw without any picture of some tag still says something of the others."""
+    random = np.random.default_rng(0)
+    labels = Labels(tuple(f"tag {i}" for i in range(40)), exclusive=False)
+    target = np.zeros((60, 40), np.float32)
+    target[:, :15] = random.random((60, 15)) < 0.4
+    target[np.arange(25), 15 + np.arange(25)] = 1
+    name, value, error = learning.watch({"logits": random.normal(size=(60, 40))}, {"target": target}, labels)
+    assert name == "mean_average_precision"
+    assert 0 < value < 1
+    assert 0 < error < 0.2
+
+
+@pytest.mark.parametrize("counts", [[500] * 10 + [5], [500] * 10 + [0], [7, 7, 7], [3, 0, 0]])
+def test_balanced_weights_keep_the_size_of_the_loss(counts: list[int]) -> None:
+    """Their mean over the pictures is 1, and a class without any weighs like the rarest that has some."""
+    target = np.repeat(np.arange(len(counts)), counts)
+    weights = learning.class_weights({"target": target}, Labels(tuple(f"c{i}" for i in range(len(counts)))))
+    assert weights[target].mean() == pytest.approx(1, rel=1e-5)
+    held = np.array(counts, float)
+    rarest = min(c for c in counts if c)
+    np.testing.assert_allclose(weights / weights[0], counts[0] / np.maximum(held, rarest), rtol=1e-5)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from saccade.errors import UsageError
 from saccade.tasks.segmentation import torch as half
 from saccade.tasks.segmentation.learning import LIGHT, LOSSES
-from saccade.tasks.segmentation.torch import smp, terms
+from saccade.tasks.segmentation.torch import network, smp, terms
 from saccade.tasks.segmentation.torch.network import Pyramid, light
 from saccade.training.trainers.torch import export, networks
 from saccade.types import Labels, TensorSpec
@@ -47,9 +47,13 @@ def test_shares_by_hand() -> None:
 
 
 def test_shares_of_a_side_that_is_no_multiple() -> None:
+    """240 px in 8 rows have a stride of 32, as the network's: the last row hangs over. So here, with a stride of 4."""
     mask = torch.ones((1, 5, 6), dtype=torch.uint8)
     rows = terms.shares(mask, (2, 2), 3)
-    assert torch.allclose(rows[0, 1], torch.tensor([[1.0, 1.0], [2 / 3, 2 / 3]]))
+    assert torch.allclose(rows[0, 1], torch.tensor([[1.0, 0.5], [0.25, 0.125]]))
+    edge = torch.zeros((1, 240, 320), dtype=torch.uint8)
+    edge[:, 224:] = 1
+    assert terms.shares(edge, (8, 10), 2)[0, 1, :, 0].tolist() == [0, 0, 0, 0, 0, 0, 0, 0.5]
 
 
 @given(st.integers(0, 2**31), st.booleans())
@@ -318,3 +322,18 @@ def test_an_unknown_network_of_transformers_gets_a_suggestion() -> None:
 def test_an_unknown_network_of_smp_gets_a_suggestion(name: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         smp.network(name, 3, "none")
+
+
+def test_maps_grow_by_their_strides_and_are_cut() -> None:
+    """8 rows over 240 px lie where 15 of half the stride do: every second one is between two of theirs."""
+    rows = torch.arange(8.0).view(1, 1, 8, 1).expand(1, 1, 8, 10)
+    grown = network._enlarged(rows, 2, (15, 20))
+    assert grown.shape == (1, 1, 15, 20)
+    assert torch.allclose(grown[0, 0, 1:, 0], 0.5 * torch.arange(1, 15) - 0.25)
+
+
+@needs_smp
+def test_a_pair_that_smp_cannot_make_is_refused_whatever_its_weights() -> None:
+    for weights in ("auto", "none"):
+        with pytest.raises(UsageError, match="smp-linknet-mit_b0 cannot be made"):
+            half.whole("smp-linknet-mit_b0", ABC, 64, 64, weights)

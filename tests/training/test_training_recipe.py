@@ -128,3 +128,9 @@ def test_events_survive_json() -> None:
 def test_an_unknown_trainer_is_refused() -> None:
     with pytest.raises(UsageError, match="no trainer is called 'jax'"):
         find("jax")
+
+
+@pytest.mark.parametrize("value", ["inf", "1e400", float("inf")])
+def test_a_number_without_end_is_no_whole_number(value: object) -> None:
+    with pytest.raises(UsageError, match="epochs expects a whole number"):
+        Recipe().replace_from({"epochs": value})

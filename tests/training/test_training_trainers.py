@@ -41,6 +41,11 @@ def test_it_ends_early_and_knows_several_classes(engine: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_it_starts_from_an_earlier_run(engine: str, tmp_path: Path) -> None:
+    suite.check_earlier(find(engine), tmp_path)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_it_refuses_with_a_cure(engine: str, tmp_path: Path) -> None:
     suite.check_refusals(find(engine), tmp_path)
 

@@ -9,6 +9,9 @@ from saccade.data.check import INPUT_PX
 from saccade.verbs import ask
 from saccade.verbs import data as verbs
 
+SHOWN = 20
+"""Changes of a corrected copy that are printed."""
+
 
 def source_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", metavar="DATA", type=Path, help="a folder, CSV or array file")
@@ -37,16 +40,18 @@ def check(options: argparse.Namespace) -> int:
         summary = ask.verify(options.data)
         print(json.dumps(summary, indent=2) if options.json else "\n".join(f"{k:<10} {v}" for k, v in summary.items()))
         return 0
+    if options.fix:
+        verbs.copied_to(options.out, options.data)  # refused before hours of looking
     health = verbs.check(
         options.data, format=options.format, images=options.images, full=options.full, size=options.size
     )
-    if options.fix:
-        health.fix(options.out)
+    changes = health.fix(options.out) if options.fix else ()
     if options.sheet is not None:
         health.draw(options.sheet)
     found = [f for f in health.findings if f.severity == "ERROR" or (options.strict and f.severity == "WARN")]
     if options.json:
-        print(json.dumps(health.to_json(), indent=2, ensure_ascii=False))
+        told = {"changes": [{"path": c.path, "reason": c.reason} for c in changes]} if options.fix else {}
+        print(json.dumps({**health.to_json(), **told}, indent=2, ensure_ascii=False))
         return 1 if found else 0
     print(health.summary())
     print()
@@ -61,5 +66,8 @@ def check(options: argparse.Namespace) -> int:
     else:
         print("nothing to complain about")
     if options.fix:
-        print(f"\na corrected copy is in {options.out}")
+        print(f"\na corrected copy is in {options.out}; {len(changes):,} pictures were left out or renamed")
+        print("".join(f"  {c.path}: {c.reason}\n" for c in changes[:SHOWN]), end="")
+        if len(changes) > SHOWN:
+            print(f"  and {len(changes) - SHOWN:,} more, which --json lists")
     return 1 if found else 0

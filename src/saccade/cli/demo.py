@@ -18,6 +18,7 @@ import saccade
 from saccade.cli.progress import Progress
 from saccade.cli.text import number, seconds
 from saccade.client.client import Client
+from saccade.data.splits import split
 from saccade.errors import SaccadeError, ServerError, UsageError
 from saccade.verbs import ask
 from saccade.verbs.data import check
@@ -43,14 +44,15 @@ def demo(options: argparse.Namespace) -> int:
     if options.serve and all(p.is_dir() for p in packages.values()):
         _step(f"serving the packages of an earlier demo; delete {options.out} to train again")
     else:
-        if options.out.exists():
-            shutil.rmtree(options.out)
+        for data in sets:
+            _clear(options.out / data.name)
         for data in sets:
             _learn(data, options.out / data.name, options.budget)
     port = options.port or _free_port()
     url = f"http://127.0.0.1:{port}"
     _step(f"serve     saccade serve {' '.join(str(p) for p in packages.values())} --port {port}")
     command = [sys.executable, "-m", "saccade", "serve", *map(str, packages.values()), "--port", str(port)]
+    command += ["--home", str(options.out / "home")]  # one without keys, whatever the user's own has
     log = (options.out / "server.log").open("wb")
     server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     try:
@@ -91,6 +93,15 @@ def _sets(data: Path | None) -> list[Path]:
     return found
 
 
+def _clear(run: Path) -> None:
+    """Deletes an earlier demo's run, and nothing else. Raises UsageError for a folder that is none."""
+    if not run.exists():
+        return
+    if not (run / "recipe.toml").is_file():
+        raise UsageError(f"{run} is there and holds no run of a demo", hint="name another folder with --out")
+    shutil.rmtree(run)
+
+
 def _learn(data: Path, run: Path, budget: str) -> None:
     """Checks, trains, evaluates and draws a few answers into RUN/answers."""
     _step(f"check     saccade check {data}")
@@ -107,8 +118,9 @@ def _learn(data: Path, run: Path, budget: str) -> None:
 
 
 def _photos(data: Path) -> list[Path]:
-    """A few pictures of the test split, evenly spread."""
-    samples = [s.image for s in check(data).dataset.splits["test"] if isinstance(s.image, Path)]
+    """A few pictures of the test split that training set aside, evenly spread."""
+    dataset = split(check(data).dataset)
+    samples = [s.image for s in dataset.splits["test"] if isinstance(s.image, Path)]
     return samples[:: max(1, len(samples) // ASKED)][:ASKED]
 
 

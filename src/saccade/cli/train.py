@@ -26,7 +26,7 @@ def train_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipe", type=Path, help="a TOML file")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any knob of the recipe")
     parser.add_argument("--resume", type=Path, metavar="RUN", help="continue a run folder")
-    parser.add_argument("--weights", help="auto, none or a safetensors file")
+    parser.add_argument("--weights", help="auto, none, a safetensors file or the folder of an earlier run")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--device", help="auto, cpu or cuda")
     parser.add_argument(

@@ -3,7 +3,7 @@
 from collections import Counter
 from html import escape
 from pathlib import Path
-from typing import Any, NotRequired, Protocol, TypedDict, runtime_checkable
+from typing import Any, NotRequired, Protocol, TypedDict, TypeGuard
 
 from saccade.errors import SaccadeError
 from saccade.types import Array, Image
@@ -12,11 +12,16 @@ Picture = Path | str | bytes | Array
 """A file, encoded bytes, or uint8 pixels [H, W] or [H, W, 3], RGB."""
 
 
-@runtime_checkable
 class Readable(Protocol):
     """An open file, or an upload of a web framework."""
 
     def read(self) -> bytes: ...
+
+
+def is_open(image: object) -> TypeGuard[Readable]:
+    """Whether something can be read. Asked for by name: uploads hand `read` on to the file inside, which `isinstance` with a
+    protocol does not see."""
+    return callable(getattr(image, "read", None))
 
 
 SHOWN = 20

@@ -12,9 +12,11 @@ from saccade.client.answer import Answer, Picture, Readable
 from saccade.client.messages import Reply, Request
 from saccade.client.talks import RETRIES, TIMEOUT_S, Progress, Send, Talk, Talks, Wait, Wishes, Work, pictures
 from saccade.client.transport import AsyncTransport, Transport, connect
-from saccade.errors import SaccadeError, UsageError
+from saccade.errors import SaccadeError, ServerError, UsageError
 
 WORKERS = 4
+THREADS = 64
+"""Calls of an AsyncClient that are on their way at the same time; more wait, and their time runs."""
 T = TypeVar("T")
 
 
@@ -137,7 +139,9 @@ class AsyncClient:
         transport: AsyncTransport | None = None,
     ) -> None:
         self._talks = Talks(key, timeout_s, retries)
-        self._transport = transport or _Threads(connect(url))
+        # Its own, for the loop's would be shared with all else the application hands to threads, and is small.
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="saccade-client")
+        self._transport = transport or _Threads(connect(url), self._pool)
 
     @overload
     async def predict(self, model: str, image: Picture | Readable, **wishes: Unpack[Wishes]) -> Answer: ...  # type: ignore[overload-overlap]
@@ -155,7 +159,7 @@ class AsyncClient:
         self, model: str, folder: Path | str, *, workers: int = WORKERS, **wishes: Unpack[Wishes]
     ) -> AsyncIterator[Progress]:
         """As Client.predict_folder, for `async for`."""
-        paths = await asyncio.to_thread(pictures, folder)
+        paths = await asyncio.get_running_loop().run_in_executor(self._pool, pictures, folder)
         ahead = _check_workers(workers)
         asked: deque[asyncio.Task[Answer]] = deque()
         try:
@@ -191,6 +195,7 @@ class AsyncClient:
 
     async def close(self) -> None:
         await self._transport.close()
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def __aenter__(self) -> Self:
         return self
@@ -215,17 +220,32 @@ class AsyncClient:
     async def _take(self, step: Send | Wait | Work) -> Any:
         if isinstance(step, Send):
             return await self._transport.send(step.request, step.timeout_s)
-        return await (asyncio.to_thread(step.run) if isinstance(step, Work) else asyncio.sleep(step.seconds))
+        if isinstance(step, Work):
+            return await asyncio.get_running_loop().run_in_executor(self._pool, step.run)
+        return await asyncio.sleep(step.seconds)
 
 
 class _Threads:
     """A transport that waits, made one that is awaited."""
 
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
+    def __init__(self, transport: Transport, pool: ThreadPoolExecutor) -> None:
+        self._transport, self._pool = transport, pool
 
     async def send(self, request: Request, timeout_s: float) -> Reply:
-        return await asyncio.to_thread(self._transport.send, request, timeout_s)
+        """The time counts from here, though a thread may be free later only."""
+        until = time.monotonic() + timeout_s
+
+        def sent() -> Reply:
+            left = until - time.monotonic()
+            if left <= 0:
+                raise ServerError(
+                    f"{THREADS} calls of this client were at work until its time was over",
+                    hint="raise timeout_s, or ask fewer at once",
+                    code="answer_timeout",
+                )
+            return self._transport.send(request, left)
+
+        return await asyncio.get_running_loop().run_in_executor(self._pool, sent)
 
     async def close(self) -> None:
         self._transport.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
-from saccade.client.answer import Answer, Picture, Readable
+from saccade.client.answer import Answer, Picture, Readable, is_open
 from saccade.errors import (
     ImageError,
     InferenceError,
@@ -103,8 +103,14 @@ def encoded(image: Picture | Readable) -> bytes:
     """The bytes to send. Raises UsageError for a file that cannot be read, ImageError for pixels that are none."""
     if isinstance(image, bytes):
         return image
-    if isinstance(image, Readable):
-        return image.read()
+    if is_open(image):
+        data = image.read()
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise UsageError(
+                f"the read() of a picture gave {type(data).__name__}, expected bytes",
+                hint="open files in binary; await what an asynchronous upload reads, and give its bytes",
+            )
+        return bytes(data)
     if isinstance(image, str | Path):
         try:
             return Path(image).read_bytes()
@@ -112,7 +118,7 @@ def encoded(image: Picture | Readable) -> bytes:
             raise UsageError(f"{image} cannot be read: {error.strerror}", hint="give a file that is there") from error
     from saccade.images import encode  # OpenCV is loaded only for those who send arrays
 
-    return encode.to_png(image)
+    return encode.to_png(image)  # type: ignore[arg-type]
 
 
 def read(reply: Reply) -> Any:

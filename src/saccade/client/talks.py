@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 
 from saccade.client import messages
-from saccade.client.answer import Answer, Picture, Readable
+from saccade.client.answer import Answer, Picture, Readable, is_open
 from saccade.client.messages import MaskForm, Reply, Request
 from saccade.errors import SaccadeError, ServerError, UsageError
 
@@ -123,7 +123,7 @@ class Talks:
             part.append(data)
         found += yield from self._several(model, part, wishes)
         for answer, one in zip(found, image, strict=True):
-            answer.picture = None if isinstance(one, Readable) else one
+            answer.picture = None if is_open(one) else one
         return found
 
     def in_folder(self, model: str, path: Path, wishes: Wishes) -> Talk[Answer]:
@@ -142,7 +142,7 @@ class Talks:
         data = yield Work(partial(messages.encoded, image))
         request = messages.predict(model, data, wishes.get("version"), _options(wishes))
         answer = Answer(messages.record((yield from self._send(request, until))))
-        answer.picture = data if isinstance(image, Readable) else image
+        answer.picture = data if is_open(image) else image  # type: ignore[assignment]
         return answer
 
     def _several(self, model: str, part: Sequence[bytes], wishes: Wishes) -> Talk[list[Answer]]:

@@ -50,6 +50,7 @@ def _before(dataset: Dataset) -> list[str]:
     """What was left out in reading, and so is not in the copy."""
     kinds = Counter(f.id for f in dataset.faults)
     told = [f"{n} x {id} when the data was read; saccade check names them" for id, n in kinds.items()]
+    told += dataset.unheld
     if dataset.ignored:
         told.append(f"{len(dataset.ignored)} files were not part of the data")
     return told

@@ -33,6 +33,7 @@ class Dataset:
 
     fields: annotation fields every sample has. origin: the folder or file that was read; never written to.
     seed: what the made splits were drawn with, None when all came with the data. faults: what was wrong in annotations.
+    unheld: sentences on what the files say and the annotations do not hold, so that no copy has it.
     """
 
     format: str
@@ -43,6 +44,7 @@ class Dataset:
     notes: tuple[str, ...] = field(default_factory=tuple)
     seed: int | None = None
     faults: tuple[Fault, ...] = ()
+    unheld: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return sum(len(s) for s in self.splits.values())

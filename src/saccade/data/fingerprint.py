@@ -1,8 +1,7 @@
 """What makes two pictures the same: content hash, and a perceptual print for near duplicates."""
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,6 +21,9 @@ NEAR = 6
 ALIKE = 0.95
 """Correlation of the 32x32 grey pictures that near duplicates reach. The hash alone calls different pictures of one
 scene the same: of 198 such pairs in 2,062 hand signs on white walls, 197 were different pictures."""
+
+COMPARED = 1 << 20
+"""Pairs of hashes that are looked at together."""
 
 SMALL = PreprocessSpec(32, 32, interpolation="area")
 """How a picture is shrunk before it is compared with others."""
@@ -82,27 +84,70 @@ def prints(samples: Sequence[Sample]) -> list[Print | None]:
         return list(pool.map(perceptual_print, samples))
 
 
-def near_pairs(found: Sequence[Print | None], distance: int = NEAR, alike: float = ALIKE) -> list[tuple[int, int]]:
+def near_pairs(
+    found: Sequence[Print | None], distance: int = NEAR, alike: float = ALIKE, most: int = 0
+) -> list[tuple[int, int]]:
     """Index pairs (low, high) whose hashes differ in at most `distance` bits and whose pictures correlate.
+
+    Of `most` pairs every one is given, of more only those that join pictures which no pair before joined: of ten thousand
+    frames of a fixed camera each is like each, and their fifty million pairs say no more than ten thousand do.
 
     The 64 bits are cut into distance + 1 bands: two hashes that near agree in at least one whole band, so only
     pictures that share a band are compared.
     """
-    bits = [p.bits if p else None for p in found]
+    known = [(i, p.bits, p.grey) for i, p in enumerate(found) if p is not None and p.bits is not None]
+    if len(known) < 2:
+        return []
+    places = [i for i, _, _ in known]
+    bits, greys = np.array([b for _, b, _ in known], np.uint64), np.stack([g for _, _, g in known])
     edges = [round(64 * k / (distance + 1)) for k in range(distance + 2)]
-    pairs: set[tuple[int, int]] = set()
-    for start, end in pairwise(edges):
-        buckets: dict[int, list[int]] = defaultdict(list)
-        for i, value in enumerate(bits):
-            if value is not None:
-                buckets[(value >> start) & ((1 << (end - start)) - 1)].append(i)
-        for members in buckets.values():
-            values = np.array([bits[i] for i in members], np.uint64)
-            for a in range(len(members) - 1):
-                apart = np.bitwise_count(values[a + 1 :] ^ values[a])
-                pairs.update((members[a], members[a + 1 + int(b)]) for b in np.flatnonzero(apart <= distance))
-    return sorted((a, b) for a, b in pairs if _alike(found[a], found[b]) >= alike)
+    bands = [np.uint64(((1 << (end - start)) - 1) << start) for start, end in pairwise(edges)]
+    joined = _Joined(len(known))
+    pairs: list[tuple[int, int]] = []
+    for number, band in enumerate(bands):
+        for row, others in _close(bits, band, bands[:number], distance):
+            if len(pairs) >= most:
+                others = others[joined.root[others] != joined.root[row]]
+            if not len(others):
+                continue
+            for other in others[greys[others] @ greys[row] >= alike].tolist():
+                if joined.join(row, other) or len(pairs) < most:
+                    pairs.append((places[row], places[other]))
+    return sorted(pairs)
 
 
-def _alike(a: Print | None, b: Print | None) -> float:
-    return float(a.grey @ b.grey) if a and b else 0.0
+def _close(bits_N: Array, band: np.uint64, before: Sequence[np.uint64], distance: int) -> Iterator[tuple[int, Array]]:
+    """Each picture with those after it that agree with it in this band, in none of those before, and are near."""
+    part = bits_N & band
+    order = np.argsort(part, kind="stable")
+    for members in np.split(order, np.flatnonzero(np.diff(part[order])) + 1):
+        step = max(1, COMPARED // len(members))
+        for start in range(0, len(members) - 1, step):
+            rows = members[start : start + step]
+            apart = bits_N[rows][:, None] ^ bits_N[members][None]
+            near = np.bitwise_count(apart) <= distance
+            for other in before:
+                near &= (apart & other) != 0
+            near &= np.arange(len(members))[None] > (start + np.arange(len(rows)))[:, None]
+            for k in np.flatnonzero(near.any(1)).tolist():
+                yield int(rows[k]), members[near[k]]
+
+
+class _Joined:
+    """Which pictures are already in one group. root: int64 [N], the same number for all of a group."""
+
+    def __init__(self, count: int) -> None:
+        self.root = np.arange(count)
+        self._members: dict[int, list[int]] = {i: [i] for i in range(count)}
+
+    def join(self, a: int, b: int) -> bool:
+        """False when they are in one group already."""
+        one, other = int(self.root[a]), int(self.root[b])
+        if one == other:
+            return False
+        if len(self._members[one]) < len(self._members[other]):
+            one, other = other, one
+        moved = self._members.pop(other)
+        self.root[moved] = one
+        self._members[one] += moved
+        return True

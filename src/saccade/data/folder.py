@@ -112,6 +112,8 @@ def put(sample: Sample, folder: Path, tail: str) -> Path:
     if any(part in ("..", "/", "") for part in PurePosixPath(tail).parts) or not PurePosixPath(tail).parts:
         raise DataError(f"{sample.key} cannot be written under the name {tail!r}", hint="rename it")
     wanted = folder / tail
+    if isinstance(sample.image, Path) and wanted.suffix.lower() not in SUFFIXES:
+        wanted = wanted.with_name(wanted.name + sample.image.suffix)  # tables may name pictures without their ending
     if isinstance(sample.image, np.ndarray):
         wanted = wanted.with_name(f"{wanted.name}.png") if wanted.suffix.lower() != ".png" else wanted
     target, i = wanted, 1
@@ -154,11 +156,16 @@ def split_of(path: PurePosixPath) -> str:
     return next((SPLITS[p.lower()] for p in path.parts[:-1] if p.lower() in SPLITS), "all")
 
 
-def by_split(pairs: Iterable[tuple[str, Sample]]) -> dict[str, tuple[Sample, ...]]:
-    """Samples under their splits, in the order of the house."""
+def by_split(pairs: Iterable[tuple[str, Sample]], notes: list[str]) -> dict[str, tuple[Sample, ...]]:
+    """Samples under their splits, in the order of the house. Pictures of no split beside others are to learn from, and a
+    note says so."""
     made: dict[str, list[Sample]] = {}
     for split, sample in pairs:
         made.setdefault(split, []).append(sample)
+    if "all" in made and len(made) > 1:
+        loose = made.pop("all")
+        made["train"] = [*made.get("train", ()), *loose]
+        notes.append(f"{len(loose):,} pictures outside the folders of splits are read as train, such as {loose[0].key}")
     return {s: tuple(made[s]) for s in ORDER if s in made}
 
 

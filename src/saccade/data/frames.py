@@ -4,15 +4,21 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 from PIL import Image as pillow
 
+from saccade.errors import ImageError
+from saccade.images import header
 from saccade.images.header import PILLOW_FAULTS
+from saccade.limits import ImageLimits
 from saccade.types import Array
 
 _ORIENTATION = 0x0112
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+
+_ANY = ImageLimits(max_pixels=1 << 40, max_side=1 << 30, max_metadata_bytes=1 << 40, max_frames=1 << 30)
 
 
 @dataclass(frozen=True)
@@ -52,9 +58,22 @@ def frames(images: Sequence[Path]) -> list[Frame | None]:
 def _of_file(file: Path, size: int, changed_ns: int) -> Frame | None:
     try:
         with pillow.open(file, formats=_FORMATS) as picture:
-            orientation = int(picture.getexif().get(_ORIENTATION, 1))
             width, height = picture.size
+            orientation = _orientation(file, picture)
     except PILLOW_FAULTS:
         return None
-    orientation = orientation if 1 <= orientation <= 8 else 1
     return Frame(height, width, orientation) if orientation >= 5 else Frame(width, height, orientation)
+
+
+def _orientation(file: Path, picture: pillow.Image) -> int:
+    """As decoding will turn it, which asks EXIF alone: Pillow's own answer would heed XMP too."""
+    if picture.format == "JPEG":
+        return header.orientation_of(picture.info.get("exif", b"").removeprefix(b"Exif\x00\x00"))
+    if picture.format in ("PNG", "WEBP"):
+        try:
+            with file.open("rb") as stream, mmap(stream.fileno(), 0, access=ACCESS_READ) as data:
+                return header.parse(data, _ANY).orientation  # type: ignore[arg-type]
+        except ImageError:
+            return 1
+    found = int(picture.getexif().get(_ORIENTATION, 1))
+    return found if 1 <= found <= 8 else 1

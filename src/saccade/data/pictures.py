@@ -1,10 +1,14 @@
 """Finds the picture that an annotation names: below the folder of the data, and nowhere else."""
 
+import re
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
 from saccade.data import folder
 from saccade.data.dataset import Ignored
+
+DRIVE = re.compile(r"[A-Za-z]:|[A-Za-z][A-Za-z0-9+.-]*://")
+"""How a path of Windows or an address begins; a colon elsewhere is part of a name."""
 
 
 class Pictures:
@@ -24,7 +28,7 @@ class Pictures:
         Raises LookupError, in words, when there is none, when two are as close, or when the text leads out.
         """
         name = PurePosixPath(text.replace("\\", "/"))
-        if name.is_absolute() or ".." in name.parts or ":" in (name.parts[0] if name.parts else ""):
+        if name.is_absolute() or ".." in name.parts or DRIVE.match(text):
             raise LookupError(f"{text[:80]!r} leads out of the folder, which is not followed")
         fits = [k for k in self._names.get(name.name, []) if PurePosixPath(k).parts[-len(name.parts) :] == name.parts]
         if len(fits) > 1:

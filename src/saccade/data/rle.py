@@ -50,9 +50,9 @@ def pack(runs: Sequence[int]) -> str:
 
 def decode(runs: Sequence[int], width: int, height: int) -> Array:
     """bool [H, W]. Raises ValueError when the runs do not fill the picture."""
+    if len(runs) > MOST_RUNS or sum(runs) != width * height or min(runs, default=0) < 0:
+        raise ValueError(f"the runs cover {sum(runs):,} pixels, expected {width} x {height}")
     lengths = np.asarray(runs, np.int64)
-    if len(lengths) > MOST_RUNS or (lengths < 0).any() or int(lengths.sum()) != width * height:
-        raise ValueError(f"the runs cover {int(lengths.sum())} pixels, expected {width} x {height}")
     values = np.arange(len(lengths)) % 2 == 1
     return np.repeat(values, lengths).reshape(width, height).T
 

@@ -1,6 +1,6 @@
 """Splits that are stratified, seeded and leak-proof: duplicates, near duplicates and groups stay on one side."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
@@ -77,34 +77,40 @@ def _part(
 ) -> dict[str, tuple[Sample, ...]]:
     """Iterative stratification (Sechidis, Tsoumakas and Vlahavas 2011) with groups in the place of samples."""
     units = groups(samples)
-    # The last column counts images, so that those without a class are shared out as well.
-    counts_UC = np.zeros((len(units), len(labels) + 1), np.int64)
-    for u, unit in enumerate(units):
-        counts_UC[u, -1] = len(unit)
-        for i in unit:
-            counts_UC[u, list(present(samples[i].annotation, len(labels)))] += 1
-    _refuse_few(labels, (counts_UC > 0).sum(0), counts_UC.sum(0), names)
+    # The class behind the last counts images, so that those without a class are shared out as well.
+    every = len(labels)
+    held = [Counter(c for i in unit for c in (*present(samples[i].annotation, every), every)) for unit in units]
+    ids, counts = ([np.array(list(part(h)), np.int64) for h in held] for part in (Counter.keys, Counter.values))
+    open_C, images_C = np.zeros(every + 1, np.int64), np.zeros(every + 1, np.int64)
+    for classes, count in zip(ids, counts, strict=True):
+        open_C[classes] += 1
+        images_C[classes] += count
+    _refuse_few(labels, open_C, images_C, names)
     random = np.random.default_rng(seed)
     order = random.permutation(len(units))
-    order = order[np.argsort(-counts_UC[order, -1], kind="stable")]
-    wish_SC = share_S[:, None] * counts_UC.sum(0)
+    order = order[np.argsort([-len(units[u]) for u in order], kind="stable")]
+    of_class: dict[int, list[int]] = defaultdict(list)
+    for u in order.tolist():
+        for c in held[u]:
+            of_class[c].append(u)
+    wish_SC = share_S[:, None] * images_C
     held_SC = np.zeros(wish_SC.shape, np.int64)
     side = np.full(len(units), -1)
-    left = [int(u) for u in order]
-    while left:
-        open_C = (counts_UC[left] > 0).sum(0)[:-1]
-        rare = int(np.where(open_C > 0, open_C, np.iinfo(np.int64).max).argmin()) if open_C.any() else -1
-        turn = [u for u in left if counts_UC[u, rare]]
+    while open_C[every]:
+        # Those without a class come when no class is open any more.
+        few = np.where(open_C[:every] > 0, open_C[:every], len(units) + 1)
+        rare = int(few.argmin()) if open_C[:every].any() else every
+        turn = [u for u in of_class[rare] if side[u] < 0]
         for k, u in enumerate(turn):
             bare = np.flatnonzero(held_SC[:, rare] == 0)
-            need = (wish_SC - held_SC)[:, rare]
+            need = wish_SC[:, rare] - held_SC[:, rare]
             # The last groups of a class go where it is still absent; until then to the side that lacks most.
             choose = bare if len(bare) > 0 and len(turn) - k <= len(bare) else np.arange(len(names))
             best = choose[need[choose] >= need[choose].max() - 1e-9]
-            total = (wish_SC - held_SC)[best, -1]
+            total = (wish_SC[:, every] - held_SC[:, every])[best]
             side[u] = best[int(total.argmax())]
-            held_SC[side[u]] += counts_UC[u]
-        left = [u for u in left if side[u] < 0]
+            held_SC[side[u], ids[u]] += counts[u]
+            open_C[ids[u]] -= 1
     parts: dict[str, list[int]] = {name: [] for name in names}
     for u, unit in enumerate(units):
         parts[names[int(side[u])]] += unit

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -36,8 +37,17 @@ class Heldout:
     """Pixels lie in a file below `folder`, so memory does not grow with the split."""
 
     def __init__(
-        self, samples: Sequence[Sample], spec: PreprocessSpec, task: Task, labels: Labels, split: str, folder: Path
+        self,
+        samples: Sequence[Sample],
+        spec: PreprocessSpec,
+        task: Task,
+        labels: Labels,
+        split: str,
+        folder: Path,
+        thresholds: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
+        """thresholds: from which a package shows an answer, by class; what is served is what is judged."""
+        self._thresholds = thresholds
         self._samples, self._task, self._labels, self._split = samples, task, labels, split
         shape = (len(samples), spec.height, spec.width, 3)
         self._pixels = np.lib.format.open_memmap(folder / "heldout.npy", "w+", np.uint8, shape)
@@ -50,8 +60,9 @@ class Heldout:
         """What the task's scorer says of a graph. Raises DataError, InferenceError."""
         n = len(self._samples)
         parts = min(PARTS, n // LEAST)
-        whole = self._task.scorer(self._labels)
-        shares = [self._task.scorer(self._labels) for _ in range(parts)] if parts > 1 else []
+        whole, *shares = (self._task.scorer(self._labels) for _ in range(1 + (parts if parts > 1 else 0)))
+        for scorer in (whole, *shares):
+            scorer.thresholds = self._thresholds
         for start in range(0, n, BATCH):
             outputs = run({"image": np.ascontiguousarray(self._pixels[start : start + BATCH])})
             placements = self._placements[start : start + BATCH]

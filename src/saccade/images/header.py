@@ -153,7 +153,7 @@ def _jpeg(data: bytes, limits: ImageLimits) -> Header:
             metadata += length + 2
             _check_metadata(metadata, limits)
             if marker == 0xE1 and body[:6] == b"Exif\x00\x00" and orientation == 1:
-                orientation = _orientation(body[6:])
+                orientation = orientation_of(body[6:])
         at += 2 + length
     if not scans or not width:
         raise damaged()
@@ -194,7 +194,7 @@ def _png(data: bytes, limits: ImageLimits) -> Header:
         if kind == b"IDAT":
             pixels = True
         elif kind == b"eXIf" and orientation == 1:
-            orientation = _orientation(data[at + 8 : at + 8 + length])
+            orientation = orientation_of(data[at + 8 : at + 8 + length])
         elif kind == b"acTL":
             again, frames = frames > 0, int.from_bytes(data[at + 8 : at + 12], "big")
             if again or length < 8 or not frames:
@@ -226,7 +226,7 @@ def _webp(data: bytes, limits: ImageLimits) -> Header:
             stored = int.from_bytes(body[6:8], "little") & 0x3FFF, int.from_bytes(body[8:10], "little") & 0x3FFF
             width, height = (width, height) if width else stored
         elif kind == b"EXIF":
-            orientation = _orientation(data[at + 8 : at + 8 + length].removeprefix(b"Exif\x00\x00"))
+            orientation = orientation_of(data[at + 8 : at + 8 + length].removeprefix(b"Exif\x00\x00"))
         check_size(width, height, limits)
         pixels = pixels or kind in (b"VP8 ", b"VP8L", b"ANMF")
         frames += kind == b"ANMF"
@@ -259,7 +259,7 @@ def _upright(name: str, width: int, height: int, orientation: int, parts: int, b
     return Header(name, width, height, orientation, parts, bits, frames)
 
 
-def _orientation(tiff: bytes) -> int:
+def orientation_of(tiff: bytes) -> int:
     """Tag 0x0112 of the first directory (Exif 2.32); 1 when anything is odd."""
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
     if order is None or len(tiff) < 8:

@@ -205,14 +205,17 @@ class Batcher:
         finally:
             self._leave()
 
-    def close(self) -> None:
-        """Runs what is queued, then ends the threads."""
+    def close(self, within_s: float | None = None) -> bool:
+        """Runs what is queued, then ends the threads. False when one still runs after so many seconds: it is left alone, and
+        ends with the run it is stuck in."""
         with self._wake:
             self._closing = True
             self._wake.notify_all()
+        end = None if within_s is None else time.monotonic() + within_s
         for thread in self._threads:
             if thread.is_alive():
-                thread.join()
+                thread.join(None if end is None else max(0.0, end - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
 
     def _loop(self) -> None:
         while self._some():

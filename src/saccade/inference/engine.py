@@ -9,13 +9,15 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from saccade.errors import InferenceError, SaccadeError
+from saccade.errors import ImageError, InferenceError, SaccadeError
+from saccade.images import decode
 from saccade.inference.intake import Intake
 from saccade.inference.model import Model
 from saccade.inference.options import Options
 from saccade.inference.request import Answer, Request
 from saccade.inference.stages import Outcome
 from saccade.inference.workers.starter import Starter
+from saccade.limits import ANSWER_LIMITS
 from saccade.process import cores
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,127}")
@@ -244,7 +246,10 @@ class Engine:
                 code="batch_too_large",
                 details={"limit": self.max_images},
             )
-        return self.admit(request.model, request.version, request.deadline_s, several=len(request.images) > 1)
+        entry = self.admit(request.model, request.version, request.deadline_s, several=len(request.images) > 1)
+        if len(request.images) > 1 and entry.model is not None and "mask" in entry.model.places:
+            _refuse_masks(request)
+        return entry
 
     def admit(
         self, model: str, version: int | None = None, deadline_s: float = 10.0, *, several: bool = False
@@ -323,6 +328,24 @@ class Engine:
         if self._starter is not None:
             self._starter.close()
         self._intake.close()
+
+
+def _refuse_masks(request: Request) -> None:
+    """Raises InferenceError(image_too_many_pixels) where the masks of all its pictures would hold too much memory at once."""
+    total = 0
+    for image in request.images:
+        if isinstance(image, bytes):
+            with contextlib.suppress(ImageError):  # what is no picture is told when its turn comes
+                header = decode.inspect(image)
+                total += header.width * header.height
+    if total > ANSWER_LIMITS.max_mask_pixels:
+        raise InferenceError(
+            f"the pictures have {total / 1e6:.0f} MP together, at most {ANSWER_LIMITS.max_mask_pixels / 1e6:.0f} MP are "
+            "answered with masks in one request",
+            hint="send them in several requests",
+            code="image_too_many_pixels",
+            details={"limit": ANSWER_LIMITS.max_mask_pixels},
+        )
 
 
 class _After:

@@ -31,6 +31,8 @@ from saccade.types import Array, Labels, Prediction
 
 log = logging.getLogger("saccade.inference")
 LONG_S = 0.05
+LAST_S = 1.0
+"""What a run that should have ended gets besides."""
 
 
 class Closing(Protocol):
@@ -56,6 +58,8 @@ class Model:
         self.labels: Labels = package.manifest.labels
         self.task = tasks.find(package.manifest.task)
         self.options = options
+        self.places = frozenset(o.name for o in self.task.outputs(self.labels)) & {"boxes", "mask"}
+        """What its answers say of places in a picture; empty for a task that speaks of whole pictures."""
         self.pictures = opening.takes_pictures(package.manifest)
         self._graph = graph
         self._intake = intake
@@ -289,10 +293,12 @@ class Model:
         golden.check(self.package, self.choice.variant, self.task, ask)
 
     def close(self, timeout_s: float = 30.0) -> None:
-        """Finishes what was accepted, then frees the graph."""
+        """Finishes what was accepted, for so many seconds at most, then frees the graph."""
+        end = time.monotonic() + timeout_s
         if not self._stages.close(timeout_s):
             return
-        self._batcher.close()
+        if not self._batcher.close(max(LAST_S, end - time.monotonic())):
+            log.warning("a run of %s did not end in %g s and is left behind", self.manifest.name, timeout_s)
         self._graph.close()
         self._remember()
         for one in self._owned:

@@ -1,8 +1,9 @@
 """The way of a picture through a model: decode, queue, infer, post."""
 
+import contextlib
 import threading
 import time
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -65,6 +66,7 @@ class Stages:
         self._near = graph.near
         self._runners = runners
         self._pictures = pictures
+        self._tileable = bool({"boxes", "mask"} & {o.name for o in task.outputs(manifest.labels)})
         self._intake = intake
         self._batcher = batcher
         self._lock = threading.Lock()
@@ -95,6 +97,8 @@ class Stages:
 
         The future never raises: an error is the Outcome's result. Cancelling it drops work that has not begun.
         """
+        if tile and not self._tileable:
+            raise tiles.refused()
         future: Future[Outcome] = Future()
         with self._lock:
             if self._closed:
@@ -166,18 +170,30 @@ class Stages:
         caller: Hashable,
         urgent: bool,
     ) -> None:
-        """One picture as many: its windows go the whole way, each like a picture of its own."""
+        """One picture as many: its windows go the whole way, each like a picture of its own.
+
+        They are made ready here, while the picture's pixels are held in the budget: what is queued has the network's size.
+        """
         began = time.perf_counter()
         timings = {"queue": (began - submitted) * 1e3}
         spec = self._manifest.preprocess
+        parts: list[Future[Outcome]] = []
         try:
             if future.cancelled():
                 raise InferenceError("the caller left", code="deadline_exceeded")
-            image = self._whole(source, deadline)
-            height, width = image.shape[:2]
-            places = tiles.windows(width, height, spec.width, spec.height)
-            timings["decode"] = (time.perf_counter() - began) * 1e3
-            parts = [self.submit(image[t:b, x:r], deadline, caller=caller, urgent=urgent) for x, t, r, b in places]
+            if time.monotonic() >= deadline:
+                raise InferenceError("the deadline passed before decoding", code="deadline_exceeded")
+            with self._whole(source, deadline) as image:
+                height, width = image.shape[:2]
+                places = tiles.windows(width, height, spec.width, spec.height)
+                timings["decode"] = (time.perf_counter() - began) * 1e3
+                for left, top, right, bottom in places:
+                    parts.append(Future())
+                    with self._lock:
+                        self.pending += 1
+                    window = image[top:bottom, left:right].copy()
+                    self._prepare(window, deadline, parts[-1], began, caller, urgent, at_once=False)
+                del image
         except SaccadeError as error:
             self._finish(future, Outcome(error, timings))
             return
@@ -224,15 +240,18 @@ class Stages:
         timings["post"] += (time.perf_counter() - began) * 1e3
         return Outcome(result, timings, None, *max((o.batch, o.why) for o in outcomes))
 
-    def _whole(self, source: Source, deadline: float) -> Image:
+    @contextlib.contextmanager
+    def _whole(self, source: Source, deadline: float) -> Iterator[Image]:
+        """All pixels of a picture, which count in the budget as long as they are needed."""
         if isinstance(source, np.ndarray):
-            return decode.decode(source)
+            yield decode.decode(source)
+            return
         assert not isinstance(source, Mapping), "rows of tensors are never spread; this is a bug"
         data = decode.read(source)
         header = decode.inspect(data)
         with self._intake.budget.hold(header.width * header.height, deadline):
             decoder = self._intake.decoder()
-            return decoder.pixels(data, header) if decoder else decode.pixels(data, header)
+            yield decoder.pixels(data, header) if decoder else decode.pixels(data, header)
 
     def _decode(self, source: Source, deadline: float, header: Header | None) -> tuple[Row, Placement]:
         spec = self._manifest.preprocess

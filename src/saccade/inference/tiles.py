@@ -62,7 +62,11 @@ def merge(parts: Sequence[Prediction], places: Sequence[Window], width: int, hei
         return Prediction(width, height, None, None, None, *_pixels(layers, places, width, height))
     if all(p.boxes is not None and p.scores is not None and p.class_ids is not None for p in parts):
         return _boxes(parts, places, width, height)
-    raise InferenceError(
+    raise refused()
+
+
+def refused() -> InferenceError:
+    return InferenceError(
         "this model speaks of whole pictures, tiles are for boxes and masks",
         hint="ask without tiles",
         code="invalid_value",

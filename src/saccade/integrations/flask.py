@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException
 from flask import Blueprint, Response, request
 from saccade.client.messages import Reply
 from saccade.errors import SaccadeError
-from saccade.integrations.models import ADDRESSES, OPEN, Models, check_origin, form, own_words
+from saccade.integrations.models import ADDRESSES, OPEN, Models, check_origin, form, own_words, shared
 
 View = Callable[..., Any]
 IGNORED = ("csrf_token",)
@@ -32,7 +32,7 @@ def blueprint(
     """The native API below the blueprint's url_prefix; `saccade.Client("http://host/prefix")` speaks with it.
 
     guard: a decorator that stands before every address but the probes: Flask-Login's login_required, one of your own,
-    or `anyone`. origins: other sites whose pages may ask from a browser. Bodies obey MAX_CONTENT_LENGTH and the models'
+    or `anyone`. origins: other sites whose pages may ask from a browser and read the answer (CORS), without cookies. Bodies obey MAX_CONTENT_LENGTH and the models'
     max_bytes; errors are problem+json.
     """
     made = Blueprint(name, __name__)
@@ -54,6 +54,18 @@ def blueprint(
     for endpoint, (method, pattern) in ADDRESSES.items():
         mount(endpoint, pattern, [method])
     mount("other", "/{rest}", METHODS)  # a wrong address or method is refused in the same words
+
+    @made.before_request
+    def preflight() -> Response | None:
+        """A browser asks before it sends another site's request; that is no request yet, so no guard stands before it."""
+        asked = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
+        return Response(status=204) if asked and request.headers.get("Origin") in origins else None
+
+    @made.after_request
+    def tell(response: Response) -> Response:
+        for header, value in shared(_headers(), origins).items():
+            response.headers.add(header, value)
+        return response
 
     @made.errorhandler(SaccadeError)
     def told(error: SaccadeError) -> Response:

@@ -188,6 +188,25 @@ def check_origin(method: str, headers: Mapping[str, str], host: str, allowed: Se
     raise ServerError("a page of another site sent this", hint="name its origin to allow it", code="forbidden")
 
 
+def shared(headers: Mapping[str, str], allowed: Sequence[str]) -> dict[str, str]:
+    """Headers of an answer to a page of an allowed origin, whose script may then read it; none for anyone else.
+
+    Cookies are not let through (no Access-Control-Allow-Credentials): a page of another site asks as a stranger, or with a
+    header of its own.
+    """
+    origin = headers.get("origin", "")
+    if origin not in allowed:
+        return {"vary": "origin"} if allowed else {}
+    return {
+        "access-control-allow-origin": origin,
+        "access-control-allow-methods": "GET, POST",
+        "access-control-allow-headers": "authorization, content-type, x-request-id, x-request-timeout-ms",
+        "access-control-expose-headers": "retry-after, server-timing, x-model-version, x-model-digest, x-request-id",
+        "access-control-max-age": "600",
+        "vary": "origin",
+    }
+
+
 def own_words(status: int, said: str) -> SaccadeError:
     """A refusal of the framework (a login, a limit, a missing page) as an error of the house."""
     code = _STATUSES.get(status, "internal" if status >= 500 else "malformed_http")

@@ -8,8 +8,10 @@ import numpy as np
 from saccade.tasks import statistics
 from saccade.types import Array, Scorecard
 
-CLASS_METRICS = ("f1", "iou", "ap", "average precision")
+CLASS_METRICS = ("f1", "iou", "AP", "average precision")
 """Columns of a scorecard's table "Classes" that can be compared, the first one there is taken."""
+COUNTS = ("images", "objects")
+"""Columns that say how much of a class was measured."""
 T95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}
 """Two-sided 95 % point of Student's distribution by number of parts."""
 
@@ -41,7 +43,7 @@ class Drop:
 
 @dataclass(frozen=True)
 class Budget:
-    """max_drop, max_class_drop: points. A class of n pictures may always lose one of them: 100 / n points.
+    """max_drop, max_class_drop: points. A class of n pictures (or objects) may always lose one of them: 100 / n points.
 
     min_gain: how many times as fast a variant must be over batches of one and eight together; at neither may it be
     slower than `slower` times the default.
@@ -110,7 +112,8 @@ def _classes(card: Scorecard) -> tuple[dict[str, tuple[int, float | None]], str]
     for table in card.tables:
         wanted = [c for c in CLASS_METRICS if c in table.columns]
         if table.name == "Classes" and wanted:
-            at, images = table.columns.index(wanted[0]), table.columns.index("images")
+            at = table.columns.index(wanted[0])
+            images = next(table.columns.index(c) for c in COUNTS if c in table.columns)
             rows: dict[str, tuple[int, float | None]] = {}
             for row in table.rows:
                 value, n = row[at], row[images]

@@ -6,6 +6,7 @@ A handler takes a Call and gives a Reply, so ASGI, Flask and Django can mount th
 import asyncio
 import contextlib
 import json
+import math
 import random
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -274,12 +275,20 @@ WATCH_S = 0.02
 
 
 async def asked(engine: Engine, request: Request, left: Callable[[], Awaitable[None]] | None) -> Answer:
-    """The engine's answer, unless the caller leaves first. Raises what the engine raises."""
-    return await settled(engine.submit(request, here=True), left)
+    """The engine's answer, unless the caller leaves first or its time is over. Raises what the engine raises."""
+    within_s = min(request.deadline_s, engine.max_deadline_s)
+    return await settled(engine.submit(request, here=True), left, within_s)
 
 
-async def settled(future: "Future[Answer]", left: Callable[[], Awaitable[None]] | None) -> Answer:
-    """The answer, unless the caller leaves first: then the work is dropped. Raises what the future raises."""
+LATE_S = 0.25
+"""So long after its deadline an answer that is at work may still come; rows that wait are answered on time."""
+
+
+async def settled(
+    future: "Future[Answer]", left: Callable[[], Awaitable[None]] | None, within_s: float = math.inf
+) -> Answer:
+    """The answer, unless the caller leaves first: then the work is dropped. Raises what the future raises, and
+    InferenceError(deadline_exceeded) where a graph is at work on it for longer than within_s: it goes on by itself."""
     if future.done():
         return future.result()
     loop = asyncio.get_running_loop()
@@ -294,6 +303,7 @@ async def settled(future: "Future[Answer]", left: Callable[[], Awaitable[None]] 
             loop.call_soon_threadsafe(wake)
 
     future.add_done_callback(answered)
+    timer = loop.call_later(within_s + LATE_S, wake) if within_s < math.inf else None
     try:
         if left is not None and not await _soon(asked, loop):
             gone = asyncio.ensure_future(left())
@@ -305,8 +315,14 @@ async def settled(future: "Future[Answer]", left: Callable[[], Awaitable[None]] 
                 gone.cancel()
         else:
             await asked
+        if not future.done():
+            raise InferenceError(
+                "the deadline passed while the model was at work", hint="allow more time", code="deadline_exceeded"
+            )
         return future.result()
     finally:
+        if timer is not None:
+            timer.cancel()
         future.cancel()  # nothing happens to one that is done
 
 

@@ -14,6 +14,7 @@ from saccade.inference.engine import Engine, Entry
 from saccade.inference.model import Model
 from saccade.inference.request import Answer, Request, Source
 from saccade.protocols import tensors
+from saccade.protocols.method import aside
 from saccade.protocols.native import messages as native
 from saccade.protocols.protocol import asked
 from saccade.protocols.tensors import Tensor
@@ -48,7 +49,8 @@ def pixels(model: Model) -> TensorSpec | None:
 
 async def ask(
     engine: Engine,
-    entry: Entry,
+    name: str,
+    version: int | None,
     given: Given,
     deadline_s: float,
     left: Callable[[], Awaitable[None]] | None = None,
@@ -57,22 +59,31 @@ async def ask(
     caller: str | None = None,
     urgent: bool | None = None,
 ) -> tuple[Answer, list[Tensor]]:
-    """The answer, and the outputs asked for, batch axis first. caller, urgent: as of a Request.
+    """The answer, and the outputs asked for, batch axis first. name, version: as the caller gave them, so that one who named
+    no version is answered by whichever is in service now. caller, urgent: as of a Request.
 
     Raises SaccadeError: of the request, or of its first row that failed.
     """
     if deadline_s <= 0:
         raise InferenceError("the request came after its deadline", code="deadline_exceeded")
-    model = model_of(entry)
+    model = model_of(engine.find(name, version))
     rows, pictures = _rows(model, given.inputs, engine.max_images)
     wanted = _wanted(model, given.outputs, pictures)
     wish = native.Wish(list(given.wishes))
-    request = Request(entry.name, rows, entry.version, deadline_s, caller, urgent, wish.tile and pictures)
+    tiled = wish.tile and pictures
+    if tiled and set(wanted) - {DECISIONS}:
+        raise ServerError(
+            "tiles are merged into one answer, which has no tensors of its own",
+            hint=f"ask for the output {DECISIONS} alone",
+            code="invalid_value",
+        )
+    request = Request(name, rows, version, deadline_s, caller, urgent, tiled)
     answer = await asked(engine, request, left)
     for result in answer.results:
         if isinstance(result, SaccadeError):
             raise result
-    return answer, [_output(answer, name, wish, request_id) for name in wanted]
+    heavy = native.heavy(answer) and DECISIONS in wanted
+    return answer, await aside(heavy, lambda: [_output(answer, output, wish, request_id) for output in wanted])
 
 
 def _rows(model: Model, inputs: Sequence[Tensor], most: int) -> tuple[tuple[Source, ...], bool]:

@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import logging
 import random
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -55,8 +57,9 @@ class Grpc:
             if settings.tls_cert is None or settings.tls_key is None:
                 port = self._server.add_insecure_port(address)
             else:
-                pair = (settings.tls_key.read_bytes(), settings.tls_cert.read_bytes())
-                port = self._server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
+                pair = Pair(settings.tls_cert, settings.tls_key)
+                held = grpc.dynamic_ssl_server_credentials(pair.read(), pair.renewed)
+                port = self._server.add_secure_port(address, held)
         except RuntimeError:
             raise ServerError(
                 f"port {settings.grpc_port} on {settings.host} cannot be had for gRPC",
@@ -79,7 +82,7 @@ class Grpc:
 
 def _options(settings: Settings) -> list[tuple[str, int]]:
     return [
-        ("grpc.so_reuseport", 0),
+        ("grpc.so_reuseport", int(settings.processes > 1)),
         ("grpc.max_receive_message_length", settings.body_bytes),
         ("grpc.max_send_message_length", -1),
         ("grpc.max_metadata_size", GRPC_LIMITS.max_grpc_metadata_bytes),
@@ -92,6 +95,33 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         # A compressed message is measured before it is unpacked, so a small one could fill the memory.
         ("grpc.compression_enabled_algorithms_bitset", 1),
     ]
+
+
+class Pair:
+    """A certificate and its key in files, read again for the next connection once they were changed and fit each other."""
+
+    def __init__(self, cert: Path, key: Path) -> None:
+        self._cert, self._key = cert, key
+        self._stamps: list[tuple[int, int]] = []
+
+    def read(self) -> Any:
+        """As grpc wants them. Raises OSError, ssl.SSLError when they cannot be read or do not fit."""
+        stamps = self._look()
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self._cert, self._key)
+        found = grpc.ssl_server_certificate_configuration([(self._key.read_bytes(), self._cert.read_bytes())])
+        self._stamps = stamps
+        return found
+
+    def renewed(self) -> Any:
+        """The pair when it was changed and can be used, else None: the one before stays."""
+        try:
+            return self.read() if self._look() != self._stamps else None
+        except (OSError, ssl.SSLError) as error:
+            log.warning("the certificate was changed and cannot be used, the one before it stays: %s", error)
+            return None
+
+    def _look(self) -> list[tuple[int, int]]:
+        return [(stat.st_mtime_ns, stat.st_ino) for stat in (self._cert.stat(), self._key.stat())]
 
 
 class _Handlers(grpc.GenericRpcHandler):

@@ -120,7 +120,6 @@ class Keys:
         now = time.monotonic()
         with self._lock:
             if now - self._looked >= FRESH_S:
-                self._looked = now
                 try:
                     stat = self._file.stat()
                     stamp = (stat.st_mtime_ns, stat.st_ino)
@@ -130,6 +129,7 @@ class Keys:
                     raise _unreadable(error) from error
                 if stamp != self._stamp:
                     self._held, self._stamp = self._read(), stamp
+                self._looked = now  # only now: while keys cannot be read nobody comes in on what was read before
             return self._held
 
     def _read(self) -> dict[str, Key]:

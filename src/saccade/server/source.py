@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from saccade.errors import RegistryError, SaccadeError
+from saccade.errors import InferenceError, RegistryError, SaccadeError
 from saccade.inference.engine import Engine
 
 log = logging.getLogger("saccade.server")
+LAST_S = 5.0
 AGAIN_S = 5.0
 """Between two tries to load a version whose graph is run by a server that is away."""
 
@@ -123,9 +124,9 @@ class Follower:
                 try:
                     entry = self._engine.load(path, name, version)
                     log.info("%s version %d is ready after %.2f s", name, version, entry.load_s)
-                except SaccadeError as error:
+                except Exception as error:  # noqa: BLE001 - no memory, no thread, a plug-in's own: others must be served
                     log.error("%s version %d is not served: %s", name, version, error)
-                    errors.append(error)
+                    errors.append(error if isinstance(error, SaccadeError) else _broken(error))
             self._engine.set_aliases(name, self._usable(name, wanted.aliases.get(name, {})))
         for name in self._engine.names():
             for version in self._engine.versions(name):
@@ -159,9 +160,9 @@ class Follower:
             while not self._stop.wait(self._poll_s):
                 try:
                     self.step()
-                except (SaccadeError, OSError) as error:
+                except Exception as error:  # noqa: BLE001 - whatever it is, what comes later must still be followed
                     # A lost registry never fails the models that are loaded (LIMITS I3).
-                    log.error("the registry cannot be read: %s", error)
+                    log.error("what is to be served cannot be told: %s", error)
                     if on_error is not None:
                         on_error(error)
 
@@ -169,6 +170,13 @@ class Follower:
         self._thread.start()
 
     def stop(self) -> None:
+        """Waits for the step under way, but not for ever: it may load or drain what never ends."""
         self._stop.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(self._finish_s + LAST_S)
+
+
+def _broken(error: Exception) -> SaccadeError:
+    typed = InferenceError("the version cannot be loaded; the log says why", hint="ask again later", code="internal")
+    typed.__cause__ = error
+    return typed

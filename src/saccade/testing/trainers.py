@@ -5,8 +5,10 @@ Each check trains for seconds on coloured squares, in a folder of its own.
 """
 
 import itertools
+import shutil
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +145,45 @@ def check_ends(trainer: Trainer, folder: Path) -> None:
     scores = trainer.outputs(run, np.zeros((2, SIDE, SIDE, 3), np.uint8))["scores"]
     assert scores.shape == (2, 3)
     assert said[-1].metric_name == "mean_average_precision"  # type: ignore[attr-defined]
+
+
+def check_earlier(trainer: Trainer, folder: Path) -> None:
+    """A run starts from an earlier one: its network, and its weights class by class though the classes stand in another order."""
+    first, _ = fit(trainer, folder / "first", epochs=8)
+    data = squares()
+
+    def named(*names: str) -> Dataset:
+        labels = Labels(names)
+        ids = [labels.id(name) for name in data.labels.names]
+        turned = {
+            name: tuple(replace(s, annotation={"classes": np.array([ids[int(c)] for c in s.annotation["classes"]])}) for s in part)
+            for name, part in data.splits.items()
+        }  # fmt: skip
+        return replace(data, labels=labels, splits=turned)
+
+    changed = named("blue", "red", "green")
+    start: dict[str, Any] = {"network": "auto", "size": "auto", "filters": "32,64,128", "dense": 128, "rate": 1e-9}
+    start |= {"weights": str(first.folder), "epochs": 1}
+    run, said = fit(trainer, folder / "second", changed, **start)
+    assert (run.recipe.network, run.recipe.width, run.recipe.height) == ("cnn-small", SIDE, SIDE)
+    assert (run.recipe.filters, run.recipe.dense) == ((8, 16), 16), "as the earlier run had them"
+    assert isinstance(said[-1], Finished)
+    assert said[-1].metric > 0.9, "at this rate nothing is learned: what it knows, it brought"
+    _, said = fit(trainer, folder / "more", named("blue", "grey", "red", "green"), **start)
+    notes = [str(vars(e)) for e in said if e.kind == "note"]
+    assert any("tensors from" in n and "new classes: grey" in n for n in notes)
+    shutil.rmtree(first.folder)
+    said = list(trainer.fit(Run.open(run.folder), changed))
+    assert "resumed" in [e.kind for e in said], "what has begun needs no earlier run"
+
+    alien = Run.create(folder / "alien", recipe(trainer), data)
+    file = alien.folder / "recipe.toml"
+    file.write_text(file.read_text().replace(f'engine = "{trainer.name}"', 'engine = "other"'))
+    with pytest.raises(UsageError, match=f"trained with other, whose weights {trainer.name} cannot take"):
+        fit(trainer, folder / "third", weights=str(alien.folder))
+    bare = Run.create(folder / "bare", recipe(trainer), data)
+    with pytest.raises(UsageError, match="has no weights yet"):
+        fit(trainer, folder / "fourth", weights=str(bare.folder))
 
 
 def check_refusals(trainer: Trainer, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -66,17 +67,28 @@ class _Filler:
 
     def fill(self, key: str, value: Any, reason: str) -> None:
         if self.recipe.is_auto(key):
-            self.recipe = replace(self.recipe, **{key: value})
-            self.chosen.append(Chosen(key, value, reason))
+            self.settle(key, value, reason)
+
+    def settle(self, key: str, value: Any, reason: str) -> None:
+        self.recipe = replace(self.recipe, **{key: value})
+        self.chosen.append(Chosen(key, value, reason))
 
 
 Preference = Callable[[Recipe], Mapping[str, tuple[Any, str]]]
 """A task's own choices: from the recipe as it stands to knobs with value and reason."""
 
 
-def choose(recipe: Recipe, facts: Facts, prefer: Preference = lambda _: {}) -> Choices:
-    """Fills in every "auto" knob; explicit values are never touched. What the task prefers goes before the table here."""
+def choose(
+    recipe: Recipe,
+    facts: Facts,
+    prefer: Preference = lambda _: {},
+    settled: Mapping[str, tuple[Any, str]] = MappingProxyType({}),
+) -> Choices:
+    """Fills in every "auto" knob; explicit values are never touched. settled: what an earlier run decided, which goes first;
+    then what the task prefers, then the table here."""
     filler = _Filler(recipe)
+    for key, (value, reason) in settled.items():
+        filler.settle(key, value, reason)
     _machine(filler, facts)
     for key, (value, reason) in prefer(filler.recipe).items():
         filler.fill(key, value, reason)

@@ -29,6 +29,7 @@ def validate(run: Run, learner: Learner, speed: float) -> Epoch:
     weights = learner.weights()
     kept, val_loss = learner.look(weights, exact=False)
     s.watched, metric, error = s.half.watch(kept, learner.val_targets, s.labels)
+    error = error if np.isfinite(error) else 0.0
     s.stale = 0 if metric > s.ever else s.stale + 1
     s.ever = max(s.ever, metric)
     good = metric >= s.ever - error

@@ -12,6 +12,7 @@ from saccade.errors import DataError, UsageError, first_line
 from saccade.images.preprocess import PreprocessSpec
 from saccade.process import cores
 from saccade.tasks.task import Task
+from saccade.training import checkpoints, earlier
 from saccade.training.choices import SMOKE_IMAGES, Facts, choose
 from saccade.training.events import Chosen, Note
 from saccade.training.packed import GEOMETRY, sizes, targets_of
@@ -87,7 +88,9 @@ def choose_knobs(
     )
     _refuse_foreign_loss(run.recipe, half.losses(labels), task)
     _refuse_foreign_extras(run.recipe, task)
-    choices = choose(run.recipe, facts, lambda recipe: half.prefer(facts, recipe))
+    # What has begun needs no earlier run any more.
+    known = {} if checkpoints.last(run).exists() else earlier.settled(run.recipe, task.name)
+    choices = choose(run.recipe, facts, lambda recipe: half.prefer(facts, recipe), known)
     if choices.chosen:
         run.keep_recipe(choices.recipe, choices.reasons)
     yield from choices.chosen

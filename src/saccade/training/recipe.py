@@ -58,7 +58,7 @@ class Recipe:
         auto=True,
     )
     weights: str = _knob(
-        "auto", "str", "auto (pretrained when they can be had), none, or a safetensors file", auto=True
+        "auto", "str", "auto (pretrained when they can be had), none, a safetensors file or an earlier run", auto=True
     )
     finest: int | str = _knob(
         "auto", "int", "boxes: stride in px of the finest map looked at", auto=True, low=2, high=32
@@ -226,7 +226,7 @@ def _fit(name: str, value: Any, rules: Mapping[str, Any]) -> Any:
     kind = rules["kind"]
     try:
         fitted = _READERS[kind](value)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         extra = ' or "auto"' if rules["auto"] else ""
         raise UsageError(
             f"{name} expects {_NAMES[kind]}{extra}, got {value!r}", hint=f"{name}: {rules['help']}"

@@ -13,7 +13,7 @@ from saccade.data import check as doctor
 from saccade.data import convert as conversion
 from saccade.data.check import Finding
 from saccade.data.convert import Conversion
-from saccade.data.dataset import Dataset
+from saccade.data.dataset import Dataset, Ignored
 from saccade.data.format import Evidence
 from saccade.errors import DataError, StorageError, UsageError
 from saccade.images import encode
@@ -45,7 +45,7 @@ class Health:
                 lines.insert(4, f"pixels   {total:<16,} {shown}")
             else:
                 lines.insert(4, f"boxes    {total:<16,} {', '.join(f'{n} {counted[n]:,}' for n in most)}")
-        return "\n".join([*lines, *(f"note     {note}" for note in self.dataset.notes)])
+        return "\n".join([*lines, *(f"note     {note}" for note in (*self.dataset.notes, *self.dataset.unheld))])
 
     def amounts(self) -> dict[str, int]:
         """Boxes or pixels of each class; empty for labels of whole images. Masks that cannot be read count nothing."""
@@ -65,11 +65,10 @@ class Health:
             )
         file.write_bytes(encode.to_png(doctor.sheet(self.dataset)))
 
-    def fix(self, out: Path | None) -> None:
-        """Writes a corrected copy into the new folder `out`. Raises UsageError without one."""
-        if out is None:
-            raise UsageError("--fix needs --out NEW_FOLDER", hint="the data itself is never changed")
-        doctor.fix(self.dataset, self.findings, out)
+    def fix(self, out: Path | None) -> tuple[Ignored, ...]:
+        """Writes a corrected copy into the new folder `out`; gives what was left out or renamed, and why. Raises UsageError
+        without a folder, or for one inside the data."""
+        return doctor.fix(self.dataset, self.findings, copied_to(out, self.dataset.origin))
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -82,6 +81,17 @@ class Health:
             "ignored": [{"path": i.path, "reason": i.reason} for i in self.dataset.ignored],
             "findings": [f.to_json() for f in self.findings],
         }
+
+
+def copied_to(out: Path | None, data: Path) -> Path:
+    """Where a copy of the data may go. Raises UsageError for nowhere, or for a place inside the data."""
+    if out is None:
+        raise UsageError("--fix needs --out NEW_FOLDER", hint="the data itself is never changed")
+    if data.is_dir() and out.resolve().is_relative_to(data.resolve()):
+        raise UsageError(
+            f"{out} would lie inside the data, which are never written to", hint="name a folder elsewhere with --out"
+        )
+    return out
 
 
 def check(
@@ -104,5 +114,6 @@ def convert(
     data: Path | str, out: Path | str, *, to: str, format: str | None = None, images: Path | None = None
 ) -> Conversion:
     """Writes a dataset in another format into the new folder `out`, and says what that format cannot hold."""
+    target = copied_to(Path(out), Path(data))
     dataset, _ = formats.read(Path(data), format=format, images=images)
-    return conversion.convert(dataset, to, Path(out))
+    return conversion.convert(dataset, to, target)

@@ -13,7 +13,7 @@ from saccade.package import reader
 from saccade.package.manifest import NAME
 from saccade.storage.blobs import refused
 from saccade.storage.files import Files
-from saccade.verbs.home import package_folder
+from saccade.verbs.home import package_place
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def export(
 ) -> Exported:
     """Writes a package for another server into a new folder, which appears whole or not at all.
 
-    kind: an exporter's name. name: of the model there, else the package's. settings: of the exporter's own.
+    kind: an exporter's name. name: of the model there, else its name in the home, else the package's. settings: of the exporter's own.
     Raises UsageError, PackageError, StorageError; PackageError(already_exists) when `out` is there.
     """
     exporter, place = exporters.find(kind), Path(out)
@@ -47,8 +47,9 @@ def export(
         raise UsageError(f"a version counts from 1 and a name is {NAME.pattern}, got {version} and {name!r}")
     if place.exists():
         raise PackageError(f"{place} is already there", hint="name a new folder", code="already_exists")
-    opened = reader.open_package(package_folder(package, home))
-    wish = Wish(name or opened.manifest.name, version, chosen)
+    source, known = package_place(package, home)
+    opened = reader.open_package(source)
+    wish = Wish(name or known or opened.manifest.name, version, chosen)
     place.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
     try:

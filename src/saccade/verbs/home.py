@@ -42,13 +42,20 @@ def package_folder(given: Path | str, home: Path | None) -> Path:
 
     Raises UsageError for a run that has not come to its package yet.
     """
+    return package_place(given, home)[0]
+
+
+def package_place(given: Path | str, home: Path | None) -> tuple[Path, str | None]:
+    """The folder, and the name the package has in the home, None for one that was named by its folder. Raises as
+    package_folder."""
     folder = Path(given)
     if (folder / "recipe.toml").is_file():
         if not (folder / "package" / "manifest.json").is_file():
             raise UsageError(f"the run {folder} has no package yet", hint=f"finish it with --resume {folder}")
-        return folder / "package"
+        return folder / "package", None
     if folder.is_dir():
-        return folder
+        return folder, None
     if isinstance(given, Path) or os.sep in given:
         raise UsageError(f"no package at {given}", hint="give the folder that holds manifest.json")
-    return Registry(home_folder(home)).resolve(given)[2]
+    name, _, place = Registry(home_folder(home)).resolve(given)
+    return place, name

@@ -7,7 +7,6 @@ from typing import Any
 
 from saccade.data import formats, lock
 from saccade.data.dataset import Dataset
-from saccade.data.splits import split as make_splits
 from saccade.errors import UsageError
 from saccade.evaluation import gallery, history, slices
 from saccade.evaluation.compare import Comparison, compare_packages
@@ -16,9 +15,9 @@ from saccade.evaluation.report import Report
 from saccade.evaluation.slices import Slice
 from saccade.images import fonts
 from saccade.inference.model import Model
-from saccade.package import reader
 from saccade.types import Scorecard
 from saccade.verbs.home import package_folder
+from saccade.verbs.trained import as_trained
 
 
 @dataclass(frozen=True)
@@ -52,8 +51,7 @@ def evaluation(
     folder = package_folder(package, home)
     dataset, _ = formats.read(Path(data), format=format, images=images)
     with Model.open(folder) as model:
-        if split not in dataset.splits:
-            dataset = make_splits(dataset, seed=int(model.manifest.provenance.get("seed", 0)))
+        dataset = as_trained(dataset, [folder], [split])
         card = evaluate_model(model, dataset, split)
         found = slices.slices(card, dataset.splits[split])
         if report is not None:
@@ -75,21 +73,14 @@ def compare(
     """Two packages or runs on the same images, with a statement whether the difference could be luck.
 
     data: needed unless both are run folders that learned from the same data, which still lie where they lay.
-    Raises UsageError when the data brings no such split and the two were trained on different ones, as the images that
-    test one would have taught the other.
+    Where the data brings no such split, those pictures count that were in it when both were trained. Raises UsageError
+    when nothing tells which those are.
     """
     folders = package_folder(first, home), package_folder(second, home)
     if data is None:
         data, format = _common_data(Path(first), Path(second))
     dataset, _ = formats.read(Path(data), format=format, images=images)
-    if split not in dataset.splits:
-        seeds = {int(reader.open_package(f).manifest.provenance.get("seed", 0)) for f in folders}
-        if len(seeds) > 1:
-            raise UsageError(
-                f"the data has no split {split!r}, and the packages were trained on splits of different seeds",
-                hint="compare on data with its own test folder, which neither has seen",
-            )
-        dataset = make_splits(dataset, seed=seeds.pop())
+    dataset = as_trained(dataset, folders, [split])
     return compare_packages(*folders, dataset, split)
 
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from saccade import process, tasks
 from saccade.data import formats
-from saccade.data.splits import split as make_splits
 from saccade.errors import UsageError
 from saccade.evaluation.evaluate import aligned
 from saccade.evaluation.heldout import Heldout
@@ -23,6 +22,7 @@ from saccade.optimization.search import Found, Tried, search
 from saccade.package import reader
 from saccade.package.writer import reseal
 from saccade.verbs.hear import Hear, silent
+from saccade.verbs.trained import as_trained
 
 CALIBRATED = 128
 """Training pictures that a graph is quantised on."""
@@ -78,20 +78,21 @@ def optimize(
     found_optimizers, unfit = optimizers.find(only)
     sealed = reader.open_package(folder)
     dataset, _ = formats.read(Path(data), format=format, images=images)
-    if {"train", "val"} - set(dataset.splits):
-        dataset = make_splits(dataset, seed=int(sealed.manifest.provenance.get("seed", 0)))
     manifest = sealed.manifest
     if manifest.adapter is not None:
         raise UsageError(
             f"{folder} was imported: only graphs of our own are optimised", hint="optimise it before the import"
         )
+    dataset = as_trained(dataset, [folder], ["val", "train"])
     task = tasks.find(manifest.task)
     teaching, held_back = aligned(dataset, "train", manifest.labels), aligned(dataset, "val", manifest.labels)
     chosen = teaching[:: max(1, len(teaching) // CALIBRATED)][:CALIBRATED]
     pixels = np.stack([preprocess.load(s.image, manifest.preprocess)[0] for s in chosen])
     listen(f"pictures {len(chosen)} of the train split to calibrate on, {len(held_back)} of the val split to judge by")
     with tempfile.TemporaryDirectory(prefix="saccade-heldout-") as space:
-        heldout = Heldout(held_back, manifest.preprocess, task, manifest.labels, "val", Path(space))
+        heldout = Heldout(
+            held_back, manifest.preprocess, task, manifest.labels, "val", Path(space), manifest.thresholds
+        )
         budget = Budget(max_drop, max_class_drop, min_gain)
         found = search(
             sealed, task, pixels, heldout.score, found_optimizers, budget, unfit=unfit, seconds=seconds, listen=listen

@@ -118,6 +118,7 @@ def _certificate(run: Run, dataset: Dataset, trainer: Trainer, model: Model, sea
     """
     samples = dataset.splits["test"]
     scorer = model.task.scorer(dataset.labels)
+    scorer.thresholds = model.manifest.thresholds
     worst = 0.0
     for start in range(0, len(samples), 128):
         part = samples[start : start + 128]

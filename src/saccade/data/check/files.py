@@ -47,6 +47,12 @@ def _damage(seen: Sequence[Seen]) -> list[Finding]:
         ),
         *finding("huge_image", f"{{n}} {{image is|images are}} beyond the limits ({limit})", sorts["huge_image"], COPY),
         *finding(
+            "animated",
+            "{n} {image is an animation|images are animations}, of which no frame is the picture",
+            sorts["animated"],
+            COPY,
+        ),
+        *finding(
             "unsupported_format",
             f"{{n}} {{image is|images are}} in formats that are not read ({allowed} are): convert them",
             sorts["unsupported_format"],
@@ -64,6 +70,8 @@ def _damage(seen: Sequence[Seen]) -> list[Finding]:
 def _damage_id(s: Seen, error: ImageError) -> str:
     if s.digest and s.size == 0:
         return "empty_file"
+    if "max_frames" in error.details:
+        return "animated"
     if error.code in ("image_too_many_pixels", "image_too_complex"):
         return "huge_image"
     if error.code == "image_format_unsupported" and "something else" not in error.message:
@@ -80,7 +88,6 @@ def _kinds(seen: Sequence[Seen]) -> list[Finding]:
     good = [(s, s.header) for s in usable(seen) if s.header is not None]
     named = [(s, h) for s, h in good if isinstance(s.sample.image, Path)]
     wrong = [f"{s.key} is {h.format}" for s, h in named if not promised(s.sample.image.name, h.format)]  # type: ignore[union-attr]
-    moving = [f"{s.key} ({h.frames} frames)" for s, h in good if h.frames > 1]
     turned = [f"{s.key} (orientation {h.orientation})" for s, h in good if h.orientation != 1]
     sorts = Counter(_mode(h) for _, h in good if h.format != "array")
     mixed: Iterable[str] = ()
@@ -96,7 +103,6 @@ def _kinds(seen: Sequence[Seen]) -> list[Finding]:
             wrong,
             COPY,
         ),
-        *finding("animated", "{n} {image is|images are} animated; only the first frame is used", moving),
         *finding(
             "exif_orientation",
             "{n} {image is turned upright by its|images are turned upright by their} EXIF orientation, in training and serving",

@@ -17,7 +17,7 @@ KINDS = {
     "wrong_extension": WARN,
     "exif_orientation": INFO,
     "mixed_modes": INFO,
-    "animated": WARN,
+    "animated": ERROR,
     "blank_image": INFO,
     "case_clash": WARN,
     "link_loop": WARN,

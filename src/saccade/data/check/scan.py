@@ -91,8 +91,6 @@ def look(split: str, sample: Sample, full: bool = False) -> Seen:
             small = load(data, SMALL)[0]
     except ImageError as error:
         problem = error
-    if cut and problem is None:
-        problem = ImageError("the file ends before its picture does", hint="copy it again")
     return Seen(split, sample, header, problem, content, len(data), seconds, cut, small)
 
 

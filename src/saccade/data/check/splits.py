@@ -17,6 +17,8 @@ from saccade.types import Array
 
 HELD_OUT = ("val", "test")
 SMALL = 100
+MOST_PAIRS = 100_000
+"""Near duplicates from which only those are told that join new pictures."""
 SHIFT = 0.25
 """Population stability index commonly called a shift."""
 SIZE_RATIO = 1.5
@@ -38,7 +40,7 @@ def splits_full(seen: Sequence[Seen]) -> list[Finding]:
     """Near duplicates and brightness, from the small pictures of the full layer."""
     small = [s for s in usable(seen) if s.small is not None]
     prints = [perceptual(s.small) for s in small if s.small is not None]
-    near = [(small[a], small[b]) for a, b in near_pairs(prints) if small[a].digest != small[b].digest]
+    near = [(small[a], small[b]) for a, b in near_pairs(prints, most=MOST_PAIRS) if small[a].digest != small[b].digest]
     across = [f"{a.key} and {b.key}" for a, b in near if a.split != b.split]
     inside = [f"{a.key} and {b.key}" for a, b in near if a.split == b.split]
     video = _videos(small, prints)

@@ -97,8 +97,19 @@ class Coco(Format):
             told = f"{odd} of {len(written)} boxes fit their picture as corners, but not as x, y, width, height"
             faults.append(Fault("corners_as_sizes", pages[0].key, told))
         ignored = unlisted(pictures, found, pages, faults, root)
+        shaped = sum(bool(shape.get("segmentation")) for p in found for _, shape in p.shapes)
         return Dataset(
-            self.name, root, labels, folder.by_split(parted(pairs)), tuple(ignored), tuple(notes), None, tuple(faults)
+            self.name,
+            root,
+            labels,
+            folder.by_split(pairs, notes),
+            tuple(ignored),
+            tuple(notes),
+            None,
+            tuple(faults),
+            (f"the outlines of {shaped:,} objects are read as their boxes; --format coco_masks reads them",)
+            if shaped
+            else (),
         )
 
     def write(self, dataset: Dataset, root: Path) -> None:
@@ -359,12 +370,6 @@ def _bounds(shape: Mapping[str, Any], picture: Picture) -> tuple[float, float, f
     if not isinstance(given, list) or len(given) != 4 or not all(_is_number(v) for v in given):
         raise ValueError(f"bbox is {str(given)[:60]}, expected four numbers")
     return float(given[0]), float(given[1]), float(given[2]), float(given[3])
-
-
-def parted(pairs: Sequence[tuple[str, Sample]]) -> list[tuple[str, Sample]]:
-    """Files of no split beside files of one: their pictures are to learn from."""
-    mixed = len({split for split, _ in pairs}) > 1
-    return [("train" if mixed and split == "all" else split, sample) for split, sample in pairs]
 
 
 def write_pages(dataset: Dataset, root: Path, shapes: Shapes, **info: Any) -> None:

@@ -38,10 +38,10 @@ class Painted(LazyMask):
     def make(self) -> Array:
         width, height = self.stated
         painted = np.full((height, width), self.rest, np.uint8)
-        drawn = [(id, _area(where, outline, width, height)) for where, id, outline in self.shapes]
+        drawn = [(id, *_cut(_area(where, outline, width, height))) for where, id, outline in self.shapes]
         # Crowds lie below everything, then large things below small ones.
-        for id, inside in sorted(drawn, key=lambda d: (d[0] != IGNORED, -int(d[1].sum()))):
-            painted[inside] = id
+        for id, rows, columns, inside in sorted(drawn, key=lambda d: (d[0] != IGNORED, -int(d[3].sum()))):
+            painted[rows, columns][inside] = id
         lying = (width, height) != (self.size.width, self.size.height)
         return decode.turn(painted, self.size.orientation) if lying else painted
 
@@ -74,7 +74,7 @@ class CocoMasks(Format):
                 record = Painted(shapes, stated, size, rest)
                 pairs.append((picture.page.split, Sample(picture.key, pictures.paths[picture.key], record)))
         ignored = coco.unlisted(pictures, found, pages, faults, root)
-        splits = folder.by_split(coco.parted(pairs))
+        splits = folder.by_split(pairs, notes)
         return Dataset(self.name, root, labels, splits, tuple(ignored), tuple(notes), None, tuple(faults))
 
     def write(self, dataset: Dataset, root: Path) -> None:
@@ -136,6 +136,15 @@ def _area(where: str, outline: Any, width: int, height: int) -> Array:
     except ValueError as error:
         raise DataError(f"{where}: {error}") from error
     return inside
+
+
+def _cut(inside_HW: Array) -> tuple[slice, slice, Array]:
+    """Rows, columns and what lies between them: of many objects whole masks would not fit memory."""
+    ys, xs = np.flatnonzero(inside_HW.any(1)), np.flatnonzero(inside_HW.any(0))
+    if not len(ys):
+        return slice(0, 0), slice(0, 0), inside_HW[:0, :0]
+    rows, columns = slice(int(ys[0]), int(ys[-1]) + 1), slice(int(xs[0]), int(xs[-1]) + 1)
+    return rows, columns, inside_HW[rows, columns].copy()
 
 
 def _shapes(sample: Sample, image: int, ids: Sequence[int], first: int) -> list[dict[str, Any]]:

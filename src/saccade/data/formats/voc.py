@@ -101,7 +101,7 @@ class Voc(Format):
                 for stem, split in lists.items()
                 if stem not in stems
             ]
-        splits = folder.by_split(made)
+        splits = folder.by_split(made, notes)
         if not splits:
             raise DataError(
                 f"{root} holds no picture with a readable XML file", hint="see the layout in docs/02-data.md"

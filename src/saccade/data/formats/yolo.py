@@ -28,6 +28,8 @@ from saccade.types import Labels, Sample, names_text
 YAMLS = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 NAMES = ("obj.names", "classes.txt", "data/obj.names")
 MOST_BYTES = 1024 * 1024
+MOST_LIST_BYTES = 64 * 1024 * 1024
+"""Of a list of pictures: a line each."""
 MOST_LINES = 10_000
 """Of one picture."""
 MOST_CLASSES = 100_000
@@ -94,13 +96,14 @@ class Yolo(Format):
         for text in _texts(pictures.base):
             if text not in used and text not in spare:
                 faults.append(Fault("missing_image", folder.name(text, pictures.base), "there is no picture beside it"))
-        splits = folder.by_split(pairs)
+        splits = folder.by_split(pairs, notes)
         if not splits:
             raise DataError(f"{root} names no picture that is there", hint="see train, val and test in data.yaml")
         if list(plan.names) != list(range(len(plan.names))):
             notes.append(f"class ids {names_text([str(k) for k in plan.names], 4)} became 0 to {len(ids) - 1}")
         labels = Labels(tuple(plan.names.values()), tuple(plan.names), exclusive=False)
-        return Dataset(self.name, root, labels, splits, tuple(ignored), tuple(notes), None, tuple(faults))
+        unheld = (f"{len(drawn):,} outlines are read as the boxes around them",) if drawn else ()
+        return Dataset(self.name, root, labels, splits, tuple(ignored), tuple(notes), None, tuple(faults), unheld)
 
     def write(self, dataset: Dataset, root: Path) -> None:
         folder.new(root)
@@ -145,9 +148,9 @@ def _texts(top: Path) -> Iterator[Path]:
             yield path
 
 
-def _text(file: Path, name: str) -> str:
-    if file.stat().st_size > MOST_BYTES:
-        raise DataError(f"{name} is {file.stat().st_size:,} bytes, limit {MOST_BYTES:,}")
+def _text(file: Path, name: str, most: int = MOST_BYTES) -> str:
+    if file.stat().st_size > most:
+        raise DataError(f"{name} is {file.stat().st_size:,} bytes, limit {most:,}")
     try:
         return file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -273,7 +276,7 @@ def _entry(entry: str, plan: Plan, pictures: Pictures, top: Path, faults: list[F
             if prefix == "." or PurePosixPath(key).is_relative_to(prefix):
                 yield key, where
         return
-    for number, line in enumerate(_text(target, target.name).splitlines(), 1):
+    for number, line in enumerate(_text(target, target.name, MOST_LIST_BYTES).splitlines(), 1):
         text = line.strip().replace("\\", "/").removeprefix("./")
         if not text:
             continue

@@ -10,6 +10,7 @@ import yaml
 
 import saccade
 from saccade.errors import UsageError
+from saccade.export import wheel
 from saccade.export.exporter import Exporter, Wish, Written
 from saccade.inference import remote, runtimes
 from saccade.inference.remote import Remote
@@ -23,8 +24,8 @@ IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9./:@_-]{0,254}")
 CONTAINER = """\
 # {name}, package {digest}
 FROM python:3.11-slim
-ARG SACCADE="saccade[{extras}]=={version}"
-RUN pip install --no-cache-dir "$SACCADE" && useradd --uid 1000 --create-home saccade
+COPY {wheel} constraints.txt /opt/
+RUN pip install --no-cache-dir -c /opt/constraints.txt "/opt/{wheel}[{extras}]" && useradd --uid 1000 --create-home saccade
 COPY package /models/package
 USER 1000
 # The pod's neighbours reach every address of it; keys and TLS are the ingress's.
@@ -49,10 +50,17 @@ class _KServe(Exporter):
         record = service(package, wish)
         text = yaml.safe_dump(record, sort_keys=False, allow_unicode=True)
         (folder / "inference-service.yaml").write_text(text, "utf-8")
-        facts = {"name": package.manifest.name, "digest": package.digest, "version": saccade.__version__}
         runtime = package.manifest.graphs["default"].runtime
-        extras = ",".join(sorted({"grpc", "server", runtimes.EXTRAS.get(runtime, "")} - {""}))
-        text = CONTAINER.format(**facts, extras=extras, http=HTTP, grpc=GRPC)
+        extras = {"grpc", "server", runtimes.EXTRAS.get(runtime, "")} - {""}
+        (folder / "constraints.txt").write_text(wheel.pinned(extras), "utf-8")
+        text = CONTAINER.format(
+            name=package.manifest.name,
+            digest=package.digest,
+            wheel=wheel.write(folder).name,
+            extras=",".join(sorted(extras)),
+            http=HTTP,
+            grpc=GRPC,
+        )
         (folder / "Dockerfile").write_text(text, "utf-8")
         shutil.copytree(package.path, folder / "package")
         image = record["spec"]["predictor"]["containers"][0]["image"]

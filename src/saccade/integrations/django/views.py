@@ -19,7 +19,7 @@ from django.views.decorators.csrf import csrf_exempt
 from saccade.client.messages import Reply
 from saccade.errors import SaccadeError, ServerError
 from saccade.integrations.django.conf import conf, guard, models
-from saccade.integrations.models import OPEN, check_origin, form
+from saccade.integrations.models import OPEN, check_origin, form, shared
 
 IGNORED = ("csrfmiddlewaretoken",)
 
@@ -33,6 +33,17 @@ def view(pattern: str) -> Callable[..., HttpResponseBase]:
         return _response(models().reply(request.method or "GET", path, query, _headers(request), _body(request)))
 
     def guarded(request: HttpRequest, **parameters: str) -> HttpResponseBase:
+        allowed = conf().origins if conf().csrf == "origin" else ()
+        told = shared(_headers(request), allowed)
+        asked = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
+        # A browser asks before it sends another site's request; that is no request yet, so no guard stands before it.
+        preflight = asked and request.headers.get("Origin") in allowed
+        response = HttpResponse(status=204) if preflight else refused_or(request, **parameters)
+        for header, value in told.items():
+            response.headers[header] = f"{response.headers[header]}, {value}" if header in response.headers else value
+        return response
+
+    def refused_or(request: HttpRequest, **parameters: str) -> HttpResponseBase:
         try:
             found: HttpResponseBase = (answer if pattern in OPEN else guard()(answer))(request, **parameters)
             return found

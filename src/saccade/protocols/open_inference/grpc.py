@@ -100,7 +100,8 @@ class _Api:
 
     async def index(self, call: Invocation, request: Any) -> Any:
         state.one_repository(request.repository_name)
-        return _told("RepositoryIndex", {"models": state.index(self._engine, self._control.names(), request.ready)})
+        names = await asyncio.to_thread(self._control.names)
+        return _told("RepositoryIndex", {"models": state.index(self._engine, names, request.ready)})
 
     async def load(self, call: Invocation, request: Any) -> Any:
         state.one_repository(request.repository_name)
@@ -114,13 +115,21 @@ class _Api:
         return _reply("RepositoryModelUnload")
 
     async def infer(self, call: Invocation, request: Any) -> Any:
-        entry = self._engine.find(request.model_name, state.number(request.model_version))
+        name, version = request.model_name, state.number(request.model_version)
+        self._engine.find(name, version)
         asked = await aside(protobuf.heavy(request), lambda: protobuf.infer(request))
         deadline_s = min(call.left_s(), asked.timeout_s or call.deadline_s)
         given = messages.asked(asked.inputs, asked.outputs)
         urgent = call.urgent if asked.urgent is None else asked.urgent
         answer, outputs = await views.ask(
-            self._engine, entry, given, deadline_s, request_id=call.request_id, caller=call.caller, urgent=urgent
+            self._engine,
+            name,
+            version,
+            given,
+            deadline_s,
+            request_id=call.request_id,
+            caller=call.caller,
+            urgent=urgent,
         )
         call.told += marks(answer)
         wanted = asked.outputs or [messages.Wanted(output.name) for output in outputs]

@@ -125,7 +125,7 @@ class _Api:
         only = record.get("ready", False)
         if not isinstance(only, bool):
             raise messages.wrong("ready is true or false")
-        return Reply(200, dumps(state.index(self._engine, self._control.names(), only)), [JSON])
+        return Reply(200, dumps(state.index(self._engine, await asyncio.to_thread(self._control.names), only)), [JSON])
 
     async def load(self, call: Call) -> Reply:
         record = await _object(call)
@@ -142,10 +142,10 @@ class _Api:
         raise ServerError("shared memory is not implemented", hint="send the tensor itself", code="not_implemented")
 
     async def infer(self, call: Call) -> Reply:
-        entry = self._admit(call)
+        self._admit(call)
         data = await call.read()
         length = messages.header_length(call.headers.get(messages.LENGTH), len(data))
-        model = views.model_of(entry)
+        model = views.model_of(self._find(call))
         if length == 0:
             if len(model.input_specs) != 1:
                 raise messages.wrong("a raw request needs a model with one input", hint="send JSON")
@@ -156,7 +156,15 @@ class _Api:
         given = messages.asked(asked.inputs, asked.outputs)
         urgent = call.urgent if asked.urgent is None else asked.urgent
         answer, outputs = await views.ask(
-            self._engine, entry, given, deadline_s, call.left, call.request_id, caller=call.caller, urgent=urgent
+            self._engine,
+            call.parameters["name"],
+            state.number(call.parameters.get("version")),
+            given,
+            deadline_s,
+            call.left,
+            call.request_id,
+            caller=call.caller,
+            urgent=urgent,
         )
         wanted = asked.outputs or [messages.Wanted(output.name, asked.binary) for output in outputs]
         head: dict[str, Any] = {"model_name": answer.model, "model_version": str(answer.version)}

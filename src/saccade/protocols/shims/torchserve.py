@@ -5,6 +5,7 @@ from typing import Any
 from saccade.errors import SaccadeError, ServerError
 from saccade.inference.engine import Engine
 from saccade.inference.request import Request
+from saccade.protocols.method import aside
 from saccade.protocols.native import messages
 from saccade.protocols.native.http import MAX_BODY
 from saccade.protocols.open_inference.state import number
@@ -35,9 +36,14 @@ class TorchServe(Protocol):
                 raise ServerError("a form holds one picture here", hint="ask for each", code="batch_too_large")
             request = Request(name, tuple(pictures), version, call.deadline_s, call.caller, call.urgent)
             answer = await asked(engine, request, call.left)
-            found = messages.answer(answer, messages.Wish([]), False, call.request_id)
             boxes = getattr(answer.results[0], "boxes", None) is not None
-            return Reply(200, messages.dumps(_answer(found, boxes)), [JSON, *marks(answer)])
+
+            def written() -> bytes:
+                found = messages.answer(answer, messages.Wish([]), False, call.request_id)
+                return messages.dumps(_answer(found, boxes))
+
+            body = await aside(messages.heavy(answer), written)
+            return Reply(200, body, [JSON, *marks(answer)])
 
         async def ping(call: Call) -> Reply:
             self.control.ready()

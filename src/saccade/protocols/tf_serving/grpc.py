@@ -53,10 +53,12 @@ class _Api:
         models.signature(spec.signature_name)
         return models.find(self._engine, *_meant(spec))
 
-    async def _ask(self, call: Invocation, entry: Entry, given: views.Given) -> tuple[Answer, list[Tensor]]:
+    async def _ask(self, call: Invocation, spec: Any, given: views.Given) -> tuple[Answer, list[Tensor]]:
+        name, version, label = _meant(spec)
         answer, outputs = await views.ask(
             self._engine,
-            entry,
+            models.full(name, label),
+            version,
             given,
             call.left_s(),
             request_id=call.request_id,
@@ -70,7 +72,7 @@ class _Api:
         entry = self._find(request.model_spec)
         names = list(request.output_filter) or [spec.name for spec in views.model_of(entry).output_specs]
         inputs = await aside(protobuf.heavy(request), lambda: protobuf.inputs(request.inputs))
-        answer, outputs = await self._ask(call, entry, views.Given(inputs, names))
+        answer, outputs = await self._ask(call, request.model_spec, views.Given(inputs, names))
 
         def written() -> Any:
             reply = _reply("PredictResponse", model_spec=_spec(answer))
@@ -83,7 +85,7 @@ class _Api:
     async def classify(self, call: Invocation, request: Any) -> Any:
         entry = self._find(request.model_spec)
         inputs = await _examples(request.input, views.model_of(entry))
-        answer, _ = await self._ask(call, entry, views.Given(inputs, []))
+        answer, _ = await self._ask(call, request.model_spec, views.Given(inputs, []))
         reply = _reply("ClassificationResponse", model_spec=_spec(answer))
         for row in models.classes(answer):
             named = reply.result.classifications.add()
@@ -96,7 +98,7 @@ class _Api:
         model = views.model_of(entry)
         name = models.number(model.output_specs)
         inputs = await _examples(request.input, model)
-        answer, outputs = await self._ask(call, entry, views.Given(inputs, [name]))
+        answer, outputs = await self._ask(call, request.model_spec, views.Given(inputs, [name]))
         reply = _reply("RegressionResponse", model_spec=_spec(answer))
         for value in models.numbers(outputs[0]):
             reply.result.regressions.add(value=value)

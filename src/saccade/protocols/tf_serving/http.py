@@ -63,18 +63,19 @@ class _Api:
         self._engine = engine
 
     def _find(self, call: Call) -> Entry:
-        name, label, version = (call.parameters.get(key) for key in ("name", "label", "version"))
-        return models.find(self._engine, str(name), _number(version), label)
+        return models.find(self._engine, *_meant(call))
 
     def _admit(self, call: Call) -> Entry:
         """What can be refused before the body is read; how many rows it holds is not known yet."""
         entry = self._find(call)
         return self._engine.admit(entry.name, entry.version, call.deadline_s, several=True)
 
-    async def _ask(self, call: Call, entry: Entry, given: views.Given) -> tuple[Answer, list[Tensor]]:
+    async def _ask(self, call: Call, given: views.Given) -> tuple[Answer, list[Tensor]]:
+        name, version, label = _meant(call)
         return await views.ask(
             self._engine,
-            entry,
+            models.full(name, label),
+            version,
             given,
             call.deadline_s,
             call.left,
@@ -89,14 +90,14 @@ class _Api:
         data = await call.read()
         inputs, rows = await aside(len(data) > HEAVY, lambda: messages.predict(data, model.input_specs))
         given = views.Given(inputs, [spec.name for spec in model.output_specs])
-        answer, outputs = await self._ask(call, entry, given)
+        answer, outputs = await self._ask(call, given)
         body = await aside(elements(outputs) > HEAVY, lambda: _dumps(messages.answer(outputs, rows)))
         return Reply(200, body, [JSON, *marks(answer)])
 
     async def classify(self, call: Call) -> Reply:
         entry = self._admit(call)
         inputs = await _examples(call, views.model_of(entry))
-        answer, _ = await self._ask(call, entry, views.Given(inputs, []))
+        answer, _ = await self._ask(call, views.Given(inputs, []))
         return Reply(200, _dumps({"results": models.classes(answer)}), [JSON, *marks(answer)])
 
     async def regress(self, call: Call) -> Reply:
@@ -104,7 +105,7 @@ class _Api:
         model = views.model_of(entry)
         name = models.number(model.output_specs)
         inputs = await _examples(call, model)
-        answer, outputs = await self._ask(call, entry, views.Given(inputs, [name]))
+        answer, outputs = await self._ask(call, views.Given(inputs, [name]))
         return Reply(200, _dumps({"results": models.numbers(outputs[0])}), [JSON, *marks(answer)])
 
     async def metadata(self, call: Call) -> Reply:
@@ -114,8 +115,7 @@ class _Api:
         return Reply(200, _dumps(told), [JSON])
 
     async def status(self, call: Call) -> Reply:
-        name, label, version = (call.parameters.get(key) for key in ("name", "label", "version"))
-        entries = models.held(self._engine, str(name), _number(version), label)
+        entries = models.held(self._engine, *_meant(call))
         return Reply(200, _dumps({"model_version_status": [_status(entry) for entry in entries]}), [JSON])
 
     async def malformed(self, call: Call) -> Reply:
@@ -125,6 +125,11 @@ class _Api:
 async def _examples(call: Call, model: Model) -> list[Tensor]:
     data = await call.read()
     return await aside(len(data) > HEAVY, lambda: messages.examples(data, model.input_specs))
+
+
+def _meant(call: Call) -> tuple[str, int | None, str | None]:
+    """Name, version and label of an address."""
+    return str(call.parameters["name"]), _number(call.parameters.get("version")), call.parameters.get("label")
 
 
 def _number(version: str | None) -> int | None:

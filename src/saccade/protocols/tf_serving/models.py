@@ -14,12 +14,17 @@ STATES = {"loading": "LOADING", "ready": "AVAILABLE", "away": "LOADING", "failed
 def find(engine: Engine, name: str, version: int | None = None, label: str | None = None) -> Entry:
     """A ready version; aliases are labels. Raises InferenceError: not_found, not_ready."""
     try:
-        return engine.find(f"{name}@{label}" if label else name, version)
+        return engine.find(full(name, label), version)
     except InferenceError as error:
         if error.code != "not_found" or (label and engine.versions(name)):
             raise
         asked = f"Latest({name})" if version is None else f"Specific({name}, {version})"
         raise InferenceError(f"Servable not found for request: {asked}", code="not_found") from None
+
+
+def full(name: str, label: str | None) -> str:
+    """A model as the engine knows it: its labels are aliases."""
+    return f"{name}@{label}" if label else name
 
 
 def held(engine: Engine, name: str, version: int | None, label: str | None) -> list[Entry]:

@@ -55,7 +55,7 @@ class One(asyncio.Protocol):
         self._ends = False
         """No request is read any more."""
         self._lingers = 0.0
-        self._stuck = 0.0
+        self._stuck = self._parting = 0.0
         self._paused = False
 
     # The connection
@@ -130,7 +130,11 @@ class One(asyncio.Protocol):
 
     def look(self, now: float) -> None:
         """Ends what has lasted too long."""
-        if self._lingers:
+        if self.transport.is_closing():  # what was written last waits for a caller who may never read it
+            self._parting = self._parting or now
+            if now > self._parting + WRITE_S:
+                self.transport.abort()
+        elif self._lingers:
             if now > self._lingers:
                 self.transport.abort()
         elif self._stuck and now > self._stuck + WRITE_S:

@@ -19,7 +19,7 @@ from h2.events import (
     StreamReset,
     WindowUpdated,
 )
-from h2.exceptions import H2Error, ProtocolError
+from h2.exceptions import H2Error, ProtocolError, StreamClosedError
 from h2.settings import SettingCodes, Settings
 from hyperframe.frame import GoAwayFrame
 
@@ -61,11 +61,11 @@ class Two(asyncio.Protocol):
         self._shaken: deque[float] = deque(maxlen=RESETS)
         self._since = self._sent = listener.now()
         """When a request last began or ended; when something of an answer last went out."""
-        self._stuck = self._lingers = 0.0
+        self._stuck = self._lingers = self._parting = 0.0
         self._last = 0
         """The highest stream that a request came on."""
-        self._going = False
-        """No further request is taken."""
+        self._going = self._left = False
+        """No further request is taken; the caller said so himself."""
         self._state.initiate_connection()
         self._state.increment_flow_control_window(CALLS)
         self._flush()
@@ -76,7 +76,10 @@ class Two(asyncio.Protocol):
         if self._lingers:
             return
         try:
-            for event in self._state.receive_data(data):
+            events = self._state.receive_data(data)
+            if any(isinstance(event, ConnectionTerminated) and not event.error_code for event in events):
+                self._reopen()  # before what came in front of it, which h2 has seen already
+            for event in events:
                 self._hear(event)
         except ProtocolError:
             self._flush()  # h2 has written why
@@ -100,7 +103,11 @@ class Two(asyncio.Protocol):
 
     def look(self, now: float) -> None:
         """Ends what has lasted too long."""
-        if self._lingers:
+        if self.transport.is_closing():  # what was written last waits for a caller who may never read it
+            self._parting = self._parting or now
+            if now > self._parting + WRITE_S:
+                self.transport.abort()
+        elif self._lingers:
             if now > self._lingers:
                 self.transport.abort()
         elif (self._stuck and now > self._stuck + WRITE_S) or (self._unsent and now > self._sent + WRITE_S):
@@ -117,7 +124,8 @@ class Two(asyncio.Protocol):
         with contextlib.suppress(H2Error):  # it may be closed already
             self._state.close_connection(why)
         self._flush()
-        if why is ErrorCodes.NO_ERROR:
+        # A caller who said goodbye still tells what he has read of the last answer: to hang up on that would cost him its end.
+        if why is ErrorCodes.NO_ERROR and not self._left:
             self.transport.close()
         else:
             self._linger()
@@ -169,7 +177,10 @@ class Two(asyncio.Protocol):
                 if isinstance(event, RemoteSettingsChanged):
                     self._calm()
                 for stream in list(self._unsent):
-                    self._push(stream)
+                    try:
+                        self._push(stream)
+                    except StreamClosedError:  # torn down in the same breath: its own event comes behind
+                        self._drop(stream)
             case PingReceived():
                 self._calm()
             case ConnectionTerminated():
@@ -179,10 +190,13 @@ class Two(asyncio.Protocol):
 
     def _leave(self, event: ConnectionTerminated) -> None:
         """The caller asks for nothing more. What he asked before is answered, unless he ends with an error."""
-        self._going = True
-        if event.error_code or not self._exchanges:
+        self._going = self._left = True
+        if event.error_code:
             self.transport.close()
-            return
+        elif not self._exchanges:
+            self._close(ErrorCodes.NO_ERROR)
+
+    def _reopen(self) -> None:
         # Hazard: h2 takes the connection for closed; RFC 9113 section 6.8 has the open streams end as they would.
         self._state.state_machine.state = ConnectionState.SERVER_OPEN
 

@@ -28,11 +28,14 @@ def prefer(facts: Any, recipe: Any) -> Mapping[str, tuple[Any, str]]:
 
 
 def class_weights(targets: Mapping[str, Array], labels: Labels) -> Array:
-    """Balanced weights float32 [C], mean 1: a class half as common weighs twice as much."""
+    """Balanced weights float32 [C]: a class half as common weighs twice as much, one without pictures like the rarest.
+
+    Their mean over the pictures is 1, so that the loss, and with it the step of plain gradient descent, keeps its size.
+    """
     target = np.asarray(targets["target"])
-    counts = np.bincount(target, minlength=len(labels)) if target.ndim == 1 else target.sum(0)
-    weights = 1.0 / np.maximum(counts, 1)
-    return np.asarray(weights * len(labels) / weights.sum(), np.float32)
+    counts = np.asarray(np.bincount(target, minlength=len(labels)) if target.ndim == 1 else target.sum(0), np.float64)
+    weights = 1.0 / np.maximum(counts, counts[counts > 0].min(initial=max(1.0, counts.max(initial=1.0))))
+    return np.asarray(weights * counts.sum() / max(1e-12, float((weights * counts).sum())), np.float32)
 
 
 def watch(outputs: Mapping[str, Array], targets: Mapping[str, Array], labels: Labels) -> tuple[str, float, float]:
@@ -50,8 +53,13 @@ def watch(outputs: Mapping[str, Array], targets: Mapping[str, Array], labels: La
     if not rankings:
         return "mean_average_precision", 0.0, 0.0
     value = float(np.mean([r.areas()[1] for r in rankings]))
-    drawn = [np.mean([r.areas(w)[1] for r in rankings], 0) for w in statistics.resamples(len(truth), DRAWS)]
-    return "mean_average_precision", value, float(np.nanstd(np.concatenate(drawn)))
+    drawn = []
+    for weights in statistics.resamples(len(truth), DRAWS):
+        areas = np.array([r.areas(weights)[1] for r in rankings])
+        known = np.isfinite(areas)  # a draw may hold no picture of a rare class
+        drawn.append((np.where(known, areas, 0).sum(0) / np.maximum(known.sum(0), 1))[known.any(0)])
+    spread = np.concatenate(drawn)
+    return "mean_average_precision", value, float(spread.std()) if len(spread) else 0.0
 
 
 def captions(rows_NC: Array, labels: Labels) -> list[str]:

@@ -47,6 +47,7 @@ def prefer(facts: Any, recipe: Any) -> Mapping[str, tuple[Any, str]]:
     found["network"] = "residual-224", "gives maps of 4 to 32 px"
     if recipe.network.startswith(QUERIES):
         found["loss"] = "matching", "each query of this network answers for one object"
+        found["weights"] = "none", "weights of these networks are not fetched"
         if recipe.is_auto("optimizer"):
             found["optimizer"] = "adamw", "good without tuning"
             found["rate"] = 1e-4, "usual for networks with queries"

@@ -57,6 +57,8 @@ def prefer(facts: Any, recipe: Any) -> Mapping[str, tuple[Any, str]]:
         chosen["network"] = (LIGHT, "small, learns from scratch, quick on a CPU")
         chosen["weights"] = ("none", "this network learns from scratch")
         chosen["start_size"] = (1.0 if recipe.smoke or longer < 128 else 0.5, "small pictures first buy more passes")
+    if recipe.network.startswith("hf-"):
+        chosen["weights"] = ("none", "weights of these networks are not fetched")
     chosen["loss"] = (losses()[0], "pixels for calibration, overlap for rare classes")
     chosen["smoothing"] = (0.0, "shares of pixels are soft already")
     chosen["class_weights"] = ("none", "the overlap loss counts every class alike")

@@ -27,11 +27,12 @@ from saccade.data.formats.csv.table import (
     file_of,
     find_columns,
     read_table,
+    refuse_gaps,
     split_of,
 )
 from saccade.data.frames import Frame, frames
 from saccade.errors import DataError
-from saccade.types import Labels, Sample
+from saccade.types import Labels, Sample, names_text
 
 BACKGROUND = frozenset({"", "background", "negative"})
 
@@ -78,6 +79,11 @@ class Csv(Format):
                 f"{file.name} needs a label column ({', '.join(LABEL)}) or 0/1 columns, got {', '.join(header)}"
             )
         notes: list[str] = []
+        if columns.label is None:
+            refuse_gaps(file, header, rows, columns)
+        used = {columns.image, columns.label, columns.split, columns.group, *columns.hot}
+        if spare := [name for i, name in enumerate(header) if i not in used]:
+            notes.append(f"columns that are not read: {names_text(spare, 8)}")
         several, names, exclusive = _classes(header, rows, columns, notes)
         paths = Pictures(images or file.parent, [r.cells[columns.image].strip() for r in rows]).find(file, rows, notes)
         made: dict[str, list[Sample]] = defaultdict(list)
@@ -150,7 +156,7 @@ class Csv(Format):
                 boxes.framed((0, 0), sizes[picture], key, faults)
             pairs.append((split, Sample(key, picture, boxes.annotation(several, sizes[picture], faults), group)))
         ledger = Labels(tuple(names), exclusive=False)
-        return Dataset(self.name, root, ledger, folder.by_split(pairs), (), tuple(notes), None, tuple(faults))
+        return Dataset(self.name, root, ledger, folder.by_split(pairs, notes), (), tuple(notes), None, tuple(faults))
 
     def write(self, dataset: Dataset, root: Path) -> None:
         if "boxes" in dataset.fields:

@@ -17,6 +17,8 @@ SPLIT = ("split", "set", "subset")
 GROUP = ("group", "group_id", "patient", "patient_id", "subject", "scene", "video")
 NAMES = ("split.csv", "splits.csv", "manifest.csv", "_classes.csv")
 """Beside class folders these inform about them; they are not a second set of labels."""
+YES, NO, UNSURE = frozenset({"1", "1.0"}), frozenset({"0", "0.0"}), frozenset({"", "-1", "-1.0", "nan", "NaN"})
+HOT = YES | NO
 MOST_BYTES = 256 * 1024 * 1024
 
 
@@ -104,9 +106,24 @@ def find_columns(header: list[str], rows: list[Row]) -> Columns | None:
         return None
     hot = [
         i for i in range(len(header))
-        if i not in (image, split, group) and all(r.cells[i].strip() in ("0", "1", "0.0", "1.0") for r in rows)
+        if i not in (image, split, group) and all(r.cells[i].strip() in HOT for r in rows)
     ] if label is None else []  # fmt: skip
     return Columns(image, label, split, group, tuple(hot) if len(hot) >= 2 else ())
+
+
+def refuse_gaps(file: Path, header: list[str], rows: list[Row], columns: Columns) -> None:
+    """Raises DataError for a column beside the 0/1 columns that would be one but for blanks or -1: its class would be lost
+    without a word."""
+    for i, name in enumerate(header):
+        if i in (columns.image, columns.split, columns.group, *columns.hot):
+            continue
+        cells = [r.cells[i].strip() for r in rows]
+        odd = next((k for k, c in enumerate(cells) if c in UNSURE), None)
+        if odd is not None and set(cells) & YES and set(cells) <= {*YES, *NO, *UNSURE}:
+            raise DataError(
+                f"{file.name} line {rows[odd].line}: {name} is {cells[odd] or 'blank'} there and 0 or 1 elsewhere",
+                hint="write 0 or 1 in every row, or take the column out",
+            )
 
 
 def split_of(file: Path, row: Row, column: int | None) -> str:

@@ -13,8 +13,9 @@ from saccade.data import folder
 from saccade.data.dataset import Dataset, Fault, Ignored
 from saccade.data.format import Evidence, Format
 from saccade.data.formats.masks.classes import class_files, find_classes
-from saccade.data.formats.masks.layout import find_layout, split_lists
+from saccade.data.formats.masks.layout import Layout, find_layout, split_lists
 from saccade.data.masks import IGNORED, MOST_CLASSES, MaskFile
+from saccade.data.masks import values as read_values
 from saccade.errors import DataError
 from saccade.images import encode
 from saccade.types import Sample
@@ -22,6 +23,8 @@ from saccade.types import Sample
 NO_MASK = "picture without a mask"
 NO_PICTURE = "mask without a picture"
 NO_SPLIT = "in no list of a split"
+LOOKED_AT, FEW = 8, 40
+"""Of so many pictures that may be masks the values are looked at; masks hold fewer than this, grey photos many more."""
 
 
 class Masks(Format):
@@ -37,7 +40,9 @@ class Masks(Format):
             return None
         files = [folder.name(f, root) for f in class_files(root, found)]
         facts = [found.fact, *([f"classes from {files[0]}"] if files else [])]
-        return Evidence(self.name, tuple(facts), 2 if files or found.kind != "any" else 3)
+        named = bool(files) or found.kind != "any"
+        # Two folders of equal names may be two classes of numbered photos as well, which hold more values than masks do.
+        return Evidence(self.name, tuple(facts), 2 if named else 3 if _few_values(root, found) else 4)
 
     def read(self, root: Path, images: Path | None = None) -> Dataset:
         if images is not None:
@@ -72,11 +77,11 @@ class Masks(Format):
         faults += [Fault("missing_image", p.as_posix(), NO_PICTURE) for p in layout.orphans]
         read = {folder.name(f, root) for f in class_files(root, layout)}
         ignored = [i for i in ignored if i.path not in read]
-        splits = folder.by_split(pairs)
+        notes = [*classes.notes, *told]
+        splits = folder.by_split(pairs, notes)
         if not splits:
             raise DataError(f"{root}: no pair of picture and mask is in a list of a split", hint="see ImageSets/")
-        notes = (*classes.notes, *told)
-        return Dataset(self.name, root, classes.labels(), splits, tuple(ignored), notes, None, tuple(faults))
+        return Dataset(self.name, root, classes.labels(), splits, tuple(ignored), tuple(notes), None, tuple(faults))
 
     def write(self, dataset: Dataset, root: Path) -> None:
         """images/, masks/ and _classes.csv; values are the dataset's own where they were numbers, else ledger ids."""
@@ -103,6 +108,13 @@ class Masks(Format):
                 mask = root / "masks" / below
                 mask.parent.mkdir(parents=True, exist_ok=True)
                 mask.write_bytes(encode.to_png(back[sample.annotation["mask"]]))
+
+
+def _few_values(root: Path, layout: Layout) -> bool:
+    step = max(1, len(layout.pairs) // LOOKED_AT)
+    some = [(root / p.mask, p.mask.as_posix()) for p in layout.pairs[::step][:LOOKED_AT]]
+    values, errors = read_values(some, False)
+    return not errors and len(values) <= FEW
 
 
 FORMAT = Masks()

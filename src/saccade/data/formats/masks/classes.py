@@ -153,16 +153,18 @@ def _colour(cells: Sequence[str]) -> int:
     return red << 16 | green << 8 | blue
 
 
+def _is_coloured(file: Path, name: str) -> bool:
+    """False for a mask that cannot be read, which is told later."""
+    try:
+        return masks.is_coloured(file, name)
+    except DataError:
+        return False
+
+
 def _seen(root: Path, layout: Layout, faults: list[Fault]) -> Classes:
     """Classes from the masks alone: every value is one, unless the values are those of a known set."""
     files = [(root / p.mask, p.mask.as_posix()) for p in layout.pairs]
-    coloured = False
-    for file, name in files:
-        try:
-            coloured = masks.is_coloured(file, name)
-            break
-        except DataError:
-            continue
+    coloured = any(_is_coloured(file, name) for file, name in files)
     every, errors = masks.values(files, coloured)
     if len(errors) == len(files):
         raise errors[0]

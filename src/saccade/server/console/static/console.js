@@ -4,7 +4,7 @@
 import * as marks from "./marks.js";
 import { at, bar as line, make, percent } from "./pieces.js";
 
-const state = { models: [], picture: null, key: "", asked: 0, address: null, details: new Map() };
+const state = { models: [], picture: null, key: "", asked: 0, address: null, told: "", timer: 0, details: new Map() };
 
 function say(text) {
   at("status").textContent = text;
@@ -16,16 +16,24 @@ const headers = () => (state.key ? { authorization: `Bearer ${state.key}` } : {}
 
 const LOOK_MS = 1000;
 
-async function loadModels() {
+// again: asked for by the clock or a look at the page, so nothing is said unless something changed.
+async function loadModels(again = false) {
+  clearTimeout(state.timer);
   let record;
   try {
     const response = await fetch("/api/v1/models", { headers: headers() });
     record = await response.json();
-    if (!response.ok) return refuse(record);
+    if (!response.ok) return again || refuse(record);
   } catch {
-    return refuse(away());
+    return again || refuse(away());
   }
-  at("problem").hidden = true;
+  const text = JSON.stringify(record);
+  const changed = text !== state.told;
+  const idle = !choices().length || !state.picture;
+  state.told = text;
+  if (record.models.some(loads)) state.timer = setTimeout(() => loadModels(true), LOOK_MS);
+  if (again && !changed) return;
+  if (!again) at("problem").hidden = true;
   at("key-box").hidden = !state.key;
   state.models = record.models;
   const chosen = at("model").value;
@@ -34,10 +42,11 @@ async function loadModels() {
   at("models").replaceChildren(...state.models.map(card));
   state.details.clear();
   const coming = state.models.filter(loads).map((m) => m.name);
+  if (again && !idle) return showCurl(); // an answer stands there
+  at("problem").hidden = true;
   if (choices().length) say("Ready. Choose, drop or paste a picture.");
   else say(coming.length ? `${coming.join(", ")}: loading.` : "No model is ready. Push one, or name a package.");
   showCurl();
-  if (coming.length && !choices().length) setTimeout(loadModels, LOOK_MS);
 }
 
 const loads = (model) => model.versions.some((v) => v.state === "loading");
@@ -85,24 +94,35 @@ async function ask() {
   document.body.classList.add("busy");
   say("Asking.");
   const began = performance.now();
+  let response, record;
   try {
     const type = state.picture.type || "application/octet-stream";
     // All scores are asked for, and how sure pixels are, so that the slider answers at once.
-    const response = await fetch(`${address(0)}&confidence=true`, {
+    response = await fetch(`${address(0)}&confidence=true`, {
       method: "POST", body: state.picture, headers: { ...headers(), "content-type": type },
     });
-    const record = await response.json();
-    const total = performance.now() - began;
-    if (turn !== state.asked) return;
-    if (!response.ok) return refuse(record);
-    const own = await thresholds(at("model").value);
-    if (turn !== state.asked) return;
-    await show(record, own, timings(response.headers.get("server-timing") ?? "", total));
+    record = await response.json();
   } catch {
-    if (turn === state.asked) refuse(away());
-  } finally {
-    if (turn === state.asked) document.body.classList.remove("busy");
+    if (turn === state.asked) answered(() => refuse(away()));
+    return;
   }
+  const total = performance.now() - began;
+  if (turn !== state.asked) return;
+  if (!response.ok) return answered(() => refuse(record));
+  const own = await thresholds(at("model").value);
+  if (turn !== state.asked) return;
+  try {
+    await show(record, own, timings(response.headers.get("server-timing") ?? "", total));
+  } catch (fault) {
+    console.error(fault);
+    refuse({ title: "This browser could not show the answer", detail: "The server answered. Try a newer browser, or curl." });
+  }
+  answered();
+}
+
+function answered(then = () => {}) {
+  document.body.classList.remove("busy");
+  then();
 }
 
 function timings(text, total) {
@@ -117,7 +137,9 @@ async function show(record, own, times) {
   at("problem").hidden = true;
   const whole = !marks.placed(record) && !marks.painted(record);
   const rows = whole ? record.predictions ?? [] : [];
-  at("bars").replaceChildren(...rows.map(bar));
+  // Of tags those count that reach the model's thresholds, as without this page; the others are shown faint.
+  const counts = (row) => row.score === null || row.score >= (own[row.label] ?? 0);
+  at("bars").replaceChildren(...rows.map((row) => bar(row, counts(row))));
   at("top-k-box").hidden = !whole;
   at("timings").hidden = false;
   at("timings").tBodies[0].replaceChildren(...times.map(([name, ms]) => {
@@ -130,7 +152,7 @@ async function show(record, own, times) {
   const tail = `${record.model} version ${record.version}, ${times.at(-1)[1].toFixed(0)} ms.`;
   if (whole) {
     marks.clear();
-    const best = rows[0];
+    const best = rows.find(counts);
     say(`${best ? `${best.label}, ${percent(best.score)}` : "nothing found"}. ${tail}`);
     return;
   }
@@ -139,8 +161,9 @@ async function show(record, own, times) {
   say(`${marks.summary()}. ${tail}`);
 }
 
-function bar({ label, score }) {
-  const item = make("li");
+function bar({ label, score }, counts) {
+  const item = make("li", counts ? "" : "below");
+  if (!counts) item.title = "below the model's threshold: not part of its answer";
   item.append(make("span", "label", label), make("span", "score", percent(score)), line(score));
   return item;
 }
@@ -240,4 +263,5 @@ marks.listen(() => {
   showCurl();
   say(`${marks.summary()}. ${state.tail}`);
 });
+addEventListener("visibilitychange", () => document.visibilityState === "visible" && loadModels(true));
 loadModels();

@@ -1,7 +1,7 @@
 // Boxes and masks over the picture: a colour for each class, toggles, a threshold, a row for each box.
 // Works by the fields an answer has; which task it came from does not matter.
 
-import { at, bar, make, percent, shape } from "./pieces.js";
+import { at, bar, grouped, make, percent, shape } from "./pieces.js";
 
 // The same colours as in drawn pictures and reports (images/draw.py).
 const PALETTE = [
@@ -49,7 +49,7 @@ export function summary() {
     return byShare().slice(0, 3).map((c) => `${c.label} ${percent(c.fraction)}`).join(", ") || "nothing found";
   }
   const shown = answer.predictions.filter(seen);
-  const counts = Map.groupBy(shown, (p) => p.label);
+  const counts = grouped(shown, (p) => p.label);
   return [...counts].map(([label, group]) => `${group.length} ${label}`).join(", ") || "nothing found";
 }
 
@@ -100,8 +100,12 @@ async function pixels(base64) {
   const canvas = new OffscreenCanvas(image.width, image.height);
   const pen = canvas.getContext("2d", { willReadFrequently: true });
   pen.drawImage(image, 0, 0);
-  const { data } = pen.getImageData(0, 0, image.width, image.height);
-  return data.filter((_, i) => i % 4 === 0);
+  image.close();
+  const { data } = pen.getImageData(0, 0, canvas.width, canvas.height);
+  const found = new Uint8Array(data.length / 4);
+  for (let i = 0; i < found.length; i++) found[i] = data[4 * i];
+  canvas.width = canvas.height = 0; // its memory goes now, not when it is collected
+  return found;
 }
 
 function render() {
@@ -120,7 +124,7 @@ function toggles() {
     return byShare().map((c) => toggle(c.class_id, c.label, percent(c.fraction), c.fraction));
   }
   if (!placed(answer)) return [];
-  const groups = Map.groupBy(answer.predictions.filter((p) => p.box), (p) => p.class_id);
+  const groups = grouped(answer.predictions.filter((p) => p.box), (p) => p.class_id);
   return [...groups].map(([id, group]) => {
     const shown = group.filter(passes).length;
     return toggle(id, group[0].label, String(shown));

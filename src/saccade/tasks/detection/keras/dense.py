@@ -5,11 +5,15 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from saccade.tasks.keras import keras, norm, tf, through, unit
 
 BINS = 16
 """A side is a distribution over 0..15 strides; its mean is the distance."""
 WIDTH = 64
+SHORT = 1 / 3
+"""How much less likely each further stride is before the first step, as in torch."""
 PRIOR = 0.01
 """The score of every class before the first step (arXiv:1708.02002)."""
 
@@ -37,7 +41,10 @@ class Detector(keras.layers.Layer):
         self.scores = keras.layers.Conv2D(
             classes, 3, padding="same", kernel_initializer=small, bias_initializer=prior, dtype="float32"
         )
-        self.sides = keras.layers.Conv2D(4 * BINS, 3, padding="same", kernel_initializer=small, dtype="float32")
+        short = keras.initializers.Constant(np.tile(np.arange(BINS) * -SHORT, 4))
+        self.sides = keras.layers.Conv2D(
+            4 * BINS, 3, padding="same", kernel_initializer=small, bias_initializer=short, dtype="float32"
+        )
 
     def call(self, maps: Sequence[Any], training: bool = False) -> tuple[Any, Any, Any]:
         logits, sides, points = [], [], []

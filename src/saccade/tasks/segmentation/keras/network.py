@@ -3,6 +3,7 @@
 From the same papers, and arXiv:1505.04597 (U-Net). Axes are [N, h, w, C].
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -66,6 +67,7 @@ class Pyramid(keras.layers.Layer):
         self.size = size
         used = maps[self.first :]
         self.stride = used[0][1]
+        self.times = [coarse // fine for (_, fine), (_, coarse) in itertools.pairwise(used)]
         self.gate = Gate(width)
         self.sides = [unit(width, 1, activation=None) for _ in used[:-1]]
         self.mixes = [unit(width, 3) for _ in used[:-1]]
@@ -75,8 +77,8 @@ class Pyramid(keras.layers.Layer):
     def call(self, maps: Sequence[Any], training: bool = False) -> Any:
         used = list(maps)[self.first :]
         grid = deep = self.gate(used[-1], training=training)
-        for side, mix, finer in reversed(list(zip(self.sides, self.mixes, used[:-1], strict=True))):
-            grid = larger(grid, tf.shape(finer)[1:3])
+        for side, mix, finer, times in reversed(list(zip(self.sides, self.mixes, used[:-1], self.times, strict=True))):
+            grid = _enlarged(grid, times, finer)
             grid = through(tf.nn.relu(grid + through(finer, side, training)), mix, training)
         scores = through(grid, self.scores)
         coarse = through(deep, self.coarse)
@@ -85,6 +87,14 @@ class Pyramid(keras.layers.Layer):
         # By the stride, not to the size: a picture whose side is no multiple of it must not be squeezed.
         whole = larger(scores, [scores.shape[1] * self.stride, scores.shape[2] * self.stride])
         return whole[:, : self.size[0], : self.size[1]]
+
+
+def _enlarged(grid: Any, times: int, finer: Any) -> Any:
+    """So many times as large and cut to the finer map, as in torch; shapes that are known stay known."""
+    known = None not in (*grid.shape[1:3], *finer.shape[1:3])
+    now, size = (list(g.shape[1:3]) if known else tf.unstack(tf.shape(g)[1:3]) for g in (grid, finer))
+    grown = larger(grid, [(max if known else tf.maximum)(a * times, b) for a, b in zip(now, size, strict=True)])
+    return grown[:, : size[0], : size[1]]
 
 
 def larger(grid: Any, size: Any) -> Any:

@@ -14,10 +14,15 @@ Term = Callable[[Any, Any, Any], Any]
 def shares(mask_NHW: Any, size: tuple[Any, Any], classes: int) -> Any:
     """Masks uint8 [N, H, W] as the share of each class below every score, float32 [N, h, w, C].
 
-    size: h, w of the scores, whose stride is ceil(H / h). Shares of a score add up to 1, less what is ignored (255).
+    size: h, w of the scores, whose stride is the power of two from H / h on: a map of 8 rows over 240 px has a stride of 32,
+    and its last row hangs over. Shares of a score add up to 1, less what is ignored (255) or hangs over.
     """
     shape = tf.shape(mask_NHW)
-    down, across = -(-shape[1] // size[0]), -(-shape[2] // size[1])
+    powers = tf.constant([1 << k for k in range(14)])
+    down, across = (
+        tf.reduce_min(tf.where(powers >= -(-side // cells), powers, powers[-1]))
+        for side, cells in ((shape[1], size[0]), (shape[2], size[1]))
+    )
     ids = tf.minimum(tf.cast(mask_NHW, tf.int32), classes)
     more = [[0, 0], [0, size[0] * down - shape[1]], [0, size[1] * across - shape[2]]]
     ids = tf.pad(ids, more, constant_values=classes)

@@ -6,6 +6,7 @@ and arXiv:1905.02244 (squeeze and excitation; LR-ASPP's gate), arXiv:1612.03144 
 use for masks), arXiv:1808.00897 (BiSeNet: deep supervision of the context path), arXiv:1612.01105 (the same in PSPNet).
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -94,6 +95,7 @@ class Pyramid(nn.Module):
         self.size = size
         used = maps[self.first :]
         self.stride = used[0][1]
+        self.times = [coarse // fine for (_, fine), (_, coarse) in itertools.pairwise(used)]
         self.gate = Gate(used[-1][0], width)
         self.sides = nn.ModuleList(_conv(channels, width, 1) for channels, _ in used[:-1])
         self.mixes = nn.ModuleList(nn.Sequential(_conv(width, width, 3), nn.ReLU(inplace=True)) for _ in used[:-1])
@@ -103,8 +105,8 @@ class Pyramid(nn.Module):
     def forward(self, maps: Sequence[Tensor]) -> Tensor | tuple[Tensor, Tensor]:
         used = list(maps)[self.first :]
         grid = deep = self.gate(used[-1])
-        for side, mix, finer in reversed(list(zip(self.sides, self.mixes, used[:-1], strict=True))):
-            grid = F.interpolate(grid, finer.shape[2:], mode="bilinear", align_corners=False)
+        for side, mix, finer, times in reversed(list(zip(self.sides, self.mixes, used[:-1], self.times, strict=True))):
+            grid = _enlarged(grid, times, finer.shape[2:])
             grid = mix(torch.relu(grid + side(finer)))
         scores: Tensor = self.answer(grid)
         if self.training:
@@ -112,6 +114,15 @@ class Pyramid(nn.Module):
         # By the stride, not to the size: a picture whose side is no multiple of it must not be squeezed.
         whole = F.interpolate(scores, scale_factor=float(self.stride), mode="bilinear", align_corners=False)
         return whole[:, :, : self.size[0], : self.size[1]]
+
+
+def _enlarged(grid: Tensor, times: int, size: Sequence[int]) -> Tensor:
+    """So many times as large and cut to the size; only where that is too small, as maps of networks without padding are, drawn
+    out to it."""
+    if grid.shape[2] * times >= size[0] and grid.shape[3] * times >= size[1]:
+        grid = F.interpolate(grid, scale_factor=float(times), mode="bilinear", align_corners=False)
+        return grid[:, :, : size[0], : size[1]]
+    return F.interpolate(grid, list(size), mode="bilinear", align_corners=False)
 
 
 class Whole(nn.Module):

@@ -56,18 +56,19 @@ def network(name: str, classes: int, weights: str) -> tuple[nn.Module, Sequence[
             warnings.simplefilter("ignore")
             return Padded(smp.create_model(architecture, encoder, encoder_weights=pretrained, classes=classes))
 
+    why = ""
     if weights == "auto":
         try:
             return make("imagenet"), MEAN, STD, "encoder pretrained on ImageNet, licence not stated"
         except Exception as error:  # noqa: BLE001 - the hub client and sockets fail in many ways; all are told
-            return make(None), MEAN, STD, f"from scratch: pretrained weights could not be had ({type(error).__name__})"
+            why = f": pretrained weights could not be had ({type(error).__name__})"
     try:
         made = make(None)
     except (RuntimeError, ValueError, KeyError, TypeError, NotImplementedError) as error:
         raise UsageError(
             f"{name} cannot be made: {error}", hint="smp-unet works with every encoder of the library"
         ) from error
-    said = "from scratch" if weights == "none" else load_file(made, Path(weights))
+    said = f"from scratch{why}" if weights in ("none", "auto") else load_file(made, Path(weights))
     return made, MEAN, STD, said
 
 

@@ -15,10 +15,11 @@ from torch.nn import functional as F
 def shares(mask_NHW: Tensor, size: Sequence[int], classes: int) -> Tensor:
     """Masks uint8 [N, H, W] as the share of each class below every score, float32 [N, C, h, w].
 
-    size: h, w of the scores, whose stride is ceil(H / h). Shares of a score add up to 1, less what is ignored (255).
+    size: h, w of the scores, whose stride is the power of two from H / h on: a map of 8 rows over 240 px has a stride of 32,
+    and its last row hangs over. Shares of a score add up to 1, less what is ignored (255) or hangs over.
     """
     n, height, width = mask_NHW.shape
-    down, across = -(-height // size[0]), -(-width // size[1])
+    down, across = (1 << (-(-side // cells) - 1).bit_length() for side, cells in ((height, size[0]), (width, size[1])))
     ids = mask_NHW.clamp(max=classes)
     ids = F.pad(ids, (0, size[1] * across - width, 0, size[0] * down - height), value=classes)
     cells = ids.view(n, size[0], down, size[1], across).permute(0, 1, 3, 2, 4)

@@ -10,7 +10,7 @@ from saccade.errors import TrainingError
 from saccade.process import TRAINING, tune_memory
 from saccade.tasks.keras import arrays, fill, tf
 from saccade.tasks.task import Task
-from saccade.training import schedules
+from saccade.training import checkpoints, schedules
 from saccade.training.checkpoints import Checkpoint
 from saccade.training.events import RateFound
 from saccade.training.learner import Learner
@@ -33,7 +33,7 @@ class KerasLearner(Learner):
         self.train, self.val = len(train), len(val)
         self.val_targets = self._val.targets
         self.said = []
-        self.s = open_session(recipe, labels, task, self._train, self.said)
+        self.s = open_session(recipe, labels, task, self._train, self.said, begins=not checkpoints.last(run).exists())
         self._tuned = False
         self._flow: Iterator[tuple[Array, Any, Any]] | None = None
         self._slopes = tf.function(self._slopes_of, reduce_retracing=True, jit_compile=recipe.compile)

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from saccade.errors import UsageError
-from saccade.tasks.keras import keras, load_file, tf
+from saccade.tasks.keras import arrays, fill, keras, load_file, tf
 from saccade.tasks.task import Task
-from saccade.training import given
+from saccade.training import earlier, given
 from saccade.training.learner import Moving
 from saccade.training.outset import half_of, other_sizes, refuse_mixing, refused_size
 from saccade.training.plans import OWN
@@ -101,13 +101,35 @@ def _said(weights: str) -> list[str]:
     return [f"weights from scratch{why}"]
 
 
-def open_session(recipe: Recipe, labels: Labels, task: Task, train: Pack, said: list[str]) -> Session:
+def begun(recipe: Recipe, half: Any, labels: Labels, begins: bool) -> tuple[Any, list[str]]:
+    """The network a run starts or goes on with, and lines on where its weights come from."""
+    width, height = int(recipe.width), int(recipe.height)
+    if not begins:
+        network, _ = build(recipe, half, labels, width, height, "none", recipe.precision)
+        return network, ["weights of this run's last checkpoint"]
+    start = earlier.read(recipe)
+    if start is None:
+        return build(recipe, half, labels, width, height, recipe.weights, recipe.precision)
+
+    def shapes(others: Labels) -> earlier.Shapes:
+        return {k: v.shape for k, v in arrays(build(recipe, half, others, width, height, "none")[0]).items()}
+
+    network, _ = build(recipe, half, labels, width, height, "none", recipe.precision)
+    weights, words = earlier.begin(start, arrays(network), labels, shapes)
+    fill(network, weights)
+    return network, [words]
+
+
+def open_session(
+    recipe: Recipe, labels: Labels, task: Task, train: Pack, said: list[str], begins: bool = True
+) -> Session:
+    """begins: from the weights the recipe names, not from a checkpoint that will be filled in."""
     half = keras_half(task)
     if recipe.device == "cuda" and not tf.config.list_physical_devices("GPU"):
         raise UsageError("no CUDA device is to be seen", hint="use --device cpu, or install tensorflow[and-cuda]")
     refuse_mixing(recipe, train.targets)
     width, height = int(recipe.width), int(recipe.height)
-    network, words = build(recipe, half, labels, width, height, recipe.weights, recipe.precision)
+    network, words = begun(recipe, half, labels, begins)
     if not recipe.one_size:
         try:
             for sides in other_sizes(recipe):

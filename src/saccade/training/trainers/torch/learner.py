@@ -33,7 +33,7 @@ class TorchLearner(Learner):
         self.train, self.val = len(train), len(val)
         self.val_targets = {k: v.numpy() for k, v in self._val.targets.items()}
         self.said = []
-        self.s = open_session(recipe, labels, task, self._train, self.said)
+        self.s = open_session(recipe, labels, task, self._train, self.said, begins=not checkpoints.last(run).exists())
         self._augment = Augment(recipe)
 
     @property

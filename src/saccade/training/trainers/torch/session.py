@@ -11,12 +11,12 @@ from torch import nn
 from saccade.errors import UsageError
 from saccade.tasks.task import Task
 from saccade.tasks.torch import load_file
-from saccade.training import given
+from saccade.training import earlier, given
 from saccade.training.learner import Moving
 from saccade.training.outset import half_of, other_sizes, refuse_mixing, refused_size
 from saccade.training.plans import OWN
 from saccade.training.recipe import Recipe
-from saccade.training.trainers.torch import networks, optimizers, user
+from saccade.training.trainers.torch import checkpoints, networks, optimizers, user
 from saccade.training.trainers.torch.batches import Pack
 from saccade.training.trainers.torch.ema import Average
 from saccade.types import Labels
@@ -80,13 +80,36 @@ def build(recipe: Recipe, half: Any, labels: Labels, width: int, height: int, we
     return networks.Network(body, head, dropout, mean, std), f"weights {said}"
 
 
-def open_session(recipe: Recipe, labels: Labels, task: Task, train: Pack, said: list[str]) -> Session:
+def begun(recipe: Recipe, half: Any, labels: Labels, begins: bool) -> tuple[nn.Module, str]:
+    """The network a run starts or goes on with, and one line on where its weights come from."""
+    width, height = int(recipe.width), int(recipe.height)
+    if not begins:
+        return build(recipe, half, labels, width, height, "none")[0], "weights of this run's last checkpoint"
+    start = earlier.read(recipe)
+    if start is None:
+        return build(recipe, half, labels, width, height, recipe.weights)
+
+    def shapes(others: Labels) -> earlier.Shapes:
+        return {
+            k: tuple(v.shape) for k, v in build(recipe, half, others, width, height, "none")[0].state_dict().items()
+        }
+
+    network, _ = build(recipe, half, labels, width, height, "none")
+    weights, words = earlier.begin(start, checkpoints.to_arrays(network.state_dict()), labels, shapes)
+    network.load_state_dict(checkpoints.to_tensors(weights))
+    return network, words
+
+
+def open_session(
+    recipe: Recipe, labels: Labels, task: Task, train: Pack, said: list[str], begins: bool = True
+) -> Session:
+    """begins: from the weights the recipe names, not from a checkpoint that will be filled in."""
     half = torch_half(task)
     if recipe.device == "cuda" and not torch.cuda.is_available():
         raise UsageError("no CUDA device is to be seen", hint="use --device cpu, or install a CUDA build of torch")
     device = torch.device(recipe.device)
     refuse_mixing(recipe, train.targets)
-    network, words = build(recipe, half, labels, int(recipe.width), int(recipe.height), recipe.weights)
+    network, words = begun(recipe, half, labels, begins)
     said.append(words)
     network = network.to(device)
     if recipe.channels_last:
