@@ -2,6 +2,7 @@
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from safetensors.torch import save_file
 
 from saccade.data.dataset import Dataset
 from saccade.errors import UsageError
+from saccade.training.events import Chosen
 from saccade.training.recipe import Recipe
 from saccade.training.run import Run
 from saccade.training.trainers import find
@@ -78,3 +80,32 @@ def test_weights_that_are_no_safetensors_are_refused(tmp_path: Path) -> None:
     file.write_bytes(b"no")
     with pytest.raises(UsageError, match="cannot be read as safetensors"):
         timm.backbone(NAME, str(file), 32, 32)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_what_cannot_be_had_is_not_reckoned_with(there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From scratch a network wants a rate several times that of one which knows pictures already."""
+    made = timm._made
+
+    def offline(library: Any, name: str, sides: tuple[int, int], pretrained: bool, extra: dict[str, Any]) -> Any:
+        if pretrained and not there:
+            raise ConnectionError("no way out")
+        return made(library, name, sides, False, extra)
+
+    monkeypatch.setattr(timm, "_made", offline)
+    random = np.random.default_rng(0)
+    samples = tuple(
+        Sample(f"{i}", random.integers(0, 256, (32, 32, 3)).astype(np.uint8), {"classes": np.array([i % 2])})
+        for i in range(8)
+    )
+    data = Dataset("memory", Path(), Labels(("a", "b")), {"train": samples, "val": samples})
+    run = Run.create(
+        tmp_path / "run", Recipe.load(None, {"network": NAME, "epochs": 1, "size": 32, "cache": "none"}), data
+    )
+    said = list(find("torch").fit(run, data))
+    [reason] = [e.reason for e in said if isinstance(e, Chosen) and e.key == "weights"]
+    if there:
+        assert (run.recipe.weights, run.recipe.rate) == ("auto", pytest.approx(0.0003))
+    else:
+        assert (run.recipe.weights, run.recipe.rate) == ("none", 0.002)
+        assert "could not be had (ConnectionError)" in reason

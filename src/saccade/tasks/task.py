@@ -26,6 +26,10 @@ class Scorer(ABC):
         """Headline first, 95 % bootstrap intervals on every headline number (seeded)."""
 
 
+NOT_HAD = "pretrained weights could not be had"
+"""Said of a network that was to begin with them and begins from scratch."""
+
+
 class Task(ABC):
     """name: as in manifests and on the wire. needs: annotation fields it learns from. output names: see ARCHITECTURE.
 

@@ -28,7 +28,8 @@ class Facts:
     """What the choices rest on. widths, heights: upright pixels of (some of) the training images.
 
     geometry: the answers lie over the picture (boxes, masks). loss: the task's own first choice. smallest: tenth percentile of
-    the boxes' shorter sides, as a share of the picture's side. no_up: boxes lie alike above and below, long and tall.
+    the boxes' shorter sides, as a share of the picture's side. no_up: boxes lie alike above and below, long and tall. lacks: why the
+    pretrained weights of a recipe's network cannot be had, empty when they can.
     """
 
     train: int
@@ -44,6 +45,7 @@ class Facts:
     geometry: bool = False
     smallest: float = 1.0
     no_up: bool = False
+    lacks: Callable[[Recipe], str] = lambda recipe: ""
 
     @property
     def per_class(self) -> float:
@@ -168,11 +170,12 @@ def _network(filler: _Filler, facts: Facts) -> None:
     else:
         filler.fill("network", "residual-224", f"{longest} px input")
     own = filler.recipe.network in OWN or ":" in filler.recipe.network
-    filler.fill(
-        "weights",
-        "none" if own else "auto",
-        "this network learns from scratch" if own else "pretrained where they can be had",
-    )
+    if own:
+        filler.fill("weights", "none", "this network learns from scratch")
+    elif filler.recipe.is_auto("weights"):
+        # Asked now, for a network from scratch wants other rates than one that knows pictures already.
+        why = facts.lacks(filler.recipe)
+        filler.settle("weights", "none" if why else "auto", why or "pretrained weights are here")
 
 
 def _growth(filler: _Filler, facts: Facts) -> None:

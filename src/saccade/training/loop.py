@@ -8,6 +8,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
@@ -43,6 +44,10 @@ class LoopTrainer(Trainer):
         """The device a run would take ("cpu" or "cuda"), and whether it multiplies bfloat16 natively."""
 
     @abstractmethod
+    def pretrained(self, recipe: Recipe, half: Any, labels: Labels) -> str:
+        """Makes the network of a recipe whose size is chosen, with pretrained weights, and says what it got."""
+
+    @abstractmethod
     def learner(self, run: Run, labels: Labels, task: Task, train: Sequence[Sample], val: Sequence[Sample]) -> Learner:
         """A network ready for its first step. Raises UsageError, DataError, StorageError."""
 
@@ -57,7 +62,15 @@ class LoopTrainer(Trainer):
         train_samples, val_samples = samples_of(dataset, run.recipe)
         task = tasks.find(task_name(run.recipe, dataset))
         half = half_of(task, self.name)
-        yield from choose_knobs(run, dataset.labels, task, half, train_samples, *self.machine(run.recipe))
+        yield from choose_knobs(
+            run,
+            dataset.labels,
+            task,
+            half,
+            train_samples,
+            *self.machine(run.recipe),
+            pretrained=lambda recipe: self.pretrained(recipe, half, dataset.labels),
+        )
         yield from tiny_boxes(run, dataset.labels, task, train_samples)
         tune_memory(TRAINING)
         with closing(self.learner(run, dataset.labels, task, train_samples, val_samples)) as learner:

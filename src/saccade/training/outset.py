@@ -1,6 +1,6 @@
 """What every run begins with, whatever the engine: which task, which samples, and every "auto" knob filled in."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -11,7 +11,7 @@ from saccade.data.dataset import Dataset
 from saccade.errors import DataError, UsageError, first_line
 from saccade.images.preprocess import PreprocessSpec
 from saccade.process import cores
-from saccade.tasks.task import Task
+from saccade.tasks.task import NOT_HAD, Task
 from saccade.training import checkpoints, earlier
 from saccade.training.choices import SMOKE_IMAGES, Facts, choose
 from saccade.training.events import Chosen, Note
@@ -64,9 +64,17 @@ def samples_of(dataset: Dataset, recipe: Recipe) -> tuple[tuple[Sample, ...], tu
 
 
 def choose_knobs(
-    run: Run, labels: Labels, task: Task, half: Any, samples: tuple[Sample, ...], device: str, bfloat16: bool
+    run: Run,
+    labels: Labels,
+    task: Task,
+    half: Any,
+    samples: tuple[Sample, ...],
+    device: str,
+    bfloat16: bool,
+    pretrained: Callable[[Recipe], str],
 ) -> Iterator[Chosen]:
-    """Fills in "auto" once; a resumed run finds its recipe complete. bfloat16: whether the device multiplies it natively."""
+    """Fills in "auto" once; a resumed run finds its recipe complete. bfloat16: whether the device multiplies it natively.
+    pretrained: makes the network of a recipe with pretrained weights and says what it got."""
     some = samples[:: max(1, len(samples) // LOOKED_AT)]
     targets = targets_of(some, labels, task, PreprocessSpec(64, 64))
     weights = half.class_weights(targets, labels)
@@ -84,6 +92,7 @@ def choose_knobs(
         bfloat16=bfloat16,
         loss=half.losses(labels)[0],
         geometry=not GEOMETRY.isdisjoint(targets),
+        lacks=lambda recipe: told if NOT_HAD in (told := pretrained(recipe)) else "",
         **_facts_of_boxes(targets),
     )
     _refuse_foreign_loss(run.recipe, half.losses(labels), task)

@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from saccade.errors import UsageError
+from saccade.tasks.task import NOT_HAD
 from saccade.tasks.torch import grown, load_file, open_library
 
 PREFIX = "smp-"
@@ -61,7 +62,7 @@ def network(name: str, classes: int, weights: str) -> tuple[nn.Module, Sequence[
         try:
             return make("imagenet"), MEAN, STD, "encoder pretrained on ImageNet, licence not stated"
         except Exception as error:  # noqa: BLE001 - the hub client and sockets fail in many ways; all are told
-            why = f": pretrained weights could not be had ({type(error).__name__})"
+            why = f": {NOT_HAD} ({type(error).__name__})"
     try:
         made = make(None)
     except (RuntimeError, ValueError, KeyError, TypeError, NotImplementedError) as error:

@@ -8,6 +8,7 @@ from typing import Any
 
 from saccade.errors import UsageError
 from saccade.tasks.keras import keras, load_file
+from saccade.tasks.task import NOT_HAD
 from saccade.training.trainers.keras.networks import Prepare
 
 
@@ -42,7 +43,7 @@ def backbone(
                 said = "pretrained on ImageNet, from Keras"
             except Exception as error:  # noqa: BLE001 - downloads fail in many ways; all are told
                 model = make(weights=None, **options)
-                said = f"from scratch: pretrained weights could not be had ({type(error).__name__})"
+                said = f"from scratch: {NOT_HAD} ({type(error).__name__})"
         else:
             model = make(weights=None, **options)
     except ValueError as error:

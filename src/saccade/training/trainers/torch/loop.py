@@ -30,6 +30,9 @@ class TorchTrainer(LoopTrainer):
     def machine(self, recipe: Recipe) -> tuple[str, bool]:
         return machine(recipe)
 
+    def pretrained(self, recipe: Recipe, half: Any, labels: Labels) -> str:
+        return build(recipe, half, labels, int(recipe.width), int(recipe.height), "auto")[1]
+
     def learner(
         self, run: Run, labels: Labels, task: Task, train: Sequence[Sample], val: Sequence[Sample]
     ) -> TorchLearner:

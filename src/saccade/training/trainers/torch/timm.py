@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from saccade.errors import UsageError, first_line
+from saccade.tasks.task import NOT_HAD
 from saccade.tasks.torch import declare_missing_operators, load_state, read_file
 
 
@@ -51,7 +52,7 @@ def backbone(
             said = f"pretrained {network.pretrained_cfg.get('tag') or 'weights'}, licence {licence}"
         except Exception as error:  # noqa: BLE001 - timm, its hub client and sockets fail in many ways; all are told
             network = _made(timm, name, sides, False, extra)
-            said = f"from scratch: pretrained weights could not be had ({type(error).__name__})"
+            said = f"from scratch: {NOT_HAD} ({type(error).__name__})"
     else:
         network = _made(timm, name, sides, False, extra)
     config = network.pretrained_cfg
