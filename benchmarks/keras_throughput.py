@@ -1,9 +1,10 @@
 """Training throughput with augmentation: our Keras trainer, a plain `model.fit` as the tutorials write it, our torch trainer.
 
-    python -m benchmarks.keras_throughput [--size 64] [--images 2048] [--rounds 3]
+    python -m benchmarks.keras_throughput [--size 64] [--images 2048] [--rounds 3] [--xla]
 
 All train cnn-small from pictures in memory, batch 32, rotating, shifting, zooming and mirroring each. The tutorial's way is
-an ImageDataGenerator feeding `fit`. Each contestant runs in its own process, in turn; the median of the rounds is printed.
+an ImageDataGenerator feeding `fit`. With --xla ours runs once more with `compile=true`, whose first pass, as everybody's, is not
+counted. Each contestant runs in its own process, in turn; the median of the rounds is printed.
 """
 
 import argparse
@@ -29,7 +30,7 @@ def pictures(images: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     return random.integers(0, 256, (images, size, size, 3), np.uint8), random.integers(0, CLASSES, images)
 
 
-def ours(engine: str, images: int, size: int) -> float:
+def ours(engine: str, images: int, size: int, compiled: bool = False) -> float:
     from saccade import tasks
     from saccade.data.dataset import Dataset
     from saccade.training.recipe import Recipe
@@ -48,7 +49,7 @@ def ours(engine: str, images: int, size: int) -> float:
     knobs: dict[str, Any] = {
         "task": task, "engine": engine, "network": "cnn-small", "weights": "none", "size": size, "batch": BATCH,
         "rate": 0.001, "optimizer": "adam", "weight_decay": 0, "smoothing": 0, "ema": 0, "crop": 1, "cache": "none",
-        "class_weights": "none", "schedule": "constant", "clip": 0, "device": "cpu", "epochs": 3, "precision": "float32",
+        "compile": compiled, "class_weights": "none", "schedule": "constant", "clip": 0, "device": "cpu", "epochs": 3, "precision": "float32",
         **still, **CHANGES,
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
@@ -87,6 +88,7 @@ CONTESTANTS = {
     "model.fit": fit,
     "ours, torch": lambda n, size: ours("torch", n, size),
 }
+XLA = {"ours, XLA": lambda n, size: ours("keras", n, size, compiled=True)}
 
 
 def main() -> None:
@@ -94,14 +96,15 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--images", type=int, default=2048)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--one", choices=CONTESTANTS, help=argparse.SUPPRESS)
+    parser.add_argument("--xla", action="store_true")
+    parser.add_argument("--one", choices=[*CONTESTANTS, *XLA], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(CONTESTANTS[options.one](options.images, options.size))
+        print((CONTESTANTS | XLA)[options.one](options.images, options.size))
         return
     print(describe())
     print(f"cnn-small {options.size}x{options.size}, batch {BATCH}, {options.images} pictures, {options.rounds} rounds")
-    figures: dict[str, list[float]] = {n: [] for n in CONTESTANTS}
+    figures: dict[str, list[float]] = {n: [] for n in (*CONTESTANTS, *(XLA if options.xla else ()))}
     for _ in range(options.rounds):
         for name, speeds in figures.items():
             command = [sys.executable, "-m", "benchmarks.keras_throughput", "--one", name]

@@ -58,6 +58,7 @@ class Frame:
             "set": self._knobs,
             "data": lock.record(self.dataset)["digest"],
         }
+        self._commit = commit()
         self._rows: dict[str, dict[str, Row]] = {OURS: {}, PLAIN: {}} | self._kept()
         print(machine.describe())
         splits = ", ".join(f"{k} {len(v)}" for k, v in self.dataset.splits.items())
@@ -79,7 +80,7 @@ class Frame:
             del sides[PLAIN if self._options.only == "ours" else OURS]
         for seed in self._options.seeds:
             for side, run in sides.items():
-                row = {**run(self.recipe(seed)), "commit": commit()}
+                row = {**run(self.recipe(seed)), "commit": self._commit}
                 self._rows[side][str(seed)] = row
                 told = ", ".join(f"{k} {_short(v)}" for k, v in row.items() if k != "commit")
                 print(f"seed {seed}: {side:<10} {told}", flush=True)
@@ -88,7 +89,10 @@ class Frame:
             for number in self._watched if rows else ():
                 scores = [row[number] for row in rows.values()]
                 spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
-                print(f"{side:<11} {number:<9} {statistics.mean(scores):.4f}  spread {spread:.4f}  n {len(scores)}")
+                of = ", ".join(sorted({str(row["commit"]) for row in rows.values()}))
+                print(
+                    f"{side:<11} {number:<9} {statistics.mean(scores):.4f}  spread {spread:.4f}  n {len(scores)}  at {of}"
+                )
 
     def _kept(self) -> dict[str, dict[str, Row]]:
         file = machine.results() / f"{self._name}.json"
@@ -101,11 +105,14 @@ class Frame:
 
 
 def commit() -> str:
-    """The commit that is measured, with a plus when files differ from it; empty outside a checkout."""
-    here = Path(__file__).parent
-    asked = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--exclude=*"]
-    done = subprocess.run(asked, capture_output=True, text=True, check=False)
-    return done.stdout.strip()
+    """The commit that is measured, with a plus when the code differs from it; empty outside a checkout."""
+
+    def git(*words: str) -> subprocess.CompletedProcess[str]:
+        here = ["git", "-C", str(Path(__file__).parents[1])]
+        return subprocess.run([*here, *words], capture_output=True, text=True, check=False)
+
+    changed = git("diff", "--quiet", "HEAD", "--", "src", "benchmarks", ":!benchmarks/results").returncode == 1
+    return git("rev-parse", "--short", "HEAD").stdout.strip() + ("+" if changed else "")
 
 
 def _host(described: list[str]) -> list[str]:

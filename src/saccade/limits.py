@@ -150,7 +150,7 @@ LIMITS = (
         "B11",
         "max_mask_pixels",
         ANSWER_LIMITS.max_mask_pixels,
-        "image_too_many_pixels",
+        "batch_too_large",
         "pixels of all masks of a request",
     ),
     Limit("B12", "max_tiles", ANSWER_LIMITS.max_tiles, "image_too_many_pixels", "tiles of a picture"),

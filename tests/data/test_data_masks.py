@@ -309,3 +309,15 @@ def test_a_first_mask_that_is_all_black_does_not_make_the_others_grey(tmp_path: 
     dataset, _ = formats.read(tmp_path)
     assert len(dataset.labels) == 2
     assert not [f for f in check(dataset) if f.severity == "ERROR"]
+
+
+def test_trees_of_painted_masks_are_read_by_their_few_colours(tmp_path: Path) -> None:
+    for i in range(4):
+        picture(tmp_path / "photos" / f"{i}.jpg", i)
+        colours = np.zeros((9, 12, 3), np.uint8)
+        colours[: 2 * i] = (128, 64, 128)
+        (tmp_path / "painted").mkdir(exist_ok=True)
+        Image.fromarray(colours).save(tmp_path / "painted" / f"{i}.png")
+    dataset, evidence = formats.read(tmp_path)
+    assert evidence.format == "masks"
+    assert len(dataset.labels) == 2

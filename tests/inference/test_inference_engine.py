@@ -226,5 +226,37 @@ def test_masks_of_one_request_have_a_limit_together(tmp_path, monkeypatch):
     assert len(engine.submit(Request("colors", (picture,) * 9)).result(10).results) == 9
     with pytest.raises(InferenceError, match="in one request") as error:
         engine.submit(Request("masks", (picture,) * 3)).result(10)
-    assert error.value.code == "image_too_many_pixels"
+    assert error.value.code == "batch_too_large", "which a client halves"
+    engine.close()
+
+
+def test_a_graph_that_never_answers_holds_up_no_unloading(tmp_path, monkeypatch):
+    """And closing what is at work, which may wait for it, is nobody's wait either."""
+    engine = Engine()
+    engine.load(colors(tmp_path / "p").path, "colors", 1)
+    model = engine.versions("colors")[1].model
+    gate, entered = threading.Event(), threading.Event()
+
+    def hangs(arrays, deadline):
+        entered.set()
+        gate.wait(60)
+        raise InferenceError("late")
+
+    def closes():
+        gate.wait(60)
+
+    monkeypatch.setattr(model._batcher, "_run", hangs)
+    monkeypatch.setattr(model._graph, "close", closes)
+    monkeypatch.setattr("saccade.inference.model.LAST_S", 0.1)
+    stuck = engine.submit(Request("colors", (np.zeros((90, 90, 3), np.uint8),)))
+    assert entered.wait(10)
+    done = threading.Event()
+    thread = threading.Thread(target=lambda: (engine.unload("colors", 1, drain_s=0.1), done.set()))
+    thread.start()
+    assert done.wait(20)
+    assert not stuck.done()
+    gate.set()
+    with pytest.raises(InferenceError):
+        raise stuck.result(10).results[0]
+    thread.join()
     engine.close()

@@ -167,6 +167,21 @@ def test_a_page_of_a_friend_may_read_the_answer_and_no_other(models: Models) -> 
         assert "origin" in ", ".join(other.headers.getlist("vary")).lower()
 
 
+def test_an_application_that_tells_browsers_by_itself_is_not_told_twice(models: Models) -> None:
+    def tells(view: Any) -> Any:
+        @functools.wraps(view)
+        def told(**parameters: str) -> Any:
+            response = view(**parameters)
+            response.headers.add("Access-Control-Allow-Origin", "https://friend.example")
+            return response
+
+        return told
+
+    headers = {"origin": "https://friend.example"}
+    answer = client(models, tells).post(PREDICT, data=png(1, 2, 3), content_type="image/png", headers=headers)
+    assert answer.headers.getlist("Access-Control-Allow-Origin") == ["https://friend.example"]
+
+
 def test_a_guard_stands_before_all_but_the_probes(models: Models) -> None:
     def member(view: Any) -> Any:
         @functools.wraps(view)

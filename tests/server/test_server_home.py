@@ -68,6 +68,12 @@ def test_one_version_that_cannot_be_loaded_keeps_no_other_from_service(tmp_path,
     [error] = follower.step()
     assert error.code == "internal"
     assert str(fault) not in str(error)
+    monkeypatch.setattr(engine, "load", load)
+    assert follower.step() == [], "too soon to try again"
+    assert "a" not in engine.names() or not any(e.loaded for e in engine.versions("a").values())
+    follower._again = 0.0
+    follower.step()
+    assert engine.submit(Request("a", (png(1, 1, 1),))).result(10).version == 1, "what passes is tried again unasked"
     assert engine.submit(Request("b@stable", (png(1, 1, 1),))).result(10).version == 1
     engine.close()
 

@@ -593,7 +593,8 @@ def test_http2_a_window_and_a_reset_in_one_breath_cost_no_other_stream(run):
     run(story())
 
 
-def test_http2_room_and_a_goodbye_in_one_breath_are_answered(run):
+@pytest.mark.parametrize("first", ["room", "goodbye"])
+def test_http2_room_and_a_goodbye_in_one_breath_are_answered(run, first):
     async def story():
         async with served(Echo()) as port:
             caller = await Caller.to(port)
@@ -602,8 +603,8 @@ def test_http2_room_and_a_goodbye_in_one_breath_are_answered(run):
             await asyncio.sleep(0.1)
             caller.state.increment_flow_control_window(4_000_000)
             caller.state.increment_flow_control_window(4_000_000, large)
-            data = caller.state.data_to_send() + GoAwayFrame(0, last_stream_id=0).serialize()
-            caller._writer.write(data)
+            words = [caller.state.data_to_send(), GoAwayFrame(0, last_stream_id=0).serialize()]
+            caller._writer.write(b"".join(words if first == "room" else reversed(words)))
             await caller.hear(lambda: large in caller.ended)
             assert len(caller.bodies[large]) == 3_000_000
             caller.close()

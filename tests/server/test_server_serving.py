@@ -329,6 +329,7 @@ def test_a_killed_worker_is_seen_and_replaced_and_none_is_left_behind(tmp_path):
         ({}, 200),
         ({"sec_fetch_site": "same-origin"}, 200),
         ({"sec_fetch_site": "none"}, 200),
+        ({"sec_fetch_site": "same-origin", "origin": "https://behind-a-proxy.example"}, 200),
         ({"origin": "http://127.0.0.1:PORT"}, 200),
         ({"sec_fetch_site": "cross-site"}, 403),
         ({"sec_fetch_site": "same-site", "origin": "http://127.0.0.1:PORT"}, 403),

@@ -1,6 +1,7 @@
 """What taught a model must not test it: packages measured on data that changed since they were trained."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,14 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import saccade
 from saccade.cli.main import main
 from saccade.data import formats, lock
 from saccade.data.dataset import Dataset
 from saccade.data.splits import split
-from saccade.errors import UsageError
+from saccade.errors import DataError, UsageError
 from saccade.package.reader import open_package
 from saccade.package.writer import reseal
 from saccade.testing.packages import colors
+from saccade.training.recipe import Recipe
 from saccade.verbs import judge
 from saccade.verbs.trained import as_trained
 
@@ -84,3 +87,48 @@ def test_two_models_meet_on_pictures_that_tested_both(tmp_path: Path, capsys: py
     assert keys(as_trained(formats.read(data)[0], [old, new], ["test"]), "test") == both
     assert main(["compare", str(old), str(new), str(data), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["second_is_worse"] is False
+
+
+@pytest.mark.parametrize("added", [1, 45])
+def test_what_taught_a_start_is_learned_from_again(tmp_path: Path, added: int) -> None:
+    """Pictures keep the side they had; new ones are shared out, or learned from where they are too few."""
+    data = photos(tmp_path / "d", 0, 60)
+    _, first = trained(tmp_path / "run", data)
+    kept = lock.sides(tmp_path / "run" / "dataset.lock.json")
+    photos(data, 60, added)
+    again = split(formats.read(data)[0], seed=7, kept=kept)
+    for name in ("train", "val", "test"):
+        assert keys(first, name) <= keys(again, name)
+    assert len(again) == 60 + added
+    assert (len(again.splits["test"]) > len(first.splits["test"])) == (added > 1)
+    twin = next(iter(sorted(keys(first, "train"))))
+    (data / twin).with_stem("twin").write_bytes((data / twin).read_bytes())
+    near = split(formats.read(data)[0], seed=7, kept=kept)
+    assert any(k.endswith("twin.png") for k in keys(near, "train")), "a copy of what taught it stays with it"
+
+
+def test_a_run_from_a_run_measures_on_what_neither_learned_and_goes_on_by_itself(tmp_path: Path) -> None:
+    data = photos(tmp_path / "d", 0, 60)
+    small = {"smoke": True, "network": "cnn-small", "filters": "4,8", "dense": 8, "threads": 1, "cache": "none"}
+    saccade.train(data, out=tmp_path / "one", **small)
+    photos(data, 60, 45)
+    saccade.train(data, out=tmp_path / "two", weights=str(tmp_path / "one"), seed=3, **small)
+    one, two = (lock.sides(tmp_path / name / "dataset.lock.json") for name in ("one", "two"))
+    assert all(two[content] == side for content, side in one.items())
+    shutil.rmtree(tmp_path / "one")
+    saccade.train(data, resume=tmp_path / "two")
+    assert lock.sides(tmp_path / "two" / "dataset.lock.json") == two
+
+
+def test_splits_that_would_measure_on_what_taught_the_start_are_refused(tmp_path: Path) -> None:
+    data = photos(tmp_path / "d", 0, 60)
+    _, first = trained(tmp_path / "run", data)
+    (tmp_path / "run" / "recipe.toml").write_text(Recipe().to_toml())
+    brought = tmp_path / "brought"
+    for name, other in (("train", "test"), ("val", "val"), ("test", "train")):
+        for key in keys(first, other):
+            (brought / name / key).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(data / key, brought / name / key)
+    with pytest.raises(DataError, match=r"pictures of val and test taught .*run"):
+        saccade.train(brought, out=tmp_path / "two", weights=str(tmp_path / "run"), smoke=True)
+    assert not (tmp_path / "two").exists()

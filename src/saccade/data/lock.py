@@ -52,6 +52,12 @@ def read(file: Path) -> dict[str, Any]:
     return found
 
 
+def sides(file: Path) -> dict[str, str]:
+    """Content hash to split of every picture of a lock. Raises like read."""
+    found = read(file)
+    return {entry["sha256"]: name for name, part in found["splits"].items() for entry in part.values()}
+
+
 def verify(dataset: Dataset, file: Path) -> None:
     """Raises DataError when classes, splits, labels or contents differ from the lock, saying which."""
     locked, now = read(file), record(dataset)

@@ -206,10 +206,13 @@ def _packed(values_HW3: Array, name: str, coloured: bool) -> Array:
 
 def is_coloured(file: Path, name: str) -> bool:
     """True for a mask of three channels that differ. Raises DataError when it cannot be read."""
+    try:
+        with pillow.open(file, formats=["PNG"]) as picture:
+            if picture.mode not in ("RGB", "RGBA"):  # by the header: of the most masks not a pixel is decoded
+                return False
+    except PILLOW_FAULTS:
+        return False
     colours = stored(file, name, coloured=True)
-    with pillow.open(file) as picture:
-        if picture.mode not in ("RGB", "RGBA"):
-            return False
     return bool(((colours >> 16) != (colours & 255)).any() or ((colours >> 8 & 255) != (colours & 255)).any())
 
 

@@ -1,8 +1,9 @@
 """Splits that are stratified, seeded and leak-proof: duplicates, near duplicates and groups stay on one side."""
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 
@@ -16,11 +17,18 @@ FRACTIONS = (0.7, 0.15, 0.15)
 NAMES = ("train", "val", "test")
 
 
-def split(dataset: Dataset, seed: int = 0, fractions: tuple[float, float, float] = FRACTIONS) -> Dataset:
+def split(
+    dataset: Dataset,
+    seed: int = 0,
+    fractions: tuple[float, float, float] = FRACTIONS,
+    kept: Mapping[str, str] = MappingProxyType({}),
+) -> Dataset:
     """Makes the splits that are missing, and leaves those the dataset came with.
 
-    fractions: train, val, test, summing to 1. A dataset with train and test gets its val from train. Raises DataError
-    when a class has too few independent images to stand on every side, UsageError when there is nothing to split.
+    fractions: train, val, test, summing to 1. A dataset with train and test gets its val from train. kept: content hashes to the
+    side that these pictures had before, and keep; what stood on several sides, alike pictures counted as one, is learned from.
+    Raises DataError when a class has too few independent images to stand on every side, UsageError when there is nothing to
+    split.
     """
     sides = missing(dataset)
     if not sides:
@@ -35,12 +43,46 @@ def split(dataset: Dataset, seed: int = 0, fractions: tuple[float, float, float]
         )
     names = ("train", *(s for s in sides if s != "train"))
     share = np.array([fractions[NAMES.index(n)] for n in names])
-    parts = _part(dataset.splits[source], dataset.labels, names, share / share.sum(), seed)
+    whole, share = dataset.splits[source], share / share.sum()
+    if kept:
+        parts = _beside(whole, dataset.labels, names, share, seed, kept)
+    else:
+        parts = _part(whole, dataset.labels, names, share, seed)
     made = " and ".join(f"{n} ({len(parts[n])})" for n in names)
     note = f"{made} were made from {source}, {len(dataset.splits[source])} images, seed {seed}"
     given = {n: s for n, s in dataset.splits.items() if n != source}
     ordered = {n: {**given, **parts}[n] for n in NAMES}
     return replace(dataset, splits=ordered, notes=(*dataset.notes, note), seed=seed)
+
+
+def _beside(
+    samples: Sequence[Sample],
+    labels: Labels,
+    names: tuple[str, ...],
+    share_S: Array,
+    seed: int,
+    kept: Mapping[str, str],
+) -> dict[str, tuple[Sample, ...]]:
+    """What was seen before stays where it was; the rest is shared out, or learned from where it is too little for that."""
+    sides = [kept.get(content) for content in content_hashes(samples)]
+    place = {id(sample): i for i, sample in enumerate(samples)}
+    parts: dict[str, list[int]] = {name: [] for name in names}
+    loose: list[int] = []
+    for unit in groups(samples):
+        known = {sides[i] for i in unit}
+        side = next((name for name in names if name in known), None)
+        (loose if side is None else parts[side]).extend(unit)
+    if loose:
+        new = [samples[i] for i in sorted(loose)]
+        try:
+            shared = _part(new, labels, names, share_S, seed)
+        except DataError:
+            shared = {names[0]: tuple(new)}
+        for name, some in shared.items():
+            parts[name] += [place[id(sample)] for sample in some]
+    if empty := [n for n in names if not parts[n]]:
+        raise DataError(f"none of the pictures that were in {empty[0]} before is in the data", hint="bring them back")
+    return {name: tuple(samples[i] for i in sorted(parts[name])) for name in names}
 
 
 def missing(dataset: Dataset) -> tuple[str, ...]:

@@ -206,8 +206,8 @@ class Batcher:
             self._leave()
 
     def close(self, within_s: float | None = None) -> bool:
-        """Runs what is queued, then ends the threads. False when one still runs after so many seconds: it is left alone, and
-        ends with the run it is stuck in."""
+        """Runs what is queued, then ends the threads. False when something still runs after so many seconds, here or in a thread
+        that ran its own row at once: it is left alone, and ends with the run it is stuck in."""
         with self._wake:
             self._closing = True
             self._wake.notify_all()
@@ -215,7 +215,10 @@ class Batcher:
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(None if end is None else max(0.0, end - time.monotonic()))
-        return not any(thread.is_alive() for thread in self._threads)
+        with self._wake:
+            return self._wake.wait_for(
+                lambda: not self._running, None if end is None else max(0.0, end - time.monotonic())
+            )
 
     def _loop(self) -> None:
         while self._some():
@@ -245,7 +248,9 @@ class Batcher:
     def _leave(self) -> None:
         with self._wake:
             self._running -= 1
-            if self._waiting:
+            if self._closing:
+                self._wake.notify_all()
+            elif self._waiting:
                 self._wake.notify()
 
     def drop_late(self) -> None:

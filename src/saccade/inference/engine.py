@@ -214,16 +214,15 @@ class Engine:
         try:
             entry = self._admit(request)
             version = str(entry.version)
-            assert entry.model is not None
-            deadline = began + min(request.deadline_s, self.max_deadline_s)
-            caller = request.caller or future
-            urgent = len(request.images) == 1 if request.urgent is None else request.urgent
-            items = [
-                entry.model.submit(
-                    i, deadline, caller=caller, urgent=urgent, tile=request.tile, here=here and len(request.images) == 1
-                )
-                for i in request.images
-            ]
+            try:
+                items = self._hand_on(request, entry, began, future, here)
+            except InferenceError as error:
+                # Found and gone before it was asked: whoever named no version is answered by the one that took over.
+                after = self._admit(request) if error.code == "not_ready" and request.version is None else entry
+                if after.model is entry.model:
+                    raise
+                entry, version = after, str(after.version)
+                items = self._hand_on(request, entry, began, future, here)
         except SaccadeError as error:
             self._observe(name if error.code != "not_found" else "", version, error, began)
             future.set_exception(error)
@@ -233,6 +232,27 @@ class Engine:
         for item in items:
             item.add_done_callback(done)
         return future
+
+    def _hand_on(
+        self, request: Request, entry: Entry, began: float, future: "Future[Answer]", here: bool
+    ) -> "list[Future[Outcome]]":
+        """Every picture of a request to one model, or none. Raises InferenceError(not_ready) where it is being unloaded."""
+        assert entry.model is not None
+        deadline = began + min(request.deadline_s, self.max_deadline_s)
+        caller = request.caller or future
+        urgent = len(request.images) == 1 if request.urgent is None else request.urgent
+        items: list[Future[Outcome]] = []
+        try:
+            for image in request.images:
+                alone = here and len(request.images) == 1
+                items.append(
+                    entry.model.submit(image, deadline, caller=caller, urgent=urgent, tile=request.tile, here=alone)
+                )
+        except SaccadeError:
+            for item in items:
+                item.cancel()
+            raise
+        return items
 
     def _admit(self, request: Request) -> Entry:
         if self._closed:
@@ -331,7 +351,7 @@ class Engine:
 
 
 def _refuse_masks(request: Request) -> None:
-    """Raises InferenceError(image_too_many_pixels) where the masks of all its pictures would hold too much memory at once."""
+    """Raises InferenceError(batch_too_large) where the masks of all its pictures would hold too much memory at once."""
     total = 0
     for image in request.images:
         if isinstance(image, bytes):
@@ -343,7 +363,7 @@ def _refuse_masks(request: Request) -> None:
             f"the pictures have {total / 1e6:.0f} MP together, at most {ANSWER_LIMITS.max_mask_pixels / 1e6:.0f} MP are "
             "answered with masks in one request",
             hint="send them in several requests",
-            code="image_too_many_pixels",
+            code="batch_too_large",
             details={"limit": ANSWER_LIMITS.max_mask_pixels},
         )
 

@@ -11,6 +11,8 @@ from saccade import confine
 from saccade.errors import InferenceError
 from saccade.inference.workers.decoder import Decoder
 
+CLOSE_S = 10.0
+
 
 class PixelBudget:
     """Pictures are decoded only while the sum of their pixels in flight fits; others wait in turn, then are refused."""
@@ -107,10 +109,11 @@ class Intake:
         if self.isolated:
             self._own.decoder.close()
 
-    def close(self) -> None:
-        """Does what was submitted, then ends the threads."""
+    def close(self, within_s: float = CLOSE_S) -> None:
+        """Does what was submitted, then ends the threads; one that is stuck in a graph is left behind."""
         self._closed = True
         for _ in self._crew:
             self._queue.put(None)
+        end = time.monotonic() + within_s
         for thread in self._crew:
-            thread.join()
+            thread.join(max(0.0, end - time.monotonic()))

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import threading
 import time
 from collections.abc import Hashable, Sequence
 from concurrent.futures import Future
@@ -297,9 +298,12 @@ class Model:
         end = time.monotonic() + timeout_s
         if not self._stages.close(timeout_s):
             return
-        if not self._batcher.close(max(LAST_S, end - time.monotonic())):
+        if self._batcher.close(max(LAST_S, end - time.monotonic())):
+            self._graph.close()
+        else:
             log.warning("a run of %s did not end in %g s and is left behind", self.manifest.name, timeout_s)
-        self._graph.close()
+            # To close what is at work may wait for it; to end the process it runs in is what ends it.
+            threading.Thread(target=self._graph.close, name="close-left-behind", daemon=True).start()
         self._remember()
         for one in self._owned:
             one.close()

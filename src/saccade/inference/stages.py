@@ -188,17 +188,16 @@ class Stages:
                 places = tiles.windows(width, height, spec.width, spec.height)
                 timings["decode"] = (time.perf_counter() - began) * 1e3
                 for left, top, right, bottom in places:
+                    window = image[top:bottom, left:right].copy()
                     parts.append(Future())
                     with self._lock:
                         self.pending += 1
-                    window = image[top:bottom, left:right].copy()
-                    self._prepare(window, deadline, parts[-1], began, caller, urgent, at_once=False)
+                    self._prepare(window, deadline, parts[-1], time.perf_counter(), caller, urgent, at_once=False)
                 del image
-        except SaccadeError as error:
-            self._finish(future, Outcome(error, timings))
-            return
         except Exception as error:  # noqa: BLE001 - a pool thread swallows what it does not hand on
-            self._finish(future, Outcome(_internal(error), timings))
+            for part in parts:
+                part.cancel()
+            self._finish(future, Outcome(error if isinstance(error, SaccadeError) else _internal(error), timings))
             return
         remaining = [len(parts)]
 

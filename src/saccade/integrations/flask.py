@@ -63,8 +63,12 @@ def blueprint(
 
     @made.after_request
     def tell(response: Response) -> Response:
-        for header, value in shared(_headers(), origins).items():
-            response.headers.add(header, value)
+        told = shared(_headers(), origins)
+        if "vary" in told:
+            response.vary.add(told.pop("vary"))
+        if "Access-Control-Allow-Origin" not in response.headers:  # Flask-CORS may have told already
+            response.headers.extend(told)
+            response._FLASK_CORS_EVALUATED = True  # type: ignore[attr-defined]
         return response
 
     @made.errorhandler(SaccadeError)

@@ -6,7 +6,7 @@ They are packages in this process, or a saccade server elsewhere; an application
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from saccade.client import messages
 from saccade.client.answer import Readable
@@ -177,15 +177,8 @@ def check_origin(method: str, headers: Mapping[str, str], host: str, allowed: Se
     host: this application's, with its port. allowed: other origins, "https://shop.example". Follows the advice of
     Fetch Metadata: `Sec-Fetch-Site` where there is one, else `Origin`. Raises ServerError(forbidden).
     """
-    origin = headers.get("origin", "")
-    if method in ("GET", "HEAD", "OPTIONS") or origin in allowed:
-        return
-    site = headers.get("sec-fetch-site")
-    if site in ("same-origin", "none"):
-        return
-    if site is None and (not origin or urlsplit(origin).netloc == host):
-        return
-    raise ServerError("a page of another site sent this", hint="name its origin to allow it", code="forbidden")
+    if headers.get("origin", "") not in allowed and routes.foreign(method, headers, host):
+        raise ServerError("a page of another site sent this", hint="name its origin to allow it", code="forbidden")
 
 
 def shared(headers: Mapping[str, str], allowed: Sequence[str]) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 from saccade.errors import ServerError
 from saccade.protocols.protocol import SCOPES, Route
@@ -105,6 +105,21 @@ def too_large(limit: int) -> ServerError:
         hint="send less",
         code="payload_too_large",
         details={"max_bytes": limit},
+    )
+
+
+def foreign(method: str, headers: Mapping[str, str], host: str | None = None) -> bool:
+    """Whether a browser sends this on behalf of another site. host: this server's, with its port; None is that of the head.
+
+    Follows the advice of Fetch Metadata: `Sec-Fetch-Site` where there is one, else `Origin`. Programs name no site.
+    """
+    if method in ("GET", "HEAD", "OPTIONS"):
+        return False
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin", "")
+    if site is not None:
+        return site not in ("same-origin", "none")
+    return (
+        bool(origin) and urlsplit(origin).netloc.lower() != (headers.get("host", "") if host is None else host).lower()
     )
 
 

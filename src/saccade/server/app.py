@@ -170,8 +170,14 @@ class App:
             bare = headers.get(route.key, "")
             given = headers.get("authorization") or (f"Bearer {bare}" if bare else "")
             key = self.keys.admit(given, route.needs).id
-        elif route.needs != "open" and route.method != "GET":
-            _refuse_other_sites(headers)
+        elif route.needs != "open" and self.settings.loopback and heads.foreign(route.method, headers):
+            # Whoever runs the server can reach it, and so can every page in his browser. Beyond loopback, where this was asked
+            # for with `insecure`, whoever stands in front of the server decides.
+            raise ServerError(
+                "a page of another site asks, and this server asks for no key",
+                hint="make a key (saccade keys make) and have that site's own server send it",
+                code="forbidden",
+            )
         heads.check_encoding(headers)
         length = headers.get("content-length", "0")
         if not re.fullmatch(r"[0-9]{1,18}", length):
@@ -284,20 +290,6 @@ def build(
     spoken = speak(settings, control or Control()) if protocols is None else protocols
     routes = [route for protocol in spoken for route in protocol.routes(engine)]
     return App(settings, engine, [*routes, *views.routes(engine)], keys or Keys(settings.home), metrics, state, spoken)
-
-
-def _refuse_other_sites(headers: dict[str, str]) -> None:
-    """Without a key whoever can reach the server may ask, and so may any page in the browser of someone who can: such a page
-    says where it comes from. Raises ServerError(forbidden)."""
-    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
-    own = f"//{headers.get('host', '')}".lower()
-    foreign = site in ("cross-site", "same-site") or (origin is not None and not origin.lower().endswith(own))
-    if foreign:
-        raise ServerError(
-            "a page of another site asks, and this server asks for no key",
-            hint="make a key (saccade keys make) and have the page's own server send it",
-            code="forbidden",
-        )
 
 
 def guarded(settings: Settings, keys: Keys) -> bool:

@@ -134,8 +134,9 @@ class Follower:
                     self._engine.unload(name, version, drain_s=self._finish_s)
                     log.info("%s version %d is unloaded", name, version)
         self._seen = revision
-        # Nothing changes here when a server comes back on which a model depends, so that one is tried again unasked.
-        waits = any(error.code == "dependency_unavailable" for error in errors)
+        # Nothing changes here when a server comes back on which a model depends, or when memory or a disk does, so that one is
+        # tried again unasked.
+        waits = any(error.code in ("dependency_unavailable", "internal") for error in errors)
         self._again = time.monotonic() + AGAIN_S if waits else math.inf
         return errors
 

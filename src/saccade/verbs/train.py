@@ -8,14 +8,16 @@ from saccade import tasks
 from saccade.data import check as doctor
 from saccade.data import lock
 from saccade.data.dataset import Dataset
+from saccade.data.fingerprint import content_hashes
 from saccade.data.splits import split as make_splits
 from saccade.errors import DataError, UsageError
 from saccade.images import encode, fonts
-from saccade.training import listeners, trainers
+from saccade.training import earlier, listeners, trainers
 from saccade.training.listener import Listener
 from saccade.training.recipe import Recipe
 from saccade.training.run import Run
 from saccade.training.trainer import Trainer
+from saccade.types import names_text
 from saccade.verbs.data import check
 from saccade.verbs.golden import name_of
 from saccade.verbs.hear import Hear, silent
@@ -71,17 +73,36 @@ def train(
         run = _continued(Path(resume), wishes)
         trainer = trainers.find(run.recipe.engine)
         dataset = make_splits(health.dataset, seed=run.recipe.seed)
-        lock.verify(dataset, run.folder / "dataset.lock.json")
+        began = run.folder / "dataset.lock.json"
+        if lock.record(dataset)["digest"] != lock.read(began)["digest"]:
+            # It may have started from an earlier run, whose pictures kept their sides.
+            dataset = make_splits(health.dataset, seed=run.recipe.seed, kept=lock.sides(began))
+        lock.verify(dataset, began)
     else:
         plan = plan.replace_from({"task": _task(plan.task, health.dataset)})
         trainer = trainers.find(plan.engine)
-        dataset = make_splits(health.dataset, seed=plan.seed)
+        start = earlier.folder_of(plan)
+        kept = lock.sides(start / "dataset.lock.json") if start is not None else {}
+        dataset = make_splits(health.dataset, seed=plan.seed, kept=kept)
+        _refuse_taught(dataset, kept, plan.weights)
         run = Run.create(folder, plan, dataset)
         run.write(run.samples / "annotations.png", encode.to_png(doctor.sheet(dataset)))
         if words := fonts.note(dataset.labels.names):
             listen(f"note     {words}")
     _fit(run, dataset, trainer, kinds, listen)
     return seal(run, dataset, trainer, model or name_of(data), listen)
+
+
+def _refuse_taught(dataset: Dataset, kept: Mapping[str, str], start: str) -> None:
+    """Raises DataError where splits that came with the data would measure on what taught the weights a run starts from."""
+    held = [s for name in ("val", "test") for s in dataset.splits[name]]
+    taught = [s.key for s, content in zip(held, content_hashes(held), strict=True) if kept.get(content) == "train"]
+    if taught:
+        raise DataError(
+            f"{len(taught):,} pictures of val and test taught {start} ({names_text(taught, 3)}), so nothing measured on them "
+            "would be true",
+            hint="move them to train, or start from other weights",
+        )
 
 
 def _task(wish: str, dataset: Dataset) -> str:

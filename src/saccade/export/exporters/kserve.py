@@ -1,5 +1,6 @@
 """For KServe: an InferenceService and the container file of the server it runs, which is saccade with this package."""
 
+import platform
 import re
 import shutil
 from collections.abc import Mapping
@@ -23,7 +24,7 @@ QUANTITY = re.compile(r"[0-9]{1,9}(\.[0-9]{1,3})?(m|k|M|G|T|Ki|Mi|Gi|Ti)?")
 IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9./:@_-]{0,254}")
 CONTAINER = """\
 # {name}, package {digest}
-FROM python:3.11-slim
+FROM python:{python}-slim
 COPY {wheel} constraints.txt /opt/
 RUN pip install --no-cache-dir -c /opt/constraints.txt "/opt/{wheel}[{extras}]" && useradd --uid 1000 --create-home saccade
 COPY package /models/package
@@ -56,6 +57,7 @@ class _KServe(Exporter):
         text = CONTAINER.format(
             name=package.manifest.name,
             digest=package.digest,
+            python=".".join(platform.python_version_tuple()[:2]),  # the pins are those of this one
             wheel=wheel.write(folder).name,
             extras=",".join(sorted(extras)),
             http=HTTP,

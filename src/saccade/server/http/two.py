@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from h2.config import H2Configuration
-from h2.connection import ConnectionState, H2Connection
+from h2.connection import ConnectionInputs, ConnectionState, H2Connection, H2ConnectionStateMachine
 from h2.errors import ErrorCodes
 from h2.events import (
     ConnectionTerminated,
@@ -39,6 +39,19 @@ RESETS, WITHIN_S = 100, 10.0
 (CVE-2023-44487, CVE-2019-9512, CVE-2019-9515)."""
 
 
+class _Lasting(H2ConnectionStateMachine):
+    """A goodbye ends no stream (RFC 9113 section 6.8): what was asked before is answered, and the room for it is heard.
+
+    Hazard: h2 itself takes the connection for closed, and all that comes behind a goodbye for a fault; its table of states is
+    not part of its public interface.
+    """
+
+    _transitions = {  # noqa: RUF012 - as the class it follows has it
+        **H2ConnectionStateMachine._transitions,
+        (ConnectionState.SERVER_OPEN, ConnectionInputs.RECV_GOAWAY): (None, ConnectionState.SERVER_OPEN),
+    }
+
+
 class Two(asyncio.Protocol):
     """`h2` keeps the state of the protocol; here its events become exchanges and answers its frames."""
 
@@ -46,6 +59,7 @@ class Two(asyncio.Protocol):
         self._listener = listener
         self.transport = transport
         self._state = H2Connection(H2Configuration(client_side=False, header_encoding=None))
+        self._state.state_machine = _Lasting()
         self._state.local_settings = Settings(
             client=False,
             initial_values={
@@ -76,10 +90,7 @@ class Two(asyncio.Protocol):
         if self._lingers:
             return
         try:
-            events = self._state.receive_data(data)
-            if any(isinstance(event, ConnectionTerminated) and not event.error_code for event in events):
-                self._reopen()  # before what came in front of it, which h2 has seen already
-            for event in events:
+            for event in self._state.receive_data(data):
                 self._hear(event)
         except ProtocolError:
             self._flush()  # h2 has written why
@@ -108,7 +119,9 @@ class Two(asyncio.Protocol):
             if now > self._parting + WRITE_S:
                 self.transport.abort()
         elif self._lingers:
-            if now > self._lingers:
+            # A caller who reads slowly still gets the end of what was written.
+            more = WRITE_S if self.transport.get_write_buffer_size() else 0.0
+            if now > self._lingers + more:
                 self.transport.abort()
         elif (self._stuck and now > self._stuck + WRITE_S) or (self._unsent and now > self._sent + WRITE_S):
             self.transport.abort()
@@ -195,10 +208,6 @@ class Two(asyncio.Protocol):
             self.transport.close()
         elif not self._exchanges:
             self._close(ErrorCodes.NO_ERROR)
-
-    def _reopen(self) -> None:
-        # Hazard: h2 takes the connection for closed; RFC 9113 section 6.8 has the open streams end as they would.
-        self._state.state_machine.state = ConnectionState.SERVER_OPEN
 
     def _open(self, event: RequestReceived) -> None:
         assert event.stream_id is not None

@@ -114,6 +114,8 @@ def _few_values(root: Path, layout: Layout) -> bool:
     step = max(1, len(layout.pairs) // LOOKED_AT)
     some = [(root / p.mask, p.mask.as_posix()) for p in layout.pairs[::step][:LOOKED_AT]]
     values, errors = read_values(some, False)
+    if errors:
+        values, errors = read_values(some, True)
     return not errors and len(values) <= FEW
 
 
