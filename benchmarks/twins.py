@@ -105,7 +105,7 @@ def main() -> int:
     print(describe())
     numbers: dict[str, list[float]] = {e: [] for e in ENGINES}
     took: dict[str, list[float]] = {e: [] for e in ENGINES}
-    agree, differ, comparisons = 0, 0, []
+    agree, differ, comparisons, headlines = 0, 0, [], []
     with tempfile.TemporaryDirectory() as temporary:
         home = options.keep or Path(temporary)
         for seed in options.seeds:
@@ -117,6 +117,7 @@ def main() -> int:
             for engine, side in zip(ENGINES, found.sides, strict=True):
                 numbers[engine].append(side.card.headline.value)
             agree += within(*(s.card.headline for s in found.sides))
+            headlines.append([s.card.headline for s in found.sides])
             differ += apart(found, len(options.seeds))
             print(f"seed {seed}  {told(found)}", flush=True)
     gap, low, high = welch(*(numbers[e] for e in ENGINES))
@@ -126,7 +127,9 @@ def main() -> int:
     print(f"means    {means}; difference {gap:+.4f} ({low:+.4f} to {high:+.4f}); {seconds} a run")
     print(f"twins    the engines {'agree' if same else 'do NOT agree'} within noise on {options.data.name}: "
           f"{agree} of {len(options.seeds)} seeds within each other's intervals, {differ} significantly apart")  # fmt: skip
-    record = {"options": {k: str(v) for k, v in vars(options).items()}, "numbers": numbers, "seconds": took}
+    sides = [[asdict(n) for n in pair] for pair in headlines]
+    record = {"within": agree, "apart": differ, "agree": same, "headlines": sides}
+    record |= {"options": {k: str(v) for k, v in vars(options).items()}, "numbers": numbers, "seconds": took}
     save(f"twins_{options.data.name}", {**record, "difference": [gap, low, high], "comparisons": comparisons})
     return 0 if same else 1
 

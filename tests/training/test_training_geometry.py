@@ -1,19 +1,23 @@
 """Boxes and masks lie over the network's input, and move with the picture."""
 
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from saccade import tasks
 from saccade.errors import UsageError
+from saccade.images import preprocess as one_way
 from saccade.images.preprocess import PreprocessSpec, placement, preprocess
 from saccade.tasks.task import Task
 from saccade.training.outset import refuse_mixing
-from saccade.training.packed import targets_of
+from saccade.training.packed import images_of, targets_of
 from saccade.training.recipe import Recipe
 from saccade.training.trainers.torch.augment import BORDER, Augment, fewest, sampling
 from saccade.training.trainers.torch.batches import Pack
@@ -156,3 +160,27 @@ def test_only_boxes_that_are_there_are_carried() -> None:
     assert bare["boxes"].shape == (2, 0, 4)
     none = fewest({"boxes": boxes[:, :0], "box_classes": torch.zeros((2, 0), dtype=torch.int64)})
     assert none["box_classes"].shape == (2, 0)
+
+
+@pytest.mark.parametrize("cache", ["none", "folder"])
+@pytest.mark.parametrize("mode", ["stretch", "center_crop", "letterbox"])
+def test_what_is_learned_from_is_what_is_served(
+    cache: str, mode: Literal["stretch", "center_crop", "letterbox"], tmp_path: Path
+) -> None:
+    """The packed pictures are byte for byte those of the one preprocessing, whatever the file."""
+    random = np.random.default_rng(0)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    samples = []
+    for i, (kind, sides) in enumerate(
+        (("JPEG", (300, 200)), ("PNG", (40, 90)), ("WEBP", (120, 120)), ("JPEG", (700, 500)))
+    ):
+        pixels = Image.fromarray(random.integers(0, 256, (12, 16, 3)).astype(np.uint8)).resize(sides)
+        pixels.save(tmp_path / f"{i}.{kind.lower()}", kind, exif=exif)
+        samples.append(Sample(f"{i}", tmp_path / f"{i}.{kind.lower()}"))
+    spec = PreprocessSpec(56, 40, mode=mode)
+    recipe = Recipe.load(None, {"cache": "none" if cache == "none" else str(tmp_path / "cache")})
+    for _ in range(2):
+        packed = images_of(samples, spec, recipe)
+        for row, sample in zip(packed, samples, strict=True):
+            np.testing.assert_array_equal(row, one_way.load(sample.image, spec)[0])

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save_file
 from torch import nn
 
 from saccade import tasks
@@ -282,7 +283,13 @@ def test_a_backbone_by_its_name_in_keras(tmp_path: Path) -> None:
         warnings.simplefilter("ignore")  # of Keras about numpy
         body.save_weights(str(tmp_path / "own.weights.h5"))
     again, _, _, said = applications.backbone("MobileNetV2", str(tmp_path / "own.weights.h5"), (64, 64))
-    assert said == "from own.weights.h5"
+    assert said.endswith("tensors changed by own.weights.h5")
+    other = keras.Sequential([keras.layers.Input((8, 8, 3)), keras.layers.Conv2D(5, 7)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        other.save_weights(str(tmp_path / "other.weights.h5"))
+    with pytest.raises(UsageError, match=r"no tensor of other\.weights\.h5 fits"):
+        applications.backbone("MobileNetV2", str(tmp_path / "other.weights.h5"), (64, 64))
     np.testing.assert_array_equal(again.get_weights()[0], body.get_weights()[0])
     (tmp_path / "no.weights.h5").write_bytes(b"no")
     with pytest.raises(UsageError, match="cannot be read"):
@@ -301,6 +308,10 @@ def test_a_saved_model_answers_as_onnx_and_keras_do(tmp_path: Path) -> None:
     np.testing.assert_allclose(served["encoded"](tf.constant(encoded))["scores"].numpy(), found, atol=1e-5)
     large = tf.io.encode_jpeg(np.full((90, 70, 3), 120, np.uint8)).numpy()
     assert served["encoded"](tf.constant([large]))["scores"].shape == (1, 3)
+    framed, _ = suite.fit(trainer, tmp_path / "framed", epochs=1, resize="letterbox")
+    trainer.export(framed, suite.squares(), tmp_path / "other")
+    signatures = tf.saved_model.load(str(tmp_path / "other" / "saved_model")).signatures
+    assert set(signatures) == {"serving_default"}, "a stretched picture is not what this network learned from"
 
 
 GIVEN = """
@@ -481,3 +492,20 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     found = checkpoints.read(checkpoints.last(Run.open(tmp_path / "cut"))).arrays
     for name, value in expected.items():
         np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
+@pytest.mark.parametrize("engine", ["keras", "torch"])
+def test_a_network_of_ones_own_takes_weights_from_a_file(given: Path, engine: str) -> None:
+    trainer, function = find(engine), {"keras": "layered", "torch": "module"}[engine]
+    plan = {"network": f"my_module:{function}", "epochs": 1, "rate": 1e-9, "ema": 0}
+    first, _ = suite.fit(trainer, given / "first", **plan, seed=1)
+    part = checkpoints.read(checkpoints.best(first)).part("network")
+    file = given / "own.safetensors"
+    save_file({k.removeprefix("backbone."): v for k, v in part.items() if k not in ("mean", "std")}, file)
+    second, said = suite.fit(trainer, given / "second", **plan, seed=2, weights=str(file))
+    told = " ".join(str(vars(e)) for e in said if e.kind == "note")
+    assert "tensors from own.safetensors" in told
+    assert "from scratch" not in told
+    again = checkpoints.read(checkpoints.best(second)).part("network")
+    for name, value in part.items():
+        np.testing.assert_allclose(again[name], value, atol=1e-5, err_msg=name)

@@ -15,6 +15,7 @@ class Progress:
         self.live = to.isatty()
         self._last = 0.0
         self._open = False
+        self._metric = ""
 
     def say(self, text: str) -> None:
         if self._open:
@@ -28,6 +29,8 @@ class Progress:
             self.say(event)
             return
         kind = event.kind
+        if kind == "epoch":
+            self._metric = f"  {event.metric_name} {event.metric:.4f}"
         if kind == "step" and self.live:
             now = time.monotonic()
             if now - self._last >= 0.1:
@@ -44,7 +47,7 @@ class Progress:
         filled = round(width * done)
         self.to.write(
             f"\r\x1b[2K{'━' * filled}{'─' * (width - filled)} {100 * done:3.0f} %  epoch {event.epoch}  "
-            f"loss {event.loss:.4f}  {event.images_per_s:.0f} img/s  ETA {seconds(event.eta_s)}"
+            f"loss {event.loss:.4f}{self._metric}  {event.images_per_s:.0f} img/s  ETA {seconds(event.eta_s)}"
         )
         self.to.flush()
         self._open = True

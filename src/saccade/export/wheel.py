@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 import saccade
+from saccade.errors import UsageError
 
 NAME = "saccade"
 WHEEL = f"Wheel-Version: 1.0\nGenerator: saccade {saccade.__version__}\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
@@ -20,7 +21,13 @@ WHEN = (1980, 1, 1, 0, 0, 0)
 
 
 def write(folder: Path) -> Path:
-    """The wheel, named as pip wants it."""
+    """The wheel, named as pip wants it. Raises UsageError where saccade runs without being installed."""
+    try:
+        metadata.distribution(NAME)
+    except metadata.PackageNotFoundError as error:
+        raise UsageError(
+            "saccade is not installed here, so it cannot be packed", hint="pip install it first"
+        ) from error
     file = folder / f"{NAME}-{saccade.__version__}-py3-none-any.whl"
     about = f"{NAME}-{saccade.__version__}.dist-info"
     record = io.StringIO()

@@ -68,13 +68,18 @@ def load_file(model: Any, file: Path) -> str:
     from safetensors.numpy import load_file as read
 
     if file.suffix == ".h5":
+        before = arrays(model)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of Keras itself about numpy, and about what does not fit
                 model.load_weights(str(file), skip_mismatch=True)
         except (OSError, ValueError) as error:
             raise UsageError(f"weights {file} cannot be read: {error}", hint="give a .weights.h5 file") from error
-        return f"from {file.name}"
+        # Keras tells what did not fit by a warning alone; what did is what is no longer as it was made.
+        taken = sum(not np.array_equal(before[k], v) for k, v in arrays(model).items())
+        if not taken:
+            raise UsageError(f"no tensor of {file.name} fits this network", hint="use weights of the same network")
+        return f"{taken} of {len(before)} tensors changed by {file.name}"
     try:
         found = read(str(file))
     except (OSError, SafetensorError) as error:

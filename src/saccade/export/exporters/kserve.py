@@ -53,12 +53,13 @@ class _KServe(Exporter):
         (folder / "inference-service.yaml").write_text(text, "utf-8")
         runtime = package.manifest.graphs["default"].runtime
         extras = {"grpc", "server", runtimes.EXTRAS.get(runtime, "")} - {""}
+        made = wheel.write(folder)
         (folder / "constraints.txt").write_text(wheel.pinned(extras), "utf-8")
         text = CONTAINER.format(
             name=package.manifest.name,
             digest=package.digest,
             python=".".join(platform.python_version_tuple()[:2]),  # the pins are those of this one
-            wheel=wheel.write(folder).name,
+            wheel=made.name,
             extras=",".join(sorted(extras)),
             http=HTTP,
             grpc=GRPC,

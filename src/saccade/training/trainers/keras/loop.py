@@ -50,7 +50,7 @@ class KerasTrainer(LoopTrainer):
         file = to / "model.onnx"
         notes = {"saccade.task": task.name, "saccade.ledger": sealed.labels.digest()}
         writer = export.write(sealed, tuple(o.name for o in outputs), file, notes)
-        savedmodel.write(sealed, to / "saved_model")
+        savedmodel.write(sealed, to / "saved_model", run.preprocess.mode == "stretch")
         info = {
             "network": run.recipe.network,
             "parameters": networks.parameters(sealed.network),

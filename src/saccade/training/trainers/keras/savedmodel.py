@@ -39,7 +39,12 @@ class Served(tf.Module):
         return tf.cast(tf.round(resized), tf.uint8)
 
 
-def write(sealed: Sealed, folder: Path) -> None:
-    """Signatures `serving_default` (image: uint8 [N, H, W, 3]) and `encoded` (image_bytes: string [N])."""
+def write(sealed: Sealed, folder: Path, stretched: bool = True) -> None:
+    """Signatures `serving_default` (image: uint8 [N, H, W, 3]) and `encoded` (image_bytes: string [N]).
+
+    stretched: whether the package's pictures are; where they are cropped or framed there is no `encoded`, which would answer
+    for other pixels.
+    """
     served = Served(sealed)
-    tf.saved_model.save(served, str(folder), {"serving_default": served.pixels, "encoded": served.encoded})
+    signatures = {"serving_default": served.pixels} | ({"encoded": served.encoded} if stretched else {})
+    tf.saved_model.save(served, str(folder), signatures)

@@ -67,14 +67,14 @@ def build(
         network(tf.zeros((1, height, width, 3)), training=False)
     finally:
         keras.config.set_dtype_policy(before)
-    if not isinstance(said, list):
-        said = [f"weights: {load_file(network, said)}"]
-    return network, said
+    lines, file = said
+    return network, [*lines, f"weights: {load_file(network, file)}"] if file is not None else lines
 
 
 def _made(
     recipe: Recipe, half: Any, labels: Labels, width: int, height: int, weights: str
-) -> tuple[Any, list[str] | Path]:
+) -> tuple[Any, tuple[list[str], Path | None]]:
+    """The network, what is to be said of it, and the file its weights are still to come from."""
     options = asdict(recipe)
     found = half.whole(recipe.network, labels, width, height) if hasattr(half, "whole") else None
     if found is not None:
@@ -82,23 +82,22 @@ def _made(
         return networks.Network(body, head, 0.0), _words(weights)
     if given.is_given(recipe.network):
         body, words = user.body(recipe.network, half, labels, width, height)
-        return networks.Network(body, None, 0.0, prepare=lambda images: images), [words, *_said(weights)]
+        said, file = _words(weights)
+        return networks.Network(body, None, 0.0, prepare=lambda images: images), ([words, *said], file)
     dropout = recipe.dropout if half.FEATURES == "pooled" else 0.0
     if recipe.network in OWN:
         body, features = networks.backbone(recipe, width, height, half.FEATURES)
         return networks.Network(body, half.head(features, labels, options), dropout), _words(weights)
     sides = networks.sides_of(recipe, width, height)
     body, features, prepare, line = applications.backbone(recipe.network, weights, sides, half.FEATURES)
-    return networks.Network(body, half.head(features, labels, options), dropout, prepare), [f"weights {line}"]
+    return networks.Network(body, half.head(features, labels, options), dropout, prepare), ([f"weights {line}"], None)
 
 
-def _words(weights: str) -> list[str] | Path:
-    return Path(weights) if weights not in ("none", "auto") else _said(weights)
-
-
-def _said(weights: str) -> list[str]:
+def _words(weights: str) -> tuple[list[str], Path | None]:
+    if weights not in ("none", "auto"):
+        return [], Path(weights)
     why = " (this network has no pretrained ones)" if weights == "auto" else ""
-    return [f"weights from scratch{why}"]
+    return [f"weights from scratch{why}"], None
 
 
 def begun(recipe: Recipe, half: Any, labels: Labels, begins: bool) -> tuple[Any, list[str]]:

@@ -1,0 +1,195 @@
+"""A small world for each finding of the doctor that no other test plants."""
+
+import io
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from saccade.data import folder, formats
+from saccade.data.check import check
+from saccade.data.check.finding import KINDS, Finding
+from saccade.data.dataset import Dataset, Ignored
+from saccade.data.fingerprint import ALIKE, NEAR, perceptual_print
+from saccade.data.splits import split
+from saccade.types import Array, Labels, Sample
+
+AB = ("ab", "cd")
+
+
+def picture(seed: int, width: int = 96, height: int = 72) -> Array:
+    """A soft scene, other than any of another seed."""
+    small = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
+    return np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def twin(pixels: Array, quality: int = 60) -> bytes:
+    """The same picture, sent on by a phone: smaller, and compressed again."""
+    out = io.BytesIO()
+    Image.fromarray(pixels).resize((70, 52)).save(out, "JPEG", quality=quality)
+    return out.getvalue()
+
+
+def sample(key: str, image: Array | bytes | Path, *classes: int, group: str | None = None) -> Sample:
+    return Sample(key, image, {"classes": np.array(classes, np.int64)}, group)
+
+
+def plain(split_name: str, counts: Sequence[int], first: int = 0) -> tuple[Sample, ...]:
+    """So many pictures of each class."""
+    made = []
+    for label, count in enumerate(counts):
+        for i in range(count):
+            made.append(sample(f"{split_name}/{label}/{i}", picture(first + 1000 * label + i), label))
+    return tuple(made)
+
+
+def found(splits: dict[str, Sequence[Sample]], names: tuple[str, ...] = AB, full: bool = False, **more: object) -> dict[str, Finding]:  # fmt: skip
+    data = Dataset("t", Path(), Labels(names), {k: tuple(v) for k, v in splits.items()}, **more)  # type: ignore[arg-type]
+    return {f.id: f for f in check(data, full=full)}
+
+
+def test_every_kind_of_finding_is_planted_somewhere() -> None:
+    tests = "".join(f.read_text(encoding="utf-8") for f in Path(__file__).parents[1].rglob("test_*.py"))
+    assert [kind for kind in KINDS if f'"{kind}"' not in tests] == []
+
+
+def test_pictures_of_odd_kinds(tmp_path: Path) -> None:
+    Image.fromarray(picture(0)).save(tmp_path / "a.gif")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(picture(1)).save(tmp_path / "turned.jpg", exif=exif)
+    Image.fromarray(picture(2)).convert("L").save(tmp_path / "grey.png")
+    files_of = [sample(p.name, p, 0) for p in sorted(tmp_path.iterdir())]
+    told = found({"all": [*files_of, sample("even", np.full((40, 40, 3), 9, np.uint8), 1)]}, full=True)
+    assert told["unsupported_format"].files[0].startswith("a.gif")
+    assert told["exif_orientation"].files == ("turned.jpg (orientation 6)",)
+    assert "grey.png" in str(told["mixed_modes"].files) or "turned.jpg" in str(told["mixed_modes"].files)
+    assert told["blank_image"].files == ("even",)
+
+
+def test_a_disk_that_sets_the_pace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.fromarray(picture(0)).save(tmp_path / "a.png")
+    pictures = {"all": [sample("a.png", tmp_path / "a.png", 0)]}
+    monkeypatch.setattr(sys.modules["saccade.data.check.files"], "SLOW_S", 60.0)
+    assert "slow_disk" not in found(pictures)
+    monkeypatch.setattr(sys.modules["saccade.data.check.files"], "SLOW_S", 0.0)
+    assert found(pictures)["slow_disk"].files[0].startswith("a.png (")
+
+
+def test_classes_that_are_too_few_or_absent() -> None:
+    told = found({"all": plain("all", (2, 12, 0))}, ("ab", "cd", "none of it"))
+    assert told["too_few_to_split"].files == ("ab (2)",)
+    assert told["few_images"].files == ("ab (2)",)
+    assert told["unused_class"].files == ("none of it",)
+    told = found({"train": plain("train", (12, 0)), "val": plain("val", (3, 3), 50), "test": plain("test", (0, 3), 90)})
+    assert told["absent_from_train"].files == ("cd",)
+    assert told["absent_from_test"].files == ("ab",)
+    assert "absent_from_val" not in told
+    told = found({"train": plain("t", (12, 12)), "val": plain("v", (3, 0), 50), "test": plain("e", (3, 3), 90)})
+    assert told["absent_from_val"].files == ("cd",)
+
+
+def test_labels_that_are_missing_misspelt_or_lopsided() -> None:
+    left = (Ignored("x.png (line 3)", folder.NO_LABEL),)
+    told = found({"all": plain("all", (43, 2))}, (" ab", "cd"), ignored=left)
+    assert told["missing_label"].files == ("x.png (line 3)",)
+    assert told["spaced_name"].files == ("' ab'",)
+    assert told["imbalance"].sentence.startswith(" ab has 22 times the images of cd")
+
+
+def test_alike_pictures_are_found_and_stay_on_one_side() -> None:
+    scenes = [picture(i) for i in range(40)]
+    whole, again = perceptual_print(sample("a", scenes[0])), perceptual_print(sample("b", twin(scenes[0])))
+    assert whole is not None
+    assert again is not None
+    assert whole.bits is not None
+    assert again.bits is not None
+    assert (whole.bits ^ again.bits).bit_count() <= NEAR
+    assert float(whole.grey @ again.grey) >= ALIKE
+    data = [sample(f"{i}", s, i % 2) for i, s in enumerate(scenes)]
+    twins = [sample(f"twin {i}", twin(scenes[i]), i % 2) for i in range(8)]
+    told = found({"all": [*data, *twins]}, full=True)
+    assert told["near_duplicate"].count == 8
+    told = found({"train": data, "test": twins}, full=True)
+    assert told["leak_near"].count == 8
+    assert "near_two_labels" not in told
+    torn = [sample(f"twin {i}", twin(scenes[i]), 1 - i % 2) for i in range(3)]
+    assert found({"all": [*data, *torn]}, full=True)["near_two_labels"].count == 3
+    made = split(Dataset("t", Path(), Labels(AB), {"all": (*data, *twins)}), seed=4)
+    side = {s.key: name for name, part in made.splits.items() for s in part}
+    assert all(side[f"twin {i}"] == side[f"{i}"] for i in range(8))
+
+
+def test_groups_that_stand_on_two_sides() -> None:
+    one = sample("a", picture(0), 0, group="patient 7")
+    other = sample("b", picture(1), 0, group="patient 7")
+    told = found({"train": [one], "test": [other]})
+    assert told["group_in_two_splits"].files == ("patient 7 (test, train)",)
+
+
+def test_splits_that_differ_from_what_is_learned() -> None:
+    train = plain("train", (60, 60))
+    dark = [sample(f"test/{i}", (picture(500 + i) // 4).astype(np.uint8), 0) for i in range(60)]
+    large = [sample(f"val/{i}", picture(800 + i, 240, 180), i % 2) for i in range(20)]
+    told = found({"train": train, "val": large, "test": dark}, full=True)
+    assert told["label_shift"].files[0].startswith("test: PSI")
+    assert told["size_shift"].files[0].startswith("val: ")
+    assert told["brightness_shift"].files[0].startswith("test: PSI")
+    assert "val has 20 images" in told["small_val"].sentence
+    assert "test has 60 images" in told["small_test"].sentence
+
+
+def coloured(seed: int, label: int) -> Array:
+    """A picture whose colour says its class."""
+    noise = np.random.default_rng(seed).integers(0, 60, (40, 40, 3))
+    noise[..., label] += 150
+    return noise.astype(np.uint8)
+
+
+def test_labels_that_disagree_with_their_neighbours() -> None:
+    names = ("red", "green", "blue")
+    truth = [i % 3 for i in range(90)]
+    said = list(truth)
+    for i in (3, 40, 77):
+        said[i] = (truth[i] + 1) % 3
+    pictures = [sample(f"{i}", coloured(i, t), label) for i, (t, label) in enumerate(zip(truth, said, strict=True))]
+    told = found({"all": pictures}, names, full=True)
+    assert {line.split(":")[0] for line in told["suspect_label"].files} == {"3", "40", "77"}
+    random = np.random.default_rng(0).integers(0, 3, 90)
+    chance = [
+        sample(f"{i}", coloured(i, t), int(label)) for i, (t, label) in enumerate(zip(truth, random, strict=True))
+    ]
+    told = found({"all": chance}, names, full=True)
+    assert "labels_not_judged" in told
+    assert "suspect_label" not in told
+
+
+def test_a_size_that_fits_both_ways_up_is_told(tmp_path: Path) -> None:
+    """A square picture that was turned, with boxes: nothing says in which frame they were drawn."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    (tmp_path / "images").mkdir()
+    (tmp_path / "labels").mkdir()
+    Image.fromarray(picture(0, 60, 60)).save(tmp_path / "images" / "a.jpg", exif=exif)
+    (tmp_path / "labels" / "a.txt").write_text("0 0.5 0.5 0.2 0.4\n")
+    (tmp_path / "data.yaml").write_text("train: images\nnames: [a]\n")
+    kinds = {f.id for f in check(formats.read(tmp_path)[0])}
+    assert "orientation_unsure" in kinds
+
+
+def test_what_was_understood_is_printed(tmp_path: Path) -> None:
+    from saccade.verbs.data import check as verb
+
+    for i in range(3):
+        (tmp_path / AB[i % 2]).mkdir(exist_ok=True)
+        Image.fromarray(picture(i)).save(tmp_path / AB[i % 2] / f"{i}.png")
+    (tmp_path / "ab" / "notes.txt").write_text("not a picture")
+    lines = dict(line.split(None, 1) for line in verb(tmp_path).summary().splitlines())
+    assert lines["format"].split() == ["image_folder", "2", "class", "folders", "with", "images"]
+    assert lines["task"] == "classification"
+    assert lines["images"].split() == ["3", "1", "ignored"]
+    assert lines["classes"].split() == ["2", "ab,", "cd"]
+    assert lines["splits"] == "all 3"
