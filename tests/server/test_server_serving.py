@@ -1,5 +1,6 @@
 """The server on a real socket: answers, refusals by size, time and name, hostile bodies, keys, drain."""
 
+import base64
 import http.client
 import io
 import json
@@ -17,13 +18,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from saccade.client import messages
+from saccade.registry.registry import Registry
 from saccade.server.keys import Keys
 from saccade.testing.packages import colors, png
 
 PREDICT = "/api/v1/models/colors/predict"
 START = (
     "import sys, json; from saccade.server.serve import serve; "
-    "sys.exit(serve([sys.argv[1]], **json.loads(sys.argv[2])))"
+    "sys.exit(serve([p for p in sys.argv[1:2] if p], **json.loads(sys.argv[2])))"
 )
 
 
@@ -343,3 +346,77 @@ def test_a_page_of_another_site_asks_nothing_of_a_server_without_keys(server, he
     assert server.ask("POST", PREDICT, png(1, 1, 1), **given)[0] == status
     assert server.ask("POST", "/v2/repository/models/nobody/unload", b"", **given)[0] == (404 if status == 200 else 403)
     assert server.ask("GET", "/api/v1/models", **given)[0] == 200
+
+
+def red(prediction):
+    return round({p["label"]: p["score"] for p in prediction["predictions"]}["red"] * 255)
+
+
+def test_pictures_in_a_form_and_in_json_are_answered_in_their_order(server):
+    marks = [7, 200, 31]
+    kind, form = messages.form([png(mark, 0, 0) for mark in marks])
+    texts = [base64.b64encode(png(mark, 0, 0)).decode() for mark in marks]
+    for content_type, body in ((kind, form), ("application/json", json.dumps({"images": texts}).encode())):
+        status, _, answer = server.ask("POST", PREDICT, body, content_type=content_type)
+        assert status == 200
+        assert [red(one) for one in json.loads(answer)["results"]] == marks
+    kind, form = messages.form([png(9, 0, 0)])
+    for content_type, body in ((kind, form), ("application/json", json.dumps({"image": texts[0]}).encode())):
+        status, _, answer = server.ask("POST", PREDICT, body, content_type=content_type)
+        assert status == 200
+        assert red(json.loads(answer)) == (9 if "multipart" in content_type else 7)
+
+
+def test_a_bad_picture_in_a_form_costs_no_other_its_answer(server):
+    kind, form = messages.form([png(7, 0, 0), b"no picture", png(9, 0, 0)])
+    status, _, answer = server.ask("POST", PREDICT, form, content_type=kind)
+    first, bad, last = json.loads(answer)["results"]
+    assert status == 200
+    assert (red(first), red(last)) == (7, 9)
+    assert bad["error"]["code"] == "image_format_unsupported"
+
+
+def test_beyond_loopback_a_server_wants_a_key_and_tls_or_to_be_told_otherwise(tmp_path):
+    package = colors(tmp_path / "p").path
+    Keys(tmp_path / "keyed").make("phone")
+    server = Running(package, tmp_path / "keyed", host="0.0.0.0")
+    _, said = server.process.communicate(timeout=20)
+    assert server.process.returncode == 1
+    assert b"insecure" in said, "a key without TLS would be read on the way"
+    open_to_all = Running(package, tmp_path / "home", host="0.0.0.0", insecure=True).wait()
+    try:
+        elsewhere = {"origin": "https://app.example", "sec_fetch_site": "cross-site"}
+        assert open_to_all.ask("POST", PREDICT, png(1, 1, 1), **elsewhere)[0] == 200, "who stands in front decides"
+    finally:
+        assert open_to_all.stop() == 0
+
+
+def test_a_server_that_follows_a_home_serves_what_is_pushed_and_pointed_to(tmp_path):
+    """Without a restart, over HTTP, as an operator does it from the command line."""
+    home = tmp_path / "home"
+    registry = Registry(home)
+    registry.push(colors(tmp_path / "1").path, alias="stable")
+    server = Running("", home).wait()
+    try:
+
+        def version(name="colors"):
+            status, headers, _ = server.ask("POST", f"/api/v1/models/{name}/predict", png(1, 1, 1))
+            return int(headers["x-model-version"]) if status == 200 else status
+
+        def becomes(wanted, name="colors"):
+            end = time.monotonic() + 20
+            while version(name) != wanted:
+                assert time.monotonic() < end, (name, version(name))
+                time.sleep(0.05)
+
+        becomes(1)
+        registry.push(colors(tmp_path / "2", reverse=True).path)
+        becomes(2)
+        assert version("colors@stable") == 1
+        registry.set_alias("colors", "stable", 2)
+        becomes(2, "colors@stable")
+        assert version("other") == 404
+        registry.push(colors(tmp_path / "3").path, name="other")
+        becomes(1, "other")
+    finally:
+        assert server.stop() == 0
