@@ -33,6 +33,7 @@ def demo_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, help="one labelled folder (default: each of the project's sample sets)")
     parser.add_argument("--out", type=Path, default=Path("demo-run"))
     parser.add_argument("--budget", default="80s", help="training time of each set")
+    parser.add_argument("--engine", default="torch", help="the trainer: torch or keras")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--serve", action="store_true", help="leave the server running until Ctrl-C")
 
@@ -47,7 +48,7 @@ def demo(options: argparse.Namespace) -> int:
         for data in sets:
             _clear(options.out / data.name)
         for data in sets:
-            _learn(data, options.out / data.name, options.budget)
+            _learn(data, options.out / data.name, options.budget, options.engine)
     port = options.port or _free_port()
     url = f"http://127.0.0.1:{port}"
     _step(f"serve     saccade serve {' '.join(str(p) for p in packages.values())} --port {port}")
@@ -102,13 +103,13 @@ def _clear(run: Path) -> None:
     shutil.rmtree(run)
 
 
-def _learn(data: Path, run: Path, budget: str) -> None:
+def _learn(data: Path, run: Path, budget: str, engine: str) -> None:
     """Checks, trains, evaluates and draws a few answers into RUN/answers."""
     _step(f"check     saccade check {data}")
     health = check(data)
     print(health.summary())
-    _step(f"train     saccade train {data} --out {run} --budget {budget}")
-    trained = train(data, out=run, model=data.name, budget=budget, listen=Progress(sys.stdout).hear)
+    _step(f"train     saccade train {data} --out {run} --budget {budget} --engine {engine}")
+    trained = train(data, out=run, model=data.name, budget=budget, engine=engine, listen=Progress(sys.stdout).hear)
     _step("evaluate, on photos the network has never seen")
     for value in trained.card.numbers[:6]:
         print(f"   {value.name:<22} {number(value)}")
