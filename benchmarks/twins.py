@@ -3,9 +3,9 @@
     python -m benchmarks.twins DATA [--seeds 0 1 2] [--epochs 30] [--size 64] [--set key=value]
 
 Trains every seed with each engine in a process of its own, on the splits of the data, and measures the sealed packages on
-its test split. Per seed: does each engine's number lie in the other's 95 % interval, and is the difference on the same pictures
-significant (McNemar, or the paired interval; at 5 % over all seeds)? Over the seeds: the difference of the means with its 95 %
-interval (Welch). The engines agree when that interval holds 0 and no seed differs significantly.
+its test split. Per seed: does each engine's number lie in the other's 95 % interval, and how do the two differ on the same
+pictures? Over the seeds: the difference of the means with its 95 % interval (Welch). The engines agree when that interval holds 0:
+two runs of one engine with other seeds differ on the same pictures too, so a single pair says little.
 """
 
 import argparse
@@ -61,12 +61,6 @@ def within(one: Number, other: Number) -> bool:
     return known and other.low <= one.value <= other.high and one.low <= other.value <= one.high
 
 
-def apart(found: Comparison, seeds: int) -> bool:
-    """Whether the two differ on the same pictures by more than luck, so many comparisons being made (Bonferroni)."""
-    main = found.differences[0]
-    return main.p < 0.05 / seeds if main.p is not None else main.significant
-
-
 def welch(first: list[float], second: list[float]) -> tuple[float, float, float]:
     """Difference of the means, and its 95 % interval."""
     a, b = np.array(first), np.array(second)
@@ -105,7 +99,7 @@ def main() -> int:
     print(describe())
     numbers: dict[str, list[float]] = {e: [] for e in ENGINES}
     took: dict[str, list[float]] = {e: [] for e in ENGINES}
-    agree, differ, comparisons, headlines = 0, 0, [], []
+    agree, comparisons, headlines = 0, [], []
     with tempfile.TemporaryDirectory() as temporary:
         home = options.keep or Path(temporary)
         for seed in options.seeds:
@@ -118,18 +112,21 @@ def main() -> int:
                 numbers[engine].append(side.card.headline.value)
             agree += within(*(s.card.headline for s in found.sides))
             headlines.append([s.card.headline for s in found.sides])
-            differ += apart(found, len(options.seeds))
             print(f"seed {seed}  {told(found)}", flush=True)
     gap, low, high = welch(*(numbers[e] for e in ENGINES))
     means = ", ".join(f"{e} {np.mean(numbers[e]):.4f}" for e in ENGINES)
     seconds = ", ".join(f"{e} {np.median(took[e]):.0f} s" for e in ENGINES)
-    same = not differ and low <= 0 <= high
+    same = low <= 0 <= high
     print(f"means    {means}; difference {gap:+.4f} ({low:+.4f} to {high:+.4f}); {seconds} a run")
     print(f"twins    the engines {'agree' if same else 'do NOT agree'} within noise on {options.data.name}: "
-          f"{agree} of {len(options.seeds)} seeds within each other's intervals, {differ} significantly apart")  # fmt: skip
+          f"{agree} of {len(options.seeds)} seeds within each other's intervals")  # fmt: skip
     sides = [[asdict(n) for n in pair] for pair in headlines]
-    record = {"within": agree, "apart": differ, "agree": same, "headlines": sides}
-    record |= {"options": {k: str(v) for k, v in vars(options).items()}, "numbers": numbers, "seconds": took}
+    record = {"within": agree, "agree": same, "headlines": sides}
+    record |= {
+        "options": {k: str(v) for k, v in {**vars(options), "data": options.data.name}.items()},
+        "numbers": numbers,
+        "seconds": took,
+    }
     save(f"twins_{options.data.name}", {**record, "difference": [gap, low, high], "comparisons": comparisons})
     return 0 if same else 1
 
