@@ -23,7 +23,7 @@ from saccade.training.outset import half_of
 from saccade.training.recipe import Recipe
 from saccade.training.run import Run
 from saccade.training.trainers import find
-from saccade.training.trainers.keras import applications, augment, ema, export, optimizers, session
+from saccade.training.trainers.keras import applications, augment, ema, export, learner, optimizers, session
 from saccade.training.trainers.torch import augment as torch_augment
 from saccade.training.trainers.torch import ema as torch_ema
 from saccade.training.trainers.torch import optimizers as torch_optimizers
@@ -509,3 +509,26 @@ def test_a_network_of_ones_own_takes_weights_from_a_file(given: Path, engine: st
     again = checkpoints.read(checkpoints.best(second)).part("network")
     for name, value in part.items():
         np.testing.assert_allclose(again[name], value, atol=1e-5, err_msg=name)
+
+
+def test_xla_learns_and_what_it_cannot_compile_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = find("keras")
+    _, said = suite.fit(trainer, tmp_path / "run", epochs=6, compile=True)
+    assert said[-1].metric > 0.9  # type: ignore[attr-defined]
+
+    def refuses(*_: object) -> None:
+        told = "Detected unsupported operations when trying to compile graph f on XLA_CPU_JIT: ResizeNearestNeighborGrad (No"
+        raise tf.errors.InvalidArgumentError(None, None, told)
+
+    made = learner.KerasLearner.__init__
+
+    def broken(self: learner.KerasLearner, *given: object) -> None:
+        made(self, *given)  # type: ignore[arg-type]
+        self._slopes = refuses
+
+    monkeypatch.setattr(learner.KerasLearner, "__init__", broken)
+    with pytest.raises(
+        TrainingError, match="XLA cannot compile this network: its operation ResizeNearestNeighborGrad"
+    ) as caught:
+        suite.fit(trainer, tmp_path / "other", epochs=1, compile=True)
+    assert caught.value.hint == "set compile=false"

@@ -1,12 +1,13 @@
 """What the common loop asks of Keras on TensorFlow."""
 
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from saccade.errors import TrainingError
+from saccade.errors import TrainingError, first_line
 from saccade.process import TRAINING, tune_memory
 from saccade.tasks.keras import arrays, fill, tf
 from saccade.tasks.task import Task
@@ -61,6 +62,12 @@ class KerasLearner(Learner):
                     raise TrainingError(
                         "not even one picture at a time fits into memory", hint="choose a smaller size or network"
                     ) from error
+            except tf.errors.InvalidArgumentError as error:
+                if not self.s.recipe.compile:
+                    raise
+                named = re.search(r"on XLA_\w+: (\w+)", str(error))
+                what = f"its operation {named[1]}" if named else first_line(error)
+                raise TrainingError(f"XLA cannot compile this network: {what}", hint="set compile=false") from error
             self.s.micro = max(1, self.s.micro // 2)
             self._flow = None
             words.append(f"out of memory: images now go through {self.s.micro} at a time, gradients are added up")
