@@ -67,6 +67,25 @@ def test_pictures_that_taught_a_model_never_test_it_though_data_were_added(tmp_p
     assert judge.evaluate(package, data).n == len(dataset.splits["test"])
 
 
+def test_whoever_reads_the_figures_is_told_which_pictures_were_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = photos(tmp_path / "d", 0, 60)
+    package, _ = trained(tmp_path / "run", data)
+    photos(data, 60, 12)
+    page = tmp_path / "report.html"
+    left = "12 new pictures are left out"
+    for words in (
+        ["evaluate", str(package), str(data), "--report", str(page)],
+        ["compare", *[str(package)] * 2, str(data)],
+    ):
+        assert main(words) == 0
+        assert left in capsys.readouterr().out
+        assert main([*words, "--json"]) == 0
+        assert left in json.loads(capsys.readouterr().out)["notes"][-1]
+    assert left in page.read_text()
+
+
 def test_without_the_run_nothing_tells_which_pictures_it_has_seen(tmp_path: Path) -> None:
     data = photos(tmp_path / "d", 0, 60)
     package, _ = trained(tmp_path / "run", data, locked=False)

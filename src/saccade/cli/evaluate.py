@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -42,6 +43,7 @@ def evaluate(options: argparse.Namespace) -> int:
             f"\nwarning  weaker on {weak.trait} {weak.range}: {weak.metric} {weak.value:.4f} on {weak.n} images, "
             f"p = {weak.p:.2g}"
         )
+    _tell(result.notes)
     if options.report:
         print(f"\nreport  {options.report}")
     return 0
@@ -87,7 +89,13 @@ def compare(options: argparse.Namespace) -> int:
         print(
             "\n" + table(("class", "images", f"{metric} A", "B", "A - B", "p"), [_class_row(c) for c in found.classes])
         )
+    _tell(found.notes)
     return int(worse)
+
+
+def _tell(notes: Sequence[str]) -> None:
+    if notes:
+        print("\n" + "\n".join(f"note  {note}" for note in notes))
 
 
 def _spread(value: Number) -> str:

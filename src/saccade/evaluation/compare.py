@@ -77,13 +77,15 @@ class Side:
 
 @dataclass(frozen=True)
 class Comparison:
-    """differences: one per shared per-sample metric, the main one first; sentence: what to make of it."""
+    """differences: one per shared per-sample metric, the main one first; sentence: what to make of it; notes: what is to
+    be known of the images, such as which were left out."""
 
     n: int
     differences: tuple[Difference, ...]
     sentence: str
     classes: tuple[ClassDifference, ...] = ()
     sides: tuple[Side, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def compare(first: Scorecard, second: Scorecard) -> Comparison:

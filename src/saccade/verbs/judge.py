@@ -1,7 +1,7 @@
 """Verbs that measure packages on a dataset: evaluate and compare."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,18 @@ from saccade.verbs.trained import as_trained
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How good a package is on a split, and on which thirds of it; report: the page, when one was asked for."""
+    """How good a package is on a split, and on which thirds of it.
+
+    report: the page, when one was asked for. notes: what is to be known of the images, such as which were left out.
+    """
 
     card: Scorecard
     slices: tuple[Slice, ...] = ()
     report: Path | None = None
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        return {**self.card.to_json(), "slices": [asdict(s) for s in self.slices]}
+        return {**self.card.to_json(), "slices": [asdict(s) for s in self.slices], "notes": list(self.notes)}
 
 
 def evaluate(package: Path | str, data: Path | str, *, split: str = "test", home: Path | None = None) -> Scorecard:
@@ -57,7 +61,7 @@ def evaluation(
         if report is not None:
             report.parent.mkdir(parents=True, exist_ok=True)
             report.write_bytes(report_page(model, card, dataset, found, folder.parent))
-    return Evaluation(card, found, report)
+    return Evaluation(card, found, report, dataset.notes)
 
 
 def compare(
@@ -81,7 +85,7 @@ def compare(
         data, format = _common_data(Path(first), Path(second))
     dataset, _ = formats.read(Path(data), format=format, images=images)
     dataset = as_trained(dataset, folders, [split])
-    return compare_packages(*folders, dataset, split)
+    return replace(compare_packages(*folders, dataset, split), notes=dataset.notes)
 
 
 def _common_data(first: Path, second: Path) -> tuple[Path, str]:
@@ -105,5 +109,7 @@ def report_page(model: Model, card: Scorecard, dataset: Dataset, found: Sequence
     mistakes = gallery.gallery(model, card, aligned(dataset, card.split, model.labels), maps)
     curves = history.curves(folder / "metrics.csv") if in_run else ()
     facts = {"package": model.manifest.name, **model.manifest.provenance}
+    if dataset.notes:
+        facts["images"] = "; ".join(dataset.notes)
     called = fonts.legend(model.labels.names)
     return Report(model.manifest.name, card, tuple(found), curves, mistakes, facts, called).html().encode()

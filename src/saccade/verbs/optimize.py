@@ -84,6 +84,8 @@ def optimize(
             f"{folder} was imported: only graphs of our own are optimised", hint="optimise it before the import"
         )
     dataset = as_trained(dataset, [folder], ["val", "train"])
+    for note in dataset.notes:
+        listen(f"note {note}")
     task = tasks.find(manifest.task)
     teaching, held_back = aligned(dataset, "train", manifest.labels), aligned(dataset, "val", manifest.labels)
     chosen = teaching[:: max(1, len(teaching) // CALIBRATED)][:CALIBRATED]
