@@ -33,6 +33,10 @@ SHORT: dict[str, tuple[str, list[str]]] = {
         "masks in a given time, ours and a plain U-Net",
         [FLOOR, "--minutes", "0.3", "--seeds", "0"],
     ),
+    "vision_throughput": (
+        "training boxes and masks: ours, torchvision's FCOS, smp's U-Net",
+        [CELLS, FLOOR, "--size", "128", "--seconds", "2", "--rounds", "1"],
+    ),
     "box_metrics": ("numbers of boxes: ours and pycocotools", ["--images", "300"]),
     "lessons": ("the newcomers' experiments, here the first", ["kernel", "--seeds", "1", "--epochs", "2"]),
     "tensors": ("pictures per second through every mouth", ["--seconds", "1", "--rounds", "1"]),

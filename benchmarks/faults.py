@@ -2,7 +2,7 @@
 
 python -m benchmarks.faults [ROW...] [--short] [--isolation process]
 
-rows: overhead, decoders, kill, swaps, memory, overload, poisson; none runs all. Every row says what was asked of it and what came.
+rows: overhead, decoders, kill, swaps, memory, overload, poisson, dawdle; none runs all. Every row says what was asked of it and what came.
 The client runs on the same machine and takes its share of the cores. The long form kills every 2 s for 2 minutes, swaps
 1,000 times, serves 10 models, and loads for 20 s at a time.
 """
@@ -13,6 +13,7 @@ import json
 import os
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -382,6 +383,35 @@ def random_load(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def dawdle(options: argparse.Namespace) -> dict[str, Any]:
+    """1,000 callers who give next to nothing: let go of on time, and the others served as before (LIMITS T11)."""
+    number, seconds, image = (200 if options.short else 1000), 10.0, png(200, 100, 50)
+    with tempfile.TemporaryDirectory() as folder:
+        package = colors(Path(folder) / "package").path
+        with Server(Path(folder) / "home", [str(package)], "none", connections=2 * number) as server:
+            target = server.target("colors", image)
+            closed(target, 4, 1.0)
+            before = figures(closed(target, 4, seconds))
+            command = [sys.executable, "-m", "benchmarks.dawdlers", str(server.port), str(number)]
+            slow_ones = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            time.sleep(0.5)
+            during = figures(closed(target, 4, seconds))
+            told: dict[str, list[float | None]] = json.loads(slow_ones.communicate()[0])
+            after = figures(closed(target, 4, seconds))
+    # A body has 5 s of grace, then must have come at the floor; an answer that nobody reads is held for 30 s, and looked for at 31.
+    due = {"head": 10.5, "body": 5.5, "silent": 10.5, "unread": 32.0}
+    late = {k: sum(t is None or t > due[k] for t in times) for k, times in told.items()}
+    usual = statistics.mean([before.p99_ms or 0.0, after.p99_ms or 0.0])
+    slower = (during.p99_ms or 0.0) / usual
+    met = not any(late.values()) and not during.errors and slower <= 1.2
+    ends = {k: max((t for t in times if t is not None), default=float("nan")) for k, times in told.items()}
+    say("dawdle", f"{number} callers; the last let go of after {ends['head']:.1f} s (heads, bar 10.5), {ends['body']:.1f} (bodies, 5.5), "
+        f"{ends['unread']:.1f} (unread answers, looked at after 31, 32); {sum(late.values())} late; others' p99 {usual:.2f} -> {during.p99_ms:.2f} ms: "
+        f"{slower:.2f} times (bar 1.2), {during.errors} errors", met)  # fmt: skip
+    return {"callers": number, "let_go_s": told, "late": late, "p99_ms": [before.p99_ms, during.p99_ms, after.p99_ms],
+            "errors": during.errors, "met": met}  # fmt: skip
+
+
 def slow(folder: Path, wanted_ms: float = 25.0) -> Path:
     """A sealed package whose graph takes about so long on one core here: `colors`, and convolutions that count for nothing."""
     from saccade.inference import runtimes
@@ -445,7 +475,7 @@ def _convolutions(file: Path, layers: int, channels: int = 64) -> Path:
 
 
 ROWS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
-    "overhead": overhead, "decoders": decoders, "kill": kill, "swaps": swaps, "memory": memory, "overload": overload, "poisson": random_load,
+    "overhead": overhead, "decoders": decoders, "kill": kill, "swaps": swaps, "memory": memory, "overload": overload, "poisson": random_load, "dawdle": dawdle,
 }  # fmt: skip
 
 

@@ -14,10 +14,12 @@ from saccade.images.decode import decode, inspect
 from saccade.inference import tiles
 from saccade.limits import (
     ANSWER_LIMITS,
+    CALLER_LIMITS,
     GRPC_LIMITS,
     IMAGE_LIMITS,
     LIMITS,
     AnswerLimits,
+    CallerLimits,
     GrpcLimits,
     ImageLimits,
     find,
@@ -81,6 +83,12 @@ def test_every_image_limit_has_its_row() -> None:
     assert len(rows) == len(LIMITS), "a name stands for one limit"
     with pytest.raises(KeyError):
         find("nothing")
+
+
+def test_every_limit_of_a_caller_has_its_row() -> None:
+    for field in fields(CallerLimits):
+        assert find(field.name).default == getattr(CALLER_LIMITS, field.name)
+        assert find(field.name).code == "too_many_bad_images"
 
 
 def test_every_limit_of_an_answer_has_its_row() -> None:

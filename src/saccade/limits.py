@@ -101,6 +101,15 @@ class GrpcLimits:
 
 
 @dataclass(frozen=True)
+class CallerLimits:
+    """When a key is asked to slow down (B9): after max_bad_images within bad_images_s, for slow_s, to one request a second."""
+
+    max_bad_images: int = 20
+    bad_images_s: float = 60.0
+    slow_s: float = 60.0
+
+
+@dataclass(frozen=True)
 class QueueLimits:
     """How long a request may wait (C5, C6), in seconds."""
 
@@ -116,6 +125,7 @@ BODY_LIMITS = BodyLimits()
 HEAD_LIMITS = HeadLimits()
 JSON_LIMITS = JsonLimits()
 GRPC_LIMITS = GrpcLimits()
+CALLER_LIMITS = CallerLimits()
 QUEUE_LIMITS = QueueLimits()
 
 LIMITS = (
@@ -142,6 +152,9 @@ LIMITS = (
     Limit("B5", "max_frames", IMAGE_LIMITS.max_frames, "image_too_complex", "frames of a picture"),
     Limit("B5", "max_metadata_bytes", IMAGE_LIMITS.max_metadata_bytes, "image_too_complex", "bytes of metadata"),
     Limit("B5", "max_bytes", IMAGE_LIMITS.max_bytes, "image_too_complex", "bytes of an image file"),
+    Limit("B9", "max_bad_images", CALLER_LIMITS.max_bad_images, "too_many_bad_images", "bad pictures of a key"),
+    Limit("B9", "bad_images_s", CALLER_LIMITS.bad_images_s, "too_many_bad_images", "seconds in which they are counted"),
+    Limit("B9", "slow_s", CALLER_LIMITS.slow_s, "too_many_bad_images", "seconds that the key is slow then"),
     Limit(
         "B11", "max_mask_edges", ANSWER_LIMITS.max_mask_edges, "mask_too_complex", "border points of an answered mask"
     ),

@@ -29,6 +29,7 @@ from saccade.errors import ServerError, UsageError
 from saccade.inference.engine import Engine
 from saccade.inference.options import Options
 from saccade.inference.request import Request
+from saccade.limits import CALLER_LIMITS
 from saccade.server.app import App, build
 from saccade.server.grpc import Grpc
 from saccade.server.health import MAX_WATCHERS
@@ -298,6 +299,29 @@ def test_keys_over_gRPC(engine: Engine, tmp_path: Path) -> None:  # noqa: N802
             assert call(channel, "ModelInfer", picture(), metadata=(head,))[0].outputs
             assert ask("RepositoryModelLoad", load, head) == "forbidden"
         assert ask("RepositoryModelLoad", load, ("x-api-key", control)) == "not_implemented"
+
+
+def test_a_key_that_is_slow_over_http_is_slow_over_grpc(engine: Engine, tmp_path: Path) -> None:
+    rude, polite = (("x-api-key", Keys(tmp_path).make(name)) for name in ("rude", "polite"))
+    app = build(Settings(home=tmp_path, grpc_port=free(), finish_s=0.2), engine)
+    with listening(app) as address, grpc.insecure_channel(address) as channel:
+        for _ in range(CALLER_LIMITS.max_bad_images):
+            assert (
+                refused(channel, "ModelInfer", picture(b"rubbish"), metadata=(rude,))[1] == "image_format_unsupported"
+            )
+        found = [refused(channel, "ModelInfer", picture(b"rubbish"), metadata=(rude,)) for _ in range(3)]
+        assert ("RESOURCE_EXHAUSTED", "too_many_bad_images") in found
+        assert call(channel, "ModelInfer", picture(), metadata=(polite,))[0].outputs
+
+
+def test_an_operators_listener_takes_loading_from_grpc_too(engine: Engine, tmp_path: Path) -> None:
+    app = build(Settings(home=tmp_path, grpc_port=free(), admin_port=free()), engine)
+    assert not [method.path for method in Grpc(app).methods if method.needs == "control"]
+
+    async def made() -> list[str]:
+        return [type(listener).__name__ for listener in beside(app)]
+
+    assert asyncio.run(made()) == ["Listener", "Grpc"]
 
 
 def test_who_asks_how_urgently_and_until_when_reaches_the_queue(

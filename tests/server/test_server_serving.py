@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from saccade.client import messages
+from saccade.limits import CALLER_LIMITS
 from saccade.registry.registry import Registry
 from saccade.server.keys import Keys
 from saccade.testing.packages import colors, png
@@ -420,3 +421,115 @@ def test_a_server_that_follows_a_home_serves_what_is_pushed_and_pointed_to(tmp_p
         becomes(1, "other")
     finally:
         assert server.stop() == 0
+
+
+def test_a_server_slows_who_sends_rubbish_and_nobody_else(tmp_path):
+    keys = Keys(tmp_path / "home")
+    rude, polite = ({"authorization": "Bearer " + keys.make(name)} for name in ("rude", "polite"))
+    server = Running(colors(tmp_path / "p").path, tmp_path / "home").wait()
+    try:
+        rubbish = json.dumps({"images": ["AA=="] * CALLER_LIMITS.max_bad_images}).encode()
+        status, _, body = server.ask("POST", PREDICT, rubbish, content_type="application/json", **rude)
+        assert status == 200, body
+        assert all("error" in p for p in json.loads(body)["results"])
+        server.ask("POST", PREDICT, png(1, 1, 1), **rude)
+        refused = server.ask("POST", PREDICT, png(1, 1, 1), **rude)
+        assert code(refused) == (429, "too_many_bad_images")
+        assert int(refused[1]["retry-after"]) == 1
+        assert server.ask("GET", "/api/v1/models", **rude)[0] == 200, "what costs no picture is answered"
+        for _ in range(3):
+            assert server.ask("POST", PREDICT, png(1, 1, 1), **polite)[0] == 200
+    finally:
+        assert server.stop() == 0
+
+
+def test_metrics_and_loading_have_a_listener_of_their_own_where_the_operator_says_so(tmp_path):
+    keys = Keys(tmp_path / "home")
+    use, control = ({"authorization": "Bearer " + keys.make(scope, scope=scope)} for scope in ("use", "control"))
+    Registry(tmp_path / "home").push(colors(tmp_path / "p").path)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        admin_port = probe.getsockname()[1]
+    server = Running("", tmp_path / "home", admin_port=admin_port).wait()
+    public, unload = server.port, "/v2/repository/models/colors/unload"
+    try:
+        assert server.ask("POST", PREDICT, png(1, 1, 1), **use)[0] == 200
+        for method, path in (("GET", "/metrics"), ("POST", unload)):
+            assert server.ask(method, path, **control)[0] == 404, "not even with the operator's key"
+        server.port = admin_port
+        assert server.ask("GET", "/metrics")[0] == 401
+        status, _, text = server.ask("GET", "/metrics", **use)
+        assert status == 200
+        assert b'saccade_images_total{model="colors",version="1",outcome="ok"} 1' in text, "of both listeners"
+        assert {server.ask("GET", path)[0] for path in ("/livez", "/readyz", "/startupz")} == {200}
+        for method, path in (("POST", PREDICT), ("GET", "/api/v1/models"), ("GET", "/"), ("GET", "/docs")):
+            assert server.ask(method, path, **control)[0] == 404
+        assert server.ask("POST", unload, **use)[0] == 403
+        assert server.ask("POST", unload, **control)[0] == 200
+        server.port = public
+        assert server.ask("POST", PREDICT, png(1, 1, 1), **use)[0] in (404, 503)
+    finally:
+        assert server.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "word"),
+    [
+        ({"admin_port": 1, "admin_host": "0.0.0.0"}, b"needs an API key"),
+        ({"host": "0.0.0.0", "insecure": True, "strict": True, "decode_isolation": "none"}, b"admin_port"),
+        ({"grpc_port": 7, "admin_port": 7}, b"grpc_port and admin_port are both 7"),
+    ],
+)
+def test_an_operators_listener_is_held_to_the_same_rules(tmp_path, given, word):
+    server = Running(colors(tmp_path / "p").path, tmp_path / "home", **given)
+    _, said = server.process.communicate(timeout=20)
+    assert server.process.returncode == 1
+    assert word in said
+
+
+UNCONFINED = """
+import json, sys
+from saccade import confine
+from saccade.errors import UsageError
+def check():
+    raise UsageError("Landlock is missing", hint="")
+confine.check = check
+from saccade.cli.main import main
+sys.exit(main(["serve", *json.loads(sys.argv[1])]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere decoders are never confined, which is warned of")
+def test_where_decoders_cannot_be_confined_strangers_are_let_in_only_when_told_so(tmp_path):
+    def start(*more):
+        words = [
+            str(colors(tmp_path / str(len(more))).path),
+            "--home",
+            str(tmp_path),
+            "--host",
+            "0.0.0.0",
+            "--insecure",
+        ]
+        command = [sys.executable, "-c", UNCONFINED, json.dumps([*words, "--port", "0", *more])]
+        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+    refused = start()
+    _, said = refused.communicate(timeout=30)
+    assert refused.returncode != 0
+    assert "Landlock is missing" in said
+    assert "--decode-isolation none" in said
+    told = start("--decode-isolation", "none")
+    try:
+        assert any("ready at" in line for line in iter(told.stderr.readline, "")), "it starts"
+    finally:
+        told.terminate()
+        told.communicate(timeout=30)
+
+
+def test_a_wish_for_a_range_is_answered_whole(server):
+    """No address serves ranges, so whoever asks for ten thousand costs what he costs who asks for none (LIMITS A11)."""
+    many = "bytes=" + ",".join(f"{i}-{i}" for i in range(1000))
+    whole = server.ask("GET", "/console/console.css")
+    assert server.ask("GET", "/console/console.css", range=many)[::2] == whole[::2]
+    assert whole[0] == 200
+    assert "accept-ranges" not in whole[1]

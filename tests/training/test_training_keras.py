@@ -39,6 +39,22 @@ MOVING = {
 }  # fmt: skip
 
 
+STILL = {
+    **dict.fromkeys(["rotation", "shift", "zoom", "brightness", "contrast", "saturation", "hue", "erase", "mixup", "cutmix", "mosaic"], 0), "crop": 1,
+    "flip_horizontal": False, "flip_vertical": False,
+}  # fmt: skip
+
+
+def alike(theirs: np.ndarray, ours: np.ndarray) -> None:
+    """Two samples from one distribution: the largest gap between theirs (Kolmogorov and Smirnov) is below what equal ones exceed once
+    in a hundred thousand times."""
+    both = np.sort(np.concatenate([theirs, ours]))
+    n = len(theirs)
+    assert len(ours) == n
+    ranks = (np.searchsorted(np.sort(side), both, "right") / n for side in (theirs, ours))
+    assert np.abs(next(ranks) - next(ranks)).max() < 2.47 * np.sqrt(2 / n)
+
+
 def halves() -> tuple[object, object]:
     return half_of(tasks.find(TASK), "torch"), half_of(tasks.find(TASK), "keras")
 
@@ -143,16 +159,8 @@ def test_averages_are_those_of_torch() -> None:
 def test_what_is_drawn_is_drawn_from_the_same_distributions() -> None:
     """Two samples of 4,000 of every number that decides a picture; the largest gap of their distributions (Kolmogorov and
     Smirnov) stays below what equal ones exceed once in a hundred thousand times."""
-    knobs, n = Recipe.load(None, {k: v for k, v in MOVING.items() if k not in ("mixup", "cutmix")}), 4000
+    knobs, n, same = Recipe.load(None, {k: v for k, v in MOVING.items() if k not in ("mixup", "cutmix")}), 4000, alike
     generator, random = torch.Generator().manual_seed(0), np.random.default_rng(0)
-
-    def same(theirs: np.ndarray, ours: np.ndarray) -> None:
-        both = np.sort(np.concatenate([theirs, ours]))
-        gap = np.abs(
-            np.searchsorted(np.sort(theirs), both, "right") / n - np.searchsorted(np.sort(ours), both, "right") / n
-        ).max()
-        assert gap < 2.47 * np.sqrt(2 / n)
-
     shape = torch.Size((n, 3, 20, 30))
     moves, colours = torch_augment._moves(knobs, n, 30, 20, generator), torch_augment._colours(knobs, n, generator)
     theirs = torch_augment._randaugment(knobs, moves, colours, shape, generator)
@@ -205,6 +213,118 @@ def test_mixing_keeps_shares_and_follows_its_seed() -> None:
         seen.add(images.numpy().tobytes())
         assert int(drawn["mix_kind"]) in (1, 2)
     assert len(seen) == 5
+
+
+@pytest.mark.parametrize("kind", ["mixup", "cutmix", "both"])
+def test_mixed_pictures_and_rows_are_those_of_torch(kind: str) -> None:
+    """Both draw with numpy here, so the same seed is the same draw."""
+    random = np.random.default_rng(4)
+    pixels, rows = random.integers(0, 256, (6, 20, 30, 3), np.uint8), np.eye(6, dtype=np.float32)
+    off = {"both": {}, "mixup": {"cutmix": 0}, "cutmix": {"mixup": 0}}[kind]
+    knobs = Recipe.load(None, {**STILL, "mixup": 0.4, "cutmix": 1.0, "mix_share": 0.7, **off})
+    seen = set()
+    for seed in range(12):
+        drawn, _ = augment.draw(knobs, {}, 6, (20, 30), seed, 1.0, True)
+        ours, soft = augment.apply(pixels, {"target": tf.constant(rows)}, drawn)
+        images = torch_augment.as_float(torch.tensor(pixels))
+        theirs, mixed = torch_augment.Augment(knobs).mix(images, {"target": torch.tensor(rows)}, (seed, 1))  # type: ignore[arg-type]
+        np.testing.assert_allclose(ours.numpy(), theirs.permute(0, 2, 3, 1).numpy(), atol=1e-6)
+        np.testing.assert_allclose(soft["target"].numpy(), mixed["target"].numpy(), atol=1e-6)
+        seen.add(int(drawn["mix_kind"]))
+    assert seen == {"both": {0, 1, 2}, "mixup": {0, 1}, "cutmix": {0, 2}}[kind]
+
+
+def test_boxes_of_blended_pictures_are_those_of_torch() -> None:
+    random = np.random.default_rng(5)
+    pixels = random.integers(0, 256, (5, 16, 16, 3)).astype(np.uint8)
+    boxes, classes = random.random((5, 4, 4)).astype(np.float32), random.integers(-2, 3, (5, 4))
+    knobs = Recipe.load(None, {**STILL, "mixup": 0.3, "cutmix": 0, "mix_share": 1})
+    hidden = 0
+    for seed in range(8):
+        drawn, asked = augment.draw(knobs, {"boxes": boxes, "box_classes": classes}, 5, (16, 16), seed, 1.0, True)
+        given = {"boxes": torch.tensor(boxes), "box_classes": torch.tensor(classes)}
+        images = torch_augment.as_float(torch.tensor(pixels))
+        theirs, wanted = torch_augment.Augment(knobs).mix(images, given, (seed, 1))  # type: ignore[arg-type]
+        np.testing.assert_array_equal(asked["box_classes"], wanted["box_classes"].numpy())
+        np.testing.assert_array_equal(asked["boxes"], wanted["boxes"].numpy())
+        ours, _ = augment.apply(pixels, {k: tf.constant(v) for k, v in asked.items()}, drawn)
+        np.testing.assert_allclose(ours.numpy(), theirs.permute(0, 2, 3, 1).numpy(), atol=1e-6)
+        hidden += int((asked["box_classes"] == -2).sum()) > 2 * int((classes == -2).sum())
+    assert hidden, "a picture that is hardly seen asks for nothing"
+
+
+def test_what_is_erased_is_as_large_and_lies_as_in_torch() -> None:
+    """Of 4,000 black pictures the share that is erased, and the middle of it, from the same distributions."""
+    knobs, n = Recipe.load(None, {**STILL, "erase": 0.6}), 4000
+    drawn, _ = augment.draw(knobs, {}, n, (24, 32), 0, 1.0, True)
+    ours = augment.apply(np.zeros((n, 24, 32, 3), np.uint8), {}, drawn)[0].numpy()
+    theirs = torch_augment.Augment(knobs)(torch.zeros(n, 24, 32, 3, dtype=torch.uint8), {}, 0)[0]
+    told = [_erased_of(ours), _erased_of(theirs.permute(0, 2, 3, 1).numpy())]
+    for row in range(4):
+        alike(told[0][row], told[1][row])
+    assert 0.55 < (told[0][0] > 0).mean() < 0.65
+
+
+def _erased_of(images: np.ndarray) -> np.ndarray:
+    """Share of each picture, its middle's row and column, and the colour, [4, N]; 0 where nothing was erased."""
+    inside = (images > 0).any(3)
+    count = np.maximum(inside.sum((1, 2)), 1)
+    rows, columns = (inside * np.arange(s).reshape(shape) for s, shape in ((24, (1, -1, 1)), (32, (1, 1, -1))))
+    return np.stack(
+        [inside.mean((1, 2)), rows.sum((1, 2)) / count, columns.sum((1, 2)) / count, images.max((1, 2))[:, 0]]
+    )
+
+
+def test_a_mosaic_is_drawn_as_in_torch_and_shows_what_torch_shows() -> None:
+    moving = {"rotation": 10.0, "shift": 0.1, "zoom": 0.5, "flip_horizontal": True}
+    knobs, n = Recipe.load(None, {**STILL, **moving, "mosaic": 1, "erase": 0}), 400
+    random = np.random.default_rng(6)
+    low = random.random((n, 3, 2)) * 40
+    boxes = np.concatenate([low, low + 4 + random.random((n, 3, 2)) * 20], 2).astype(np.float32)
+    classes = random.integers(0, 3, (n, 3))
+    seams, left = [[], []], [[], []]
+    for seed in range(60):
+        drawn, asked = augment.draw(knobs, {"boxes": boxes, "box_classes": classes}, n, (64, 64), seed, 1.0, True)
+        seams[0].append(drawn["windows"][0, 2:])
+        left[0].append(asked)
+    place = torch_augment.move_boxes
+
+    def noted(*given: object) -> dict[str, torch.Tensor]:
+        if given[5][:2] == (0, 0):  # type: ignore[index]
+            seams[1].append(np.array(given[5][2:]))  # type: ignore[index]
+        return place(*given)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch_augment, "move_boxes", noted)
+        for seed in range(60):
+            given = {"boxes": torch.tensor(boxes), "box_classes": torch.tensor(classes)}
+            blank = torch.zeros(n, 64, 64, 3, dtype=torch.uint8)
+            asked = torch_augment.Augment(knobs)(blank, given, seed)[1]
+            left[1].append({k: v.numpy() for k, v in asked.items()})
+    for axis in range(2):
+        alike(*(np.array(s)[:, axis] for s in seams))
+    kept = [np.concatenate([p["boxes"][p["box_classes"] >= 0] for p in side]) for side in left]
+    assert abs(len(kept[0]) / len(kept[1]) - 1) < 0.1
+    shares = [np.mean(np.concatenate([(p["box_classes"] == -2).ravel() for p in side])) for side in left]
+    assert abs(shares[0] / shares[1] - 1) < 0.2
+    # The boxes of one batch meet at one seam, so sixty batches are sixty draws, not as many as there are boxes.
+    for quantile in (0.1, 0.5, 0.9):
+        sizes = [np.quantile(k[:, 2:] - k[:, :2], quantile, 0) for k in kept]
+        np.testing.assert_allclose(sizes[0], sizes[1], rtol=0.1)
+
+    pixels = random.integers(0, 256, (5, 48, 64, 3), np.uint8)
+    parts = augment._mosaic(knobs, 5, (48, 64), (40, 56), np.random.default_rng(1))
+    drawn = {
+        "parts": np.stack([augment.to_pixels(m, (48, 64), (40, 56), w[:2]) for m, w, _ in parts]),
+        "windows": np.array([w for _, w, _ in parts], np.int32),
+    }
+    ours = augment.apply(pixels, {"boxes": tf.zeros((5, 0, 4))}, drawn)[0].numpy()
+    plain = torch_augment.as_float(torch.tensor(pixels)) - torch_augment.BORDER
+    for moves, (x0, y0, x1, y1), step in parts:
+        grid = torch_augment.sampling(torch.tensor(moves, dtype=torch.float32), (40, 56), (x0, y0, x1, y1))
+        shown = torch.nn.functional.grid_sample(plain.roll(step, 0), grid, padding_mode="zeros", align_corners=False)
+        gaps = np.abs(ours[:, y0:y1, x0:x1] - (shown + torch_augment.BORDER).permute(0, 2, 3, 1).numpy())
+        assert np.quantile(gaps, 0.99) < 1e-3
 
 
 def test_the_objects_of_both_pictures_are_asked_for() -> None:

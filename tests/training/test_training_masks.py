@@ -94,27 +94,6 @@ def test_an_output_of_another_task_is_refused(tmp_path: Path) -> None:
         fit(run, data)
 
 
-def test_a_run_goes_on_to_the_same_bits(tmp_path: Path) -> None:
-    data = dataset()
-    plan = recipe(checkpoint_every=0.0, validation_share=1.0)
-    whole = Run.create(tmp_path / "whole", plan, data)
-    fit(whole, data)
-    broken = Run.create(tmp_path / "broken", plan, data)
-    for event in find("torch").fit(broken, data):
-        if isinstance(event, Epoch):
-            break
-    fit(Run.open(tmp_path / "broken"), data)
-    for name in ("best", "last"):
-        one, other = (_tensors(tmp_path / f / "checkpoints" / f"{name}.safetensors") for f in ("whole", "broken"))
-        assert one == other, name
-
-
-def _tensors(file: Path) -> bytes:
-    """All that follows the header, which holds times."""
-    data = file.read_bytes()
-    return data[8 + int.from_bytes(data[:8], "little") :]
-
-
 needs_smp = pytest.mark.skipif(
     find_spec("segmentation_models_pytorch") is None, reason="segmentation-models-pytorch is not installed"
 )

@@ -20,14 +20,16 @@ def test_every_trainer_of_ours_is_held_to_the_contract() -> None:
     assert set(ENGINES) <= set(names())
 
 
+@pytest.mark.parametrize("world", suite.WORLDS)
 @pytest.mark.parametrize("engine", ENGINES)
-def test_it_learns_and_its_graph_answers_alike(engine: str, tmp_path: Path) -> None:
-    suite.check_learning(find(engine), tmp_path)
+def test_it_learns_and_its_graph_answers_alike(engine: str, world: str, tmp_path: Path) -> None:
+    suite.check_learning(find(engine), tmp_path, suite.WORLDS[world])
 
 
+@pytest.mark.parametrize("world", suite.WORLDS)
 @pytest.mark.parametrize("engine", ENGINES)
-def test_it_goes_on_bit_by_bit(engine: str, tmp_path: Path) -> None:
-    suite.check_resume(find(engine), tmp_path)
+def test_it_goes_on_bit_by_bit(engine: str, world: str, tmp_path: Path) -> None:
+    suite.check_resume(find(engine), tmp_path, suite.WORLDS[world])
 
 
 @pytest.mark.parametrize("engine", ENGINES)

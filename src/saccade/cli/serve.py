@@ -14,6 +14,9 @@ def serve_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--home", type=Path, help="default: $SACCADE_HOME, else ~/.saccade")
     parser.add_argument("--host", help="default 127.0.0.1")
     parser.add_argument("--port", type=int, help="default 8000")
+    parser.add_argument(
+        "--admin-port", type=int, help="metrics and loading on a port of their own, on loopback; default 0"
+    )
     parser.add_argument("--grpc-port", type=int, help="also speak gRPC, on this port; default 0: do not")
     parser.add_argument("--variant", help="which graph of the packages; default the fastest certified on this host")
     parser.add_argument("--p99", metavar="TIME", type=duration_s, help="latency to stay below, like 80ms or 0.2s")
@@ -28,6 +31,7 @@ def serve_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--replicas", type=int, metavar="N", help="processes of each version; default 1")
     parser.add_argument("--processes", type=int, help="whole servers that share the port; default 1")
     parser.add_argument("--insecure", action="store_true", default=None, help="beyond loopback without keys")
+    parser.add_argument("--strict", action="store_true", default=None, help="refuse what is otherwise warned of")
     parser.add_argument("--tls-cert", type=Path)
     parser.add_argument("--tls-key", type=Path)
     parser.add_argument("--log-format", choices=("text", "json"), help="of standard error; default text")
@@ -41,6 +45,7 @@ def serve(options: argparse.Namespace) -> int:
         home=options.home,
         host=options.host,
         port=options.port,
+        admin_port=options.admin_port,
         grpc_port=options.grpc_port,
         variant=options.variant,
         p99_s=options.p99,
@@ -49,6 +54,7 @@ def serve(options: argparse.Namespace) -> int:
         replicas=options.replicas,
         processes=options.processes,
         insecure=options.insecure,
+        strict=options.strict,
         tls_cert=options.tls_cert,
         tls_key=options.tls_key,
         log_format=options.log_format,

@@ -24,8 +24,8 @@ NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,127}")
 SWEEP_S = 0.1
 STATES = ("loading", "ready", "away", "failed", "unloading")
 
-Observer = Callable[[str, str, Answer | SaccadeError, float], None]
-"""Called once per request with model name, version ("" when unknown), what came out, and seconds taken."""
+Observer = Callable[[str, str, Answer | SaccadeError, float, str | None], None]
+"""Called once per request with model name, version ("" when unknown), what came out, seconds taken, and who asked."""
 
 
 @dataclass(frozen=True)
@@ -224,10 +224,10 @@ class Engine:
                 entry, version = after, str(after.version)
                 items = self._hand_on(request, entry, began, future, here)
         except SaccadeError as error:
-            self._observe(name if error.code != "not_found" else "", version, error, began)
+            self._observe(name if error.code != "not_found" else "", version, error, began, request.caller)
             future.set_exception(error)
             return future
-        done = _After(len(items), lambda: self._settle(future, entry, items, began))
+        done = _After(len(items), lambda: self._settle(future, entry, items, began, request.caller))
         future.add_done_callback(lambda f: [i.cancel() for i in items] if f.cancelled() else None)
         for item in items:
             item.add_done_callback(done)
@@ -292,14 +292,17 @@ class Engine:
                 )
         return entry
 
-    def _settle(self, future: "Future[Answer]", entry: Entry, items: "list[Future[Outcome]]", began: float) -> None:
+    def _settle(
+        self, future: "Future[Answer]", entry: Entry, items: "list[Future[Outcome]]", began: float, caller: str | None
+    ) -> None:
         model = entry.model
         assert model is not None
         outcomes = [item.result() for item in items if not item.cancelled()]
         left = InferenceError("the caller left", code="deadline_exceeded")
         if len(outcomes) < len(items) or future.cancelled():
             model.counts.request(None, time.monotonic() - began)
-            self._observe(entry.name, str(entry.version), InferenceError("the caller left", code="cancelled"), began)
+            gone = InferenceError("the caller left", code="cancelled")
+            self._observe(entry.name, str(entry.version), gone, began, caller)
             if not future.cancelled() and future.set_running_or_notify_cancel():
                 future.set_exception(left)
             return
@@ -322,13 +325,13 @@ class Engine:
             *shared,
         )
         model.counts.request(answer, time.monotonic() - began)
-        self._observe(entry.name, str(entry.version), answer, began)
+        self._observe(entry.name, str(entry.version), answer, began, caller)
         if future.set_running_or_notify_cancel():
             future.set_result(answer)
 
-    def _observe(self, name: str, version: str, what: Answer | SaccadeError, began: float) -> None:
+    def _observe(self, name: str, version: str, what: Answer | SaccadeError, began: float, caller: str | None) -> None:
         if self.observer is not None:
-            self.observer(name, version, what, time.monotonic() - began)
+            self.observer(name, version, what, time.monotonic() - began, caller)
 
     def _sweep(self) -> None:
         """Runners answer the late when they come to them; here they are answered even while a graph hangs."""

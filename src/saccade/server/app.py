@@ -5,6 +5,7 @@ import contextlib
 import logging
 import random
 import re
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from saccade import confine
 from saccade.errors import SaccadeError, ServerError, UsageError
 from saccade.inference.engine import Engine
 from saccade.inference.options import Options
+from saccade.inference.request import Answer
 from saccade.protocols import routes as heads
 from saccade.protocols.native.http import Native
 from saccade.protocols.native.messages import prediction_id
@@ -23,6 +25,7 @@ from saccade.protocols.tf_serving.http import TensorFlowServing
 from saccade.server.console import views
 from saccade.server.keys import Keys
 from saccade.server.metrics import Metrics
+from saccade.server.offenders import Offenders
 from saccade.server.settings import Settings
 from saccade.server.siblings import merge
 from saccade.server.state import State
@@ -33,14 +36,18 @@ Send = Callable[[Message], Awaitable[None]]
 
 log = logging.getLogger("saccade.server")
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+METRICS = "/metrics"
+PROBES = ("/livez", "/readyz", "/startupz")
 CLOSING = (400, 408, 413, 414, 431)
 """Statuses after which a connection of HTTP/1 ends."""
 TEXT = ("content-type", "text/plain; charset=utf-8")
 KNOWN_HOSTS = 64
+PARTS = ("whole", "public", "admin")
+"""What a listener answers: everything; everything but what an operator asks; that and the probes alone (A15)."""
 
 
 class App:
-    """The ASGI application."""
+    """The ASGI application. part: of everything that could be asked, see `PARTS`."""
 
     def __init__(
         self,
@@ -51,14 +58,18 @@ class App:
         metrics: Metrics,
         state: State,
         protocols: Sequence[Protocol] = (),
+        part: str = "whole",
+        offenders: Offenders | None = None,
     ) -> None:
         self.settings = settings
         self.engine = engine
         self.keys = keys
         self.metrics = metrics
         self.state = state
-        self.routes = [*routes, *self._own()]
+        self.offenders = offenders or Offenders()
+        self.routes = _share([*routes, *self._own()], part)
         self.protocols = tuple(protocols)
+        self._given = tuple(routes)
         self._table = heads.Table(self.routes)
         self._hosts: set[str] = set()
         """Host headers that passed once; not many, as anybody may make some up."""
@@ -170,6 +181,8 @@ class App:
             bare = headers.get(route.key, "")
             given = headers.get("authorization") or (f"Bearer {bare}" if bare else "")
             key = self.keys.admit(given, route.needs).id
+            if route.max_bytes:
+                self.offenders.admit(key)
         elif route.needs != "open" and self.settings.loopback and heads.foreign(route.method, headers):
             # Whoever runs the server can reach it, and so can every page in his browser. Beyond loopback, where this was asked
             # for with `insecure`, whoever stands in front of the server decides.
@@ -228,6 +241,11 @@ class App:
             reply.headers.append(("www-authenticate", "Bearer"))
         return reply, code
 
+    def admin(self) -> "App":
+        """The same house for its operator, at an address of its own."""
+        settings = self.settings.for_admin()
+        return App(settings, self.engine, self._given, self.keys, self.metrics, self.state, self.protocols, "admin")
+
     def refusal(self, error: SaccadeError) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
         """Status, headers and body of an answer to what was no request, or one that may not be made."""
         request_id = prediction_id()
@@ -242,7 +260,7 @@ class App:
             Route("GET", "/livez", self._livez, open=True),
             Route("GET", "/readyz", self._readyz, open=True),
             Route("GET", "/startupz", self._startupz, open=True),
-            Route("GET", "/metrics", self._metrics),
+            Route("GET", METRICS, self._metrics),
         ]
 
     async def _livez(self, call: Call) -> Reply:
@@ -284,12 +302,29 @@ def build(
         state = State()
         state.started = True
     state.engine = engine
-    if metrics is None:
-        metrics = Metrics()
-    engine.observer = metrics.observe
+    metrics, offenders = metrics or Metrics(), Offenders()
+
+    def observe(name: str, version: str, what: Answer | SaccadeError, seconds: float, caller: str | None) -> None:
+        metrics.observe(name, version, what, seconds)
+        offenders.count(caller, what)
+
+    engine.observer = observe
     spoken = speak(settings, control or Control()) if protocols is None else protocols
     routes = [route for protocol in spoken for route in protocol.routes(engine)]
-    return App(settings, engine, [*routes, *views.routes(engine)], keys or Keys(settings.home), metrics, state, spoken)
+    part = "public" if settings.admin_port else "whole"
+    held = keys or Keys(settings.home)
+    return App(settings, engine, [*routes, *views.routes(engine)], held, metrics, state, spoken, part, offenders)
+
+
+def _share(routes: Sequence[Route], part: str) -> list[Route]:
+    """The routes of a part. What loads and unloads is an operator's, and so is what the metrics tell of everybody."""
+
+    def operators(route: Route) -> bool:
+        return route.needs == "control" or route.pattern == METRICS
+
+    if part == "admin":
+        return [r for r in routes if operators(r) or r.pattern in PROBES]
+    return [r for r in routes if part == "whole" or not operators(r)]
 
 
 def guarded(settings: Settings, keys: Keys) -> bool:
@@ -343,7 +378,12 @@ def _decodes_in(settings: Settings) -> str:
     try:
         confine.check()
     except UsageError as error:
-        log.warning("pictures are decoded in this process: %s", error)
+        if sys.platform == "linux":
+            raise UsageError(
+                f"strangers can connect, and the decoders of their pictures cannot be confined: {error}",
+                hint="allow Landlock and seccomp to this process, or give --decode-isolation none",
+            ) from error
+        log.warning("pictures of strangers are decoded in this process: only Linux can confine decoders")
         return "none"
     log.info("pictures are decoded in confined processes, for this address is open to strangers")
     return "process"

@@ -34,6 +34,8 @@ class Grpc:
     def __init__(self, app: App) -> None:
         self._app = app
         spoken = [method for protocol in app.protocols for method in protocol.methods(app.engine)]
+        if app.settings.admin_port:
+            spoken = [method for method in spoken if method.needs != "control"]  # an operator asks his own listener
         services = sorted({method.path.split("/")[1] for method in spoken})
         shown = Reflection([*services, "grpc.health.v1.Health"]).methods() if app.settings.grpc_reflection else []
         self.methods = [*spoken, *Health(app.state, services).methods(), *shown]
@@ -163,6 +165,7 @@ class _Handlers(grpc.GenericRpcHandler):
                 own = head.get("x-api-key")
                 given = head.get("authorization") or (f"Bearer {own}" if own else "")
                 call.caller = self._app.keys.admit(given, method.needs).id
+                self._app.offenders.admit(call.caller)
             call.urgent = heads.urgent(head)
         except SaccadeError as error:
             return grpc.stream_stream_rpc_method_handler(self._refusing(method, call, error))

@@ -13,7 +13,7 @@ from typing import Any
 
 from saccade import process
 from saccade.errors import ServerError, UsageError
-from saccade.images import decode
+from saccade.images import decode, floors
 from saccade.package import reader
 from saccade.server import logs, siblings
 from saccade.server.app import App, build, make_engine
@@ -39,6 +39,9 @@ def serve(packages: Sequence[str | Path] = (), *, settings_file: Path | None = N
     settings = Settings.gather(given, file=settings_file)
     keys = Keys(settings.home)
     check_listen(settings, keys)
+    if settings.admin_port:
+        check_listen(settings.for_admin(), keys)
+    check_floors(settings)
     if settings.processes > 1:
         logs.begin(settings.log_format)
         _check_ports(settings)
@@ -61,6 +64,20 @@ def check_listen(settings: Settings, keys: Keys) -> None:
             hint="give tls_cert and tls_key, or --insecure behind a proxy that speaks TLS",
             code="insecure_listen",
         )
+
+
+def check_floors(settings: Settings) -> None:
+    """Raises UsageError under strict for what is said in a warning otherwise: decoders with known holes, and an operator's
+    addresses on a listener that strangers reach."""
+    faults = floors.below()
+    if not settings.loopback and not settings.admin_port:
+        faults.append("/metrics and what loads models share the listener of strangers; admin_port gives them their own")
+    if settings.strict and faults:
+        raise UsageError("; ".join(faults), hint="mend it, or serve without --strict")
+    if faults:
+        logs.begin(settings.log_format)
+    for fault in faults:
+        log.warning("%s", fault)
 
 
 def source_of(packages: Sequence[str | Path], home: Path) -> Source:
@@ -117,6 +134,8 @@ def run(
         quiet.start()
         scheme = "https" if settings.tls_cert else "http"
         log.info("ready at %s://%s:%d, API pages at /docs", scheme, settings.host, settings.port)
+        if settings.admin_port:
+            log.info("metrics and control at %s:%d", settings.admin_host, settings.admin_port)
         if settings.grpc_port:
             log.info("gRPC at %s:%d", settings.host, settings.grpc_port)
 
@@ -168,20 +187,28 @@ def _loop() -> asyncio.AbstractEventLoop:
 
 def beside(app: App) -> list[Any]:
     """The listeners beside HTTP that the settings ask for. Raises UsageError without the extra."""
+    found: list[Any] = []
+    if app.settings.admin_port:
+        from saccade.server.http.listener import Listener
+
+        admin = app.admin()
+        found.append(Listener(admin, admin.settings))
     if not app.settings.grpc_port:
-        return []
+        return found
     try:
         from saccade.server.grpc import Grpc
     except ModuleNotFoundError as error:
         raise UsageError(
             f"gRPC needs {error.name}, which is not installed", hint="pip install 'saccade[grpc]'"
         ) from error
-    return [Grpc(app)]
+    return [*found, Grpc(app)]
 
 
 def _check_ports(settings: Settings) -> None:
     for number in (settings.port, settings.grpc_port):
         _check_free(settings.host, number)
+    if settings.admin_port:
+        _check_free(settings.admin_host, settings.admin_port)
 
 
 def _check_free(host: str, port: int) -> None:

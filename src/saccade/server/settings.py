@@ -4,7 +4,7 @@ import ipaddress
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ DECODE_ISOLATIONS = ("auto", *ISOLATIONS)
 class Settings:
     """Sizes in bytes, times in seconds (LIMITS A1 to A10, C5, C6, I2).
 
+    admin_port: of a listener for /metrics and what loads and unloads models, which the other one then does not answer; 0
+    leaves them together. admin_host: where it listens. strict: what is otherwise a warning at the start is a refusal.
     grpc_port: 0 for no gRPC listener. grpc_reflection: tell callers with a key which services and messages there are.
     hosts: names the Host header may hold besides loopback ones; empty beyond loopback allows any. insecure: listen
     beyond loopback without keys. drain_s: how long to serve on after SIGTERM before the listener closes; finish_s: how
@@ -26,19 +28,22 @@ class Settings:
     at the same time, graph_threads: of each, decode_threads: of all; None suits the machine. log_format: text, or json.
     isolation: none runs graphs in the server's process, process each version in `replicas` of its own, where a run that
     lasts longer than hang_s is ended. decode_isolation: process decodes in confined processes, where a picture that takes too
-    long is ended with its decoder; auto does where strangers can connect and the system can.
+    long is ended with its decoder; auto does where strangers can connect.
     processes: whole servers that share the port, each with its own copy of every model.
     protocols: dialects spoken beside the native API. oip_style: how the Open Inference Protocol says "not ready".
     """
 
     host: str = "127.0.0.1"
     port: int = 8000
+    admin_host: str = "127.0.0.1"
+    admin_port: int = 0
     grpc_port: int = 0
     grpc_reflection: bool = False
     protocols: tuple[str, ...] = ("open_inference", "tf_serving", "torchserve")
     oip_style: str = "kserve"
     home: Path = Path.home() / ".saccade"
     insecure: bool = False
+    strict: bool = False
     hosts: tuple[str, ...] = ()
     tls_cert: Path | None = None
     tls_key: Path | None = None
@@ -73,11 +78,14 @@ class Settings:
     log_format: str = "text"
 
     def __post_init__(self) -> None:
-        for name, number in (("port", self.port), ("grpc_port", self.grpc_port)):
+        ports = {"port": self.port, "grpc_port": self.grpc_port, "admin_port": self.admin_port}
+        taken: dict[int, str] = {}
+        for name, number in ports.items():
             if not 0 <= number <= 65535:
                 raise UsageError(f"{name} is 0 to 65535, got {number}")
-        if self.grpc_port and self.grpc_port == self.port:
-            raise UsageError(f"port and grpc_port are both {self.port}", hint="give each its own")
+            if number and number in taken:
+                raise UsageError(f"{taken[number]} and {name} are both {number}", hint="give each its own")
+            taken[number] = name
         if not 1 <= self.processes <= 256:
             raise UsageError(f"processes is 1 to 256, got {self.processes}")
         if self.oip_style not in ("kserve", "triton"):
@@ -105,6 +113,11 @@ class Settings:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+    def for_admin(self) -> "Settings":
+        """Of the operator's listener. Where only this machine can connect to it, it speaks without TLS."""
+        found = replace(self, host=self.admin_host, port=self.admin_port, admin_port=0, grpc_port=0)
+        return replace(found, tls_cert=None, tls_key=None) if found.loopback else found
 
     @classmethod
     def gather(

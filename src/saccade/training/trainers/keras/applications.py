@@ -11,6 +11,12 @@ from saccade.tasks.keras import keras, load_file
 from saccade.tasks.task import NOT_HAD
 from saccade.training.trainers.keras.networks import Prepare
 
+STRIDES = (4, 8, 16, 32)
+HALF = 0.6
+"""A map whose side is at most this share of the one before it is a level coarser; without padding it is less than half."""
+EDGE = 4
+"""Cells that the maps of Inception, which pads nothing, are short of at the most."""
+
 
 def names() -> list[str]:
     return sorted(n for n in dir(keras.applications) if n[0].isupper() and callable(getattr(keras.applications, n)))
@@ -58,25 +64,37 @@ def backbone(
 def _shaped(model: Any, kind: str) -> tuple[Any, Any]:
     if kind == "pooled":
         return model, int(model.output.shape[-1])
-    by_size: dict[int, Any] = {}
-    height = model.input.shape[1]
+    _, height, width, _ = model.input.shape
     if height is None:
         raise UsageError("maps of this network need an input of one size", hint="set start_size=1 and multi_scale=0")
+    last: dict[int, Any] = {}
     for layer in model.layers:
         out = layer.output if len(layer._inbound_nodes) == 1 else None
-        if out is not None and not isinstance(out, list) and len(out.shape) == 4 and out.shape[1] and out.shape[1] > 1:
-            by_size[int(out.shape[1])] = out
-    found = [(round(height / size), out) for size, out in by_size.items()]
-    found = [
-        (stride, out) for stride, out in found if stride in (4, 8, 16, 32) and -(-height // stride) == out.shape[1]
-    ]
-    if len(found) < 2:
+        if out is not None and not isinstance(out, list) and len(out.shape) == 4 and out.shape[1]:
+            last[int(out.shape[1])] = out
+    found: dict[int, Any] = {}
+    stride, before = 1, height
+    for size in sorted(last, reverse=True):
+        if size <= HALF * before:
+            stride *= 2
+        before, found[stride] = size, last[size]
+    maps = {s: _whole(out, -(-height // s), -(-width // s)) for s, out in found.items() if s in STRIDES}
+    if len(maps) < 2 or None in maps.values():
         raise UsageError(
-            f"{model.name} gives no maps at strides 4 to 32 px",
-            hint="choose residual-224, ResNet50 or a size that 32 divides",
+            f"{model.name} gives no maps at strides 4 to 32 px of {width}x{height} px",
+            hint="choose a larger size, residual-224 or ResNet50",
         )
-    found.sort(key=lambda pair: pair[0])
-    return keras.Model(model.input, [out for _, out in found]), tuple((int(o.shape[-1]), s) for s, o in found)
+    return keras.Model(model.input, list(maps.values())), tuple((int(o.shape[-1]), s) for s, o in maps.items())
+
+
+def _whole(out: Any, height: int, width: int) -> Any:
+    """A map [N, h, w, C] with zeros around it where convolutions without padding lost its edge; None when it lost too much."""
+    lost = height - out.shape[1], width - out.shape[2]
+    if not all(0 <= n <= EDGE for n in lost):
+        return None
+    if not any(lost):
+        return out
+    return keras.layers.ZeroPadding2D(tuple((n // 2, n - n // 2) for n in lost))(out)
 
 
 def _prepare(make: Any) -> Prepare:
