@@ -30,6 +30,22 @@ def test_the_best_score_takes_the_box_and_a_second_is_wrong() -> None:
     assert beside.iou_matrix(answer.boxes, truth.boxes)[1, 0] == 1
 
 
+def test_what_nobody_is_asked_about_is_neither_missed_nor_wrong() -> None:
+    truth = boxed((0, 0, 100, 100, 500, 500), (0, 1, 600, 100, 700, 200), (1, 0, 600, 300, 700, 400))
+    answer = boxed(
+        (0, 0.9, 200, 200, 260, 260),  # a member of the crowd
+        (1, 0.8, 600, 300, 700, 400),  # the difficult one
+        (1, 0.7, 200, 300, 260, 360),  # another class in the crowd
+    )
+    right, found = beside.match(truth, answer)
+    assert right.tolist() == [True, True, False]
+    assert found.tolist() == [True, False, True]
+    (_, told), (_, drawn) = beside.pictures(PICTURE, truth, answer, LABELS)
+    assert (told[102:498, 100] == 128).all(), "the crowd is not drawn"
+    assert draw.colour(0) in {tuple(p) for p in told[110:190, 600].tolist()}
+    assert draw.colour(0) not in {tuple(p) for p in drawn[110:490, 100].tolist()}
+
+
 def test_missed_boxes_are_dashed_and_wrong_ones_named() -> None:
     truth = boxed((0, 1, 100, 100, 300, 300), (1, 1, 400, 100, 600, 300))
     answer = boxed((0, 0.9, 100, 100, 300, 300), (0, 0.5, 100, 400, 300, 550))

@@ -141,9 +141,9 @@ def test_a_deadline_that_has_passed_is_an_error(tmp_path):
 def test_a_wait_that_would_be_too_long_is_refused(tmp_path, monkeypatch):
     engine = Engine(Options(max_wait_s=0.25))
     model = engine.load(colors(tmp_path / "p").path, "colors", 1).model
-    monkeypatch.setattr(model, "expected_wait_s", lambda: 0.26)
+    monkeypatch.setattr(model, "expected_wait_s", lambda *_: 0.26)
     assert code(engine, "colors", (png(0, 0, 0),)) == "overloaded"
-    monkeypatch.setattr(model, "expected_wait_s", lambda: 0.24)
+    monkeypatch.setattr(model, "expected_wait_s", lambda *_: 0.24)
     assert engine.submit(Request("colors", (png(0, 0, 0),))).result(10)
     engine.close()
 
@@ -200,11 +200,13 @@ def test_abandoned_requests_do_not_run(tmp_path):
     image = (png(1, 1, 1, 3000, 3000),)
     futures = [engine.submit(Request("colors", image)) for _ in range(30)]
     began = time.monotonic()
-    assert sum(f.cancel() for f in futures[1:]) > 20
+    left = sum(f.cancel() for f in futures[1:])
+    assert left > 20
     futures[0].result(10)
     while model._stages.pending and time.monotonic() - began < 10:
         time.sleep(0.01)
     assert model._stages.pending == 0
+    assert model.counts.rows <= 30 - left + 1, "one may have been at work as its caller left"
     engine.close()
 
 

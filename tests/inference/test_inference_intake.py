@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from saccade.errors import InferenceError
-from saccade.inference.intake import Intake, PixelBudget
+from saccade.inference.intake import Intake, PixelBudget, Work
 
 
 def soon(seconds: float = 30.0) -> float:
@@ -90,13 +90,14 @@ def test_work_is_shared_among_the_threads_and_finished_before_they_end() -> None
         with lock:
             done.append(threading.current_thread().name)
 
+    piece = Work(work, work, time.monotonic() + 60, None, True, 0.0)
     for _ in range(6):
-        intake.submit(work)
+        intake.submit(piece)
     intake.close()
     assert len(done) == 6
     assert set(done) == {"decode-0", "decode-1"}
     with pytest.raises(InferenceError) as refusal:
-        intake.submit(work)
+        intake.submit(piece)
     assert refusal.value.code == "draining"
 
 

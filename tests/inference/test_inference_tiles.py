@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from saccade.errors import ImageError, InferenceError
 from saccade.images import encode, preprocess
+from saccade.images.geometry import iou_matrix
 from saccade.inference import tiles
 from saccade.inference.model import Model
 from saccade.testing import packages
@@ -89,6 +90,34 @@ def test_objects_on_seams_come_back_whole_and_once(cells):
     told = zip(found.class_ids.tolist(), found.boxes.tolist(), strict=True)
     assert sorted((k, *box) for k, box in told) == sorted((k, *box) for k, box in objects)
     assert (np.diff(found.scores) <= 0).all()
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 2), st.integers(0, 1), st.integers(90, 230), st.integers(90, 230)),
+        max_size=4,
+        unique_by=lambda t: t[:2],
+    ),
+    st.integers(0, 2**32 - 1),
+)
+def test_objects_whose_cut_ends_are_drawn_some_px_short_come_back_whole(cells, seed):
+    """As a network sees them: where the picture ends, a box ends 0 to 8 px before it."""
+    objects = [(0, (x * 260 + 4, y * 260 + 4, x * 260 + 4 + w, y * 260 + 4 + h)) for x, y, w, h in cells]
+    places = tiles.windows(780, 520, 256, 256)
+    random, parts = np.random.default_rng(seed), []
+    for part, (left, top, right, bottom) in zip(sees(places, objects), places, strict=True):
+        boxes, short = part.boxes.copy().reshape(-1, 4), random.uniform(0, 8, (len(part.boxes), 4))
+        ends = np.array([left == 0, top == 0, right == 780, bottom == 520])
+        cut = (np.abs(boxes - np.array([0, 0, right - left, bottom - top])) < 1e-3) & ~ends
+        boxes += np.where(cut, short * np.array([1, 1, -1, -1]), 0)
+        real = ((boxes[:, 2:] - boxes[:, :2]) > 16).all(1)
+        parts.append(Prediction(part.width, part.height, part.class_ids[real], part.scores[real], boxes[real]))
+    found = tiles.merge(parts, places, 780, 520)
+    assert len(found.boxes) == len(objects)
+    if objects:
+        overlaps = iou_matrix(found.boxes, np.array([box for _, box in objects], np.float32))
+        assert (overlaps.max(0) > 0.93).all()
 
 
 def test_an_object_larger_than_a_tile_is_one():

@@ -39,7 +39,7 @@ def test_a_wait_that_would_be_too_long_is_refused_before_the_body(
         raise AssertionError("the body was read")
         yield b""
 
-    monkeypatch.setattr(engine.find("colors").model, "expected_wait_s", lambda: 5.1)
+    monkeypatch.setattr(engine.find("colors").model, "expected_wait_s", lambda *_: 5.1)
     route, asked = mouth.route(engine), mouth.say(png(1, 2, 3))
     call = Call(route.method, route.pattern, {"name": "colors"}, asked.headers, [], body(), "r")
     with pytest.raises(InferenceError) as error:

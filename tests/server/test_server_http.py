@@ -214,6 +214,8 @@ def test_heads_and_silence_have_their_time(run, monkeypatch):
             drops = await said(port, *(GET[i : i + 1] for i in range(20)), pause_s=0.04)
             assert statuses(drops) == [408], "a byte now and then does not extend it"
             assert statuses(await said(port, GET, GET, pause_s=0.1)) == [200, 200], "then silence, then closed"
+            ends = [b"\r\n"] * 40
+            assert await said(port, *ends, GET, pause_s=0.04) == b"", "line ends before a request hold no connection"
             large = b"GET / HTTP/1.1\r\nHost: h\r\n" + b"".join(b"x-%d: %s\r\n" % (i, b"a" * 900) for i in range(40))
             assert statuses(await said(port, *(large[i : i + 4096] for i in range(0, len(large), 4096)))) == [431]
 

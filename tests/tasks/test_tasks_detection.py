@@ -304,6 +304,55 @@ def test_what_a_run_watches_is_the_same_number() -> None:
     assert DETECTION.thresholds(found, LABELS) == {"ball": pytest.approx(0.9)}
 
 
+def test_a_class_that_says_too_little_is_shown_from_where_the_others_are() -> None:
+    """Six balls found from 0.9 on, one bat found at 0.3 by luck, nets never found."""
+    labels = Labels(("ball", "bat", "net", "glove"))
+    boxes = np.zeros((8, 1, 4), np.float32)
+    boxes[:] = [0, 0, 10, 10]
+    said = boxes.copy()
+    said[7] += 50
+    ids = np.array([[0]] * 6 + [[1], [2]])
+    kept = {"boxes": said, "scores": np.array([[0.9]] * 6 + [[0.3], [0.8]]), "class_ids": ids}
+    found = DETECTION.thresholds(DETECTION.calibrate(kept, {"boxes": boxes, "box_classes": ids}, labels), labels)
+    assert found == {"ball": pytest.approx(0.9), "bat": pytest.approx(0.9), "net": pytest.approx(0.9)}
+
+
+def test_a_card_counts_answers_at_the_packages_thresholds() -> None:
+    """One right answer at 0.4 and one for nothing at 0.6: which of them is seen is the package's to say."""
+
+    def card(**thresholds: float) -> Scorecard:
+        scorer = DETECTION.scorer(LABELS)
+        scorer.thresholds = thresholds
+        answer = Prediction(
+            100, 100, np.zeros(2, np.int64), np.array([0.6, 0.4], np.float32),
+            np.array([[50, 50, 60, 60], [0, 0, 10, 10]], np.float32),
+        )  # fmt: skip
+        scorer.add(answer, sample("a", [[0, 0, 10, 10]], [0]))
+        return scorer.card("test")
+
+    name = LABELS.names[0]
+    assert card(**{name: 0.5})["image_f1"].value == 0
+    assert card(**{name: 0.3})["image_f1"].value == pytest.approx(2 / 3)
+    assert card(**{name: 0.9})["image_f1"].value == 0
+    errors = next(t for t in card(**{name: 0.5}).tables if t.name == "Errors")
+    assert errors.rows[0][1:] == (0, 0, 0, 0, 1, 1), "one for nothing, one missed"
+    assert card()["image_f1"].value == pytest.approx(2 / 3), "without any, where this split would show it best"
+
+
+def test_a_twin_that_rounding_kept_is_no_difference_and_any_other_is() -> None:
+    def outputs(*rows: tuple[float, float, float, float, float]) -> dict[str, Array]:
+        table = np.array([*rows, *[(0, 0, 0, 0, 0)] * (4 - len(rows))], np.float32)[None]
+        return {"scores": table[..., 0], "boxes": table[..., 1:], "class_ids": np.zeros((1, 4), np.int64)}
+
+    best = (0.9, 0, 0, 100, 100)
+    twin, other = (0.5, 0, 0, 60.04, 100), (0.5, 0, 0, 55, 100)
+    assert DETECTION.difference(outputs(best, twin), outputs(best)) == 0
+    assert DETECTION.difference(outputs(best), outputs(best, twin)) == 0
+    assert DETECTION.difference(outputs(best, other), outputs(best)) == pytest.approx(0.48, abs=1e-6)
+    better = (0.95, 0, 0, 60.04, 100)
+    assert DETECTION.difference(outputs(better, best), outputs(best)) > 0.9, "the better of two twins stays for certain"
+
+
 def test_the_truth_is_drawn_like_an_answer() -> None:
     told = DETECTION.truth(sample("a", [[2, 3, 10, 12]], [1]), LABELS)
     assert told is not None

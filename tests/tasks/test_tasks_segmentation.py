@@ -126,6 +126,17 @@ def test_decode_refuses_other_shapes() -> None:
             TASK.decode({"mask": wrong}, [Placement(4, 4)] * 2, ABC)
 
 
+def test_a_graph_that_names_classes_beyond_the_ledger_is_refused() -> None:
+    place = [Placement(4, 4)]
+    mask = np.zeros((1, 4, 4), np.uint8)
+    mask[0, 0, 0] = 255
+    assert TASK.decode({"mask": mask}, place, ABC)[0].mask is not None
+    mask[0, 0, 0] = 3
+    with pytest.raises(InferenceError, match="beyond the 3 known") as caught:
+        TASK.decode({"mask": mask}, place, ABC)
+    assert caught.value.code == "model_does_not_fit"
+
+
 def test_how_sure_a_pixel_is_goes_along() -> None:
     """To the original's size, 0 where nothing was seen; a threshold makes unsure pixels void; a class tells its mean."""
     answer = {"mask": grid("aab", "abb")[None], "confidence": np.array([[[255, 51, 204], [153, 102, 255]]], np.uint8)}

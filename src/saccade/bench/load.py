@@ -138,6 +138,9 @@ def poisson(target: Target, per_s: float, seconds: float, seed: int = 0) -> Load
             break
         if now > end + DRAIN_S:
             load.lost += flying
+            while arrival < end:  # who came and found no connection
+                load.lost += 1
+                arrival += dice.expovariate(per_s)
             break
         patience = arrival - now if arrival < end and (free or opened < CONNECTIONS) else 0.05
         for one in _answered(waiting, max(0.0, patience), load, target):

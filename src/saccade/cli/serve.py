@@ -19,6 +19,7 @@ def serve_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--grpc-port", type=int, help="also speak gRPC, on this port; default 0: do not")
     parser.add_argument("--variant", help="which graph of the packages; default the fastest certified on this host")
+    parser.add_argument("--device", help="where graphs run: cpu, or cuda with a runtime that has it; default cpu")
     parser.add_argument("--p99", metavar="TIME", type=duration_s, help="latency to stay below, like 80ms or 0.2s")
     parser.add_argument(
         "--decode-isolation",
@@ -48,6 +49,7 @@ def serve(options: argparse.Namespace) -> int:
         admin_port=options.admin_port,
         grpc_port=options.grpc_port,
         variant=options.variant,
+        device=options.device,
         p99_s=options.p99,
         isolation=options.isolation,
         decode_isolation=options.decode_isolation,

@@ -16,11 +16,14 @@ def pictures(image: Image, truth: Prediction, answer: Prediction, labels: Labels
     """The truth, then the answer with its mistakes, each with its name; nothing when there is no place to draw.
 
     image: uint8 [H, W, 3]; truth, answer: boxes in its px, masks of its size. Boxes: an answer that no true box of its
-    class overlaps is captioned, a true box that no answer found is dashed. Masks: a picture of the wrong pixels more.
+    class overlaps is captioned, a true box that no answer found is dashed; what nobody is asked about, and answers there, are left
+    out. Masks: a picture of the wrong pixels more.
     """
     if truth.boxes is not None and answer.boxes is not None:
+        asked = _asked(truth)
+        ids = np.asarray(truth.class_ids)[asked]
         return [
-            ("truth", draw.boxes(image, truth.boxes, labels.names, class_ids=truth.class_ids, captions=False)),
+            ("truth", draw.boxes(image, truth.boxes[asked], labels.names, class_ids=ids, captions=False)),
             ("answer", _judged(image, truth, answer, labels)),
         ]
     if truth.mask is not None and answer.mask is not None:
@@ -33,9 +36,13 @@ def pictures(image: Image, truth: Prediction, answer: Prediction, labels: Labels
 
 
 def match(truth: Prediction, answer: Prediction) -> tuple[Array, Array]:
-    """Which answers are right, bool [K], and which true boxes were found, bool [M]: best scores choose first."""
+    """Which answers are right, bool [K], and which true boxes were found, bool [M]: best scores choose first.
+
+    True boxes that nobody is asked about (score 0) count as found, and answers that lie on one, or in it, as right.
+    """
     ours, theirs = np.asarray(answer.boxes, np.float64), np.asarray(truth.boxes, np.float64)
-    right, found = np.zeros(len(ours), bool), np.zeros(len(theirs), bool)
+    asked = _asked(truth)
+    right, found = np.zeros(len(ours), bool), ~asked
     if not len(ours) or not len(theirs):
         return right, found
     overlap = iou_matrix(ours, theirs)
@@ -44,7 +51,21 @@ def match(truth: Prediction, answer: Prediction) -> tuple[Array, Array]:
         best = int(np.where(found, 0, overlap[i]).argmax())
         if not found[best] and overlap[i, best] >= OVERLAP:
             right[i] = found[best] = True
-    return right, found
+    inside = _shares(ours, theirs) * (overlap > 0)
+    return right | (~asked & ((overlap >= OVERLAP) | (inside >= OVERLAP))).any(1), found
+
+
+def _asked(truth: Prediction) -> Array:
+    """bool [M]."""
+    return np.ones(len(np.asarray(truth.boxes)), bool) if truth.scores is None else np.asarray(truth.scores) > 0
+
+
+def _shares(ours_K4: Array, theirs_M4: Array) -> Array:
+    """The share of each of our boxes that lies in each of theirs, [K, M]: how crowds are judged, arXiv:1405.0312."""
+    low = np.maximum(ours_K4[:, None, :2], theirs_M4[None, :, :2])
+    high = np.minimum(ours_K4[:, None, 2:], theirs_M4[None, :, 2:])
+    both = np.clip(high - low, 0, None).prod(2)
+    return np.asarray(both / np.maximum((ours_K4[:, 2:] - ours_K4[:, :2]).prod(1), 1e-9)[:, None])
 
 
 def wrong_pixels(image: Image, truth_HW: Array, answer_HW: Array) -> Image:

@@ -59,7 +59,8 @@ def evaluate_model(
 def aligned(dataset: Dataset, split: str, labels: Labels) -> tuple[Sample, ...]:
     """The samples of a split with class ids of the package's ledger; classes are matched by name.
 
-    Raises DataError when the split is missing or empty, or the two ledgers do not hold the same names.
+    Raises DataError when the split is missing or empty, or the dataset has a class that the package does not know. Where several
+    classes may hold at once, a class of the package may be missing: formats list what occurs.
     """
     samples = dataset.splits.get(split, ())
     if not samples:
@@ -67,7 +68,7 @@ def aligned(dataset: Dataset, split: str, labels: Labels) -> tuple[Sample, ...]:
         raise DataError(f"the dataset has no images in split {split!r}; it has {have or 'none'}", hint="use --split")
     theirs = dataset.labels
     strange = [n for n in theirs.names if n not in labels.names]
-    absent = [n for n in labels.names if n not in theirs.names]
+    absent = [n for n in labels.names if n not in theirs.names] if theirs.exclusive else []
     if strange or absent:
         parts = [f"{names_text(strange)} unknown to the package"] if strange else []
         parts += [f"{names_text(absent)} missing from the dataset"] if absent else []

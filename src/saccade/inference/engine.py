@@ -99,9 +99,13 @@ class Engine:
         began = time.monotonic()
         entry = Entry(name, version, Path(path), "loading")
         with self._lock:
+            if self._closed:
+                raise InferenceError("the engine is closing", hint="ask again later", code="draining")
             shelf = self._shelves.setdefault(name, _Shelf())
             held = shelf.versions.get(version)
-            if held is not None and held.state in ("loading", "ready", "unloading"):
+            if held is not None and held.state == "unloading":
+                raise InferenceError("the version is being unloaded", hint="ask again", code="not_ready")
+            if held is not None and held.state in ("loading", "ready"):
                 return held
             shelf.versions[version] = entry
         try:
@@ -109,18 +113,26 @@ class Engine:
             options = replace(self.options, variant=variant or self.options.variant, patient=patient)
             model = Model.open(path, options=options, intake=self._intake, starter=self._starter)
         except SaccadeError as error:
-            self._put(replace(entry, state="failed", error=error))
+            self._put(entry, replace(entry, state="failed", error=error))
             raise
         except BaseException:
-            self._put(replace(entry, state="failed", error=InferenceError("loading failed", code="internal")))
+            failed = InferenceError("loading failed", code="internal")
+            self._put(entry, replace(entry, state="failed", error=failed))
             raise
         ready = replace(entry, state="ready", model=model, load_s=time.monotonic() - began)
-        self._put(ready)
+        if not self._put(entry, ready):
+            model.close()
+            raise InferenceError("the version was unloaded while it was loaded", hint="load it again", code="not_ready")
         return ready
 
-    def _put(self, entry: Entry) -> None:
+    def _put(self, before: Entry, entry: Entry) -> bool:
+        """In the place of the one before, which may have been taken away meanwhile: then nothing is put, and it is False."""
         with self._lock:
-            self._shelves[entry.name].versions[entry.version] = entry
+            shelf = self._shelves.get(entry.name)
+            if shelf is None or shelf.versions.get(entry.version) is not before:
+                return False
+            shelf.versions[entry.version] = entry
+            return True
 
     def unload(self, name: str, version: int, *, drain_s: float = 30.0) -> None:
         """New requests no longer find the version; accepted ones are finished first."""
@@ -130,13 +142,13 @@ class Engine:
             if shelf is None or entry is None:
                 raise InferenceError("no such model version is loaded", code="not_found")
             if entry.model is not None:
-                self._put(replace(entry, state="unloading"))
+                self._put(entry, replace(entry, state="unloading"))
         if entry.model is not None:
             entry.model.close(drain_s)
         with self._lock:
             shelf.versions.pop(version, None)
-            if not shelf.versions:
-                self._shelves.pop(name, None)
+            if not shelf.versions and self._shelves.get(name) is shelf:
+                del self._shelves[name]
 
     def set_aliases(self, name: str, aliases: Mapping[str, int]) -> None:
         """The aliases of a name, all at once. An alias may point at a version that is not loaded yet."""
@@ -240,7 +252,7 @@ class Engine:
         assert entry.model is not None
         deadline = began + min(request.deadline_s, self.max_deadline_s)
         caller = request.caller or future
-        urgent = len(request.images) == 1 if request.urgent is None else request.urgent
+        urgent = _urgent(request)
         items: list[Future[Outcome]] = []
         try:
             for image in request.images:
@@ -266,24 +278,39 @@ class Engine:
                 code="batch_too_large",
                 details={"limit": self.max_images},
             )
-        entry = self.admit(request.model, request.version, request.deadline_s, several=len(request.images) > 1)
+        entry = self.admit(
+            request.model,
+            request.version,
+            request.deadline_s,
+            several=len(request.images) > 1,
+            caller=request.caller,
+            urgent=_urgent(request),
+        )
         if len(request.images) > 1 and entry.model is not None and "mask" in entry.model.places:
             _refuse_masks(request)
         return entry
 
     def admit(
-        self, model: str, version: int | None = None, deadline_s: float = 10.0, *, several: bool = False
+        self,
+        model: str,
+        version: int | None = None,
+        deadline_s: float = 10.0,
+        *,
+        several: bool = False,
+        caller: str | None = None,
+        urgent: bool | None = None,
     ) -> Entry:
         """As `find`, for a caller whose pictures are still to come: what can be refused without them is refused here.
 
-        Raises InferenceError, beside those of `find`: overloaded when the wait
-        would be too long. several: the request may hold more than one picture, which may wait longer.
+        Raises InferenceError, beside those of `find`: overloaded when the wait would be too long. several: the request may hold
+        more than one picture, which then may wait longer, as those may that are not urgent; None: not said, so one is.
         """
         entry = self.find(model, version)
         assert entry.model is not None
         if self.options.max_wait_s is not None:
-            bound = self.options.max_wait_s * (20 if several else 1)
-            wait = entry.model.expected_wait_s()
+            soon = not several if urgent is None else urgent
+            bound = self.options.max_wait_s * (1 if soon and not several else 20)
+            wait = entry.model.expected_wait_s(caller, soon)
             if wait > min(bound, deadline_s):
                 raise InferenceError(
                     f"the expected wait is {wait:.2f} s, the bound {bound:.2f} s",
@@ -369,6 +396,11 @@ def _refuse_masks(request: Request) -> None:
             code="batch_too_large",
             details={"limit": ANSWER_LIMITS.max_mask_pixels},
         )
+
+
+def _urgent(request: Request) -> bool:
+    """As was asked; else one picture is, unless it becomes many."""
+    return len(request.images) == 1 and not request.tile if request.urgent is None else request.urgent
 
 
 class _After:

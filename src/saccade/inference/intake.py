@@ -4,14 +4,29 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass
 from queue import SimpleQueue
 
 from saccade import confine
 from saccade.errors import InferenceError
+from saccade.inference.turns import PATIENT, Ahead, Line
 from saccade.inference.workers.decoder import Decoder
 
 CLOSE_S = 10.0
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """What is to be done for a picture, by a thread of the intake; `late` instead, once its deadline (of time.monotonic) passed
+    while it waited. Neither may raise. seconds: what it will take, by what others took."""
+
+    do: Callable[[], None]
+    late: Callable[[], None]
+    deadline: float
+    caller: Hashable
+    urgent: bool
+    seconds: float
 
 
 class PixelBudget:
@@ -71,7 +86,13 @@ class Intake:
         self.isolated = isolation == "process"
         self._own = threading.local()
         self.budget = PixelBudget(pixels)
-        self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._bells: SimpleQueue[bool] = SimpleQueue()
+        """One for each work that came; False ends the thread that hears it. It wakes threads for less than a condition does."""
+        self._urgent, self._others = Line[Work](), Line[Work]()
+        self._ahead = Ahead()
+        self._passed = 0
+        self._seconds = 0.0
+        """Of all that waits."""
         self._crew: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._closed = False
@@ -80,8 +101,9 @@ class Intake:
         """That of the calling thread; None where pictures are decoded in this process."""
         return getattr(self._own, "decoder", None)
 
-    def submit(self, work: Callable[[], None]) -> None:
-        """Has it done by whichever thread is free first; it must not raise. Raises InferenceError(draining) once closed.
+    def submit(self, work: Work) -> None:
+        """Has it done by whichever thread is free first: urgent work before other work, callers in turns. Raises
+        InferenceError(draining) once closed.
 
         An executor of the standard library would make a future for each, which costs more than a small picture.
         """
@@ -89,7 +111,44 @@ class Intake:
             raise InferenceError("the engine is closing", code="draining")
         if not self._crew:
             self._start()
-        self._queue.put(work)
+        with self._lock:
+            (self._urgent if work.urgent else self._others).add(work.caller, work)
+            self._ahead.come(work.caller, work.urgent)
+            self._seconds += work.seconds
+        self._bells.put(True)
+
+    def wait_s(self, caller: Hashable = None, urgent: bool = True) -> float:
+        """How long a picture that came now would wait for a thread, whatever models the ones before it are for."""
+        with self._lock:
+            waiting = len(self._ahead)
+            return self._ahead.count(caller, urgent) * self._seconds / waiting / self.threads if waiting else 0.0
+
+    def drop_late(self) -> None:
+        """Answers pictures whose time is over now, rather than when a thread comes to them."""
+        if not self._ahead:
+            return
+        now = time.monotonic()
+        with self._lock:
+            late = [work for line in (self._urgent, self._others) for work in line.take(lambda w: w.deadline <= now)]
+            for work in late:
+                self._left(work)
+        for work in late:
+            work.late()
+
+    def _next(self) -> Work | None:
+        """None where what the bell rang for was answered as late."""
+        with self._lock:
+            if not (self._urgent or self._others):
+                return None
+            line = self._urgent if self._urgent and not (self._others and self._passed >= PATIENT) else self._others
+            self._passed = self._passed + 1 if line is self._urgent and self._others else 0
+            work = line.pop()
+            self._left(work)
+            return work
+
+    def _left(self, work: Work) -> None:
+        self._ahead.leave(work.caller, work.urgent)
+        self._seconds = self._seconds - work.seconds if len(self._ahead) else 0.0
 
     def _start(self) -> None:
         with self._lock:
@@ -104,8 +163,9 @@ class Intake:
             self._own.decoder = Decoder()
             with contextlib.suppress(InferenceError):  # the first picture tries again, and says it
                 self._own.decoder.begin()
-        while (work := self._queue.get()) is not None:
-            work()
+        while self._bells.get():
+            if (work := self._next()) is not None:
+                work.do()
         if self.isolated:
             self._own.decoder.close()
 
@@ -113,7 +173,7 @@ class Intake:
         """Does what was submitted, then ends the threads; one that is stuck in a graph is left behind."""
         self._closed = True
         for _ in self._crew:
-            self._queue.put(None)
+            self._bells.put(False)
         end = time.monotonic() + within_s
         for thread in self._crew:
             thread.join(max(0.0, end - time.monotonic()))

@@ -238,9 +238,9 @@ class Model:
         """Why no picture could be answered now, though the package is loaded: who runs its graph is away."""
         return self._graph.fault()
 
-    def expected_wait_s(self) -> float:
-        """How long a picture that came now would wait, by what the pictures before it cost."""
-        return self._stages.expected_wait_s()
+    def expected_wait_s(self, caller: Hashable = None, urgent: bool = True) -> float:
+        """As `Stages.expected_wait_s`."""
+        return self._stages.expected_wait_s(caller, urgent)
 
     def submit(
         self,
@@ -256,8 +256,9 @@ class Model:
         return self._stages.submit(source, deadline, caller=caller, urgent=urgent, tile=tile, here=here)
 
     def drop_late(self) -> None:
-        """Answers pictures whose time is over, though all runners may be stuck."""
+        """Answers pictures whose time is over, though all runners and decoders may be at work."""
         self._batcher.drop_late()
+        self._intake.drop_late()
 
     def health(self) -> Health | None:
         """Of the processes it runs in; None when it runs in this one."""

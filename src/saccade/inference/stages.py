@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Hashable, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,9 +15,10 @@ from saccade.images.decode import Header
 from saccade.images.preprocess import Placement
 from saccade.inference import tiles
 from saccade.inference.batcher import Batcher, Ran
-from saccade.inference.intake import Intake
+from saccade.inference.intake import Intake, Work
 from saccade.inference.request import Row, Source
 from saccade.inference.runtime import INPUT, OpenGraph
+from saccade.inference.turns import Ahead
 from saccade.package.manifest import Manifest
 from saccade.tasks.task import Task
 from saccade.types import Array, Image, Prediction
@@ -42,6 +43,17 @@ class Outcome:
     outputs: dict[str, Array] | None = None
     batch: int = 0
     why: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """A picture on its way. deadline: a moment of time.monotonic; came: of time.perf_counter."""
+
+    future: "Future[Outcome]"
+    deadline: float
+    came: float
+    caller: Hashable
+    urgent: bool
 
 
 class Stages:
@@ -73,13 +85,20 @@ class Stages:
         self._decode_s = self._brief_s = 0.0
         self._passed = 0
         self._closed = False
-        self.pending = 0
-        """Pictures that have come and are not answered."""
+        self._ahead = Ahead()
 
-    def expected_wait_s(self) -> float:
-        """How long a picture that came now would wait, by what the pictures before it cost."""
+    @property
+    def pending(self) -> int:
+        """Pictures that have come and are not answered."""
+        return len(self._ahead)
+
+    def expected_wait_s(self, caller: Hashable = None, urgent: bool = True) -> float:
+        """How long a picture of this caller that came now would wait, by what the pictures before it cost here and, while they
+        wait to be decoded, in other models."""
         each = max(self._batcher.row_s, self._decode_s / self._intake.threads)
-        return self.pending * each
+        with self._lock:
+            ahead = self._ahead.count(caller, urgent)
+        return max(ahead * each, self._intake.wait_s(caller, urgent))
 
     def submit(
         self,
@@ -99,105 +118,97 @@ class Stages:
         """
         if tile and not self._tileable:
             raise tiles.refused()
-        future: Future[Outcome] = Future()
+        asked = _Asked(Future(), deadline, time.perf_counter(), caller, urgent)
         with self._lock:
             if self._closed:
                 raise InferenceError("the model is being unloaded", hint="ask again", code="not_ready")
-            self.pending += 1
-        began = time.perf_counter()
+            self._ahead.come(caller, urgent)
         if isinstance(source, Mapping):
             # Nothing to decode: a hop to the pool would cost more than the work.
             brief = here and self._batcher.row_s * self._runners < BRIEF_S
             brief = brief and sum(array.nbytes for array in source.values()) <= BRIEF_ROW_BYTES
-            self._prepare(source, deadline, future, began, caller, urgent, at_once=brief)
-            return future
+            self._prepare(source, asked, at_once=brief)
+            return asked.future
         if here and not tile and (header := self._brief(source)) is not None:
-            self._prepare(source, deadline, future, began, caller, urgent, header)
-            self._brief_s += 0.2 * (time.perf_counter() - began - self._brief_s)
-            return future
+            self._prepare(source, asked, header)
+            self._brief_s += 0.2 * (time.perf_counter() - asked.came - self._brief_s)
+            return asked.future
         prepare = self._spread if tile else self._prepare
+        late = InferenceError("the deadline passed before decoding", hint="allow more time", code="deadline_exceeded")
+        work = Work(
+            lambda: prepare(source, asked),
+            lambda: self._finish(asked, Outcome(late, {})),
+            deadline,
+            caller,
+            urgent,
+            self._decode_s,
+        )
         try:
-            self._intake.submit(lambda: prepare(source, deadline, future, began, caller, urgent))
+            self._intake.submit(work)
         except InferenceError as error:
-            self._finish(future, Outcome(error, {}))
-        return future
+            self._finish(asked, Outcome(error, {}))
+        return asked.future
 
     def _prepare(
         self,
         source: Source,
-        deadline: float,
-        future: "Future[Outcome]",
-        submitted: float,
-        caller: Hashable,
-        urgent: bool,
+        asked: _Asked,
         header: Header | None = None,
         at_once: bool = True,
     ) -> None:
         """at_once: this thread may run the graph too."""
         timings: dict[str, float] = {}
+        future, deadline = asked.future, asked.deadline
         try:
-            if future.cancelled():
-                raise InferenceError("the caller left", code="deadline_exceeded")
-            if time.monotonic() >= deadline:
-                raise InferenceError("the deadline passed before decoding", code="deadline_exceeded")
+            _check(asked)
             began = time.perf_counter()
-            timings["queue"] = (began - submitted) * 1e3
+            timings["queue"] = (began - asked.came) * 1e3
             row, placement = self._decode(source, deadline, header)
             took = time.perf_counter() - began
             timings["decode"] = took * 1e3
             if not isinstance(source, Mapping):
                 self._decode_s += 0.2 * (took - self._decode_s) if self._decode_s else took
             if at_once and self._alone() and (done := self._batcher.at_once(row, deadline)) is not None:
-                self._conclude(done, placement, timings, future)
+                self._conclude(done, placement, timings, asked)
                 return
-            ran = self._batcher.submit(row, deadline, caller=caller, urgent=urgent)
+            ran = self._batcher.submit(row, deadline, caller=asked.caller, urgent=asked.urgent)
         except SaccadeError as error:
-            self._finish(future, Outcome(error, timings))
+            self._finish(asked, Outcome(error, timings))
             return
         except Exception as error:  # noqa: BLE001 - a pool thread swallows what it does not hand on
-            self._finish(future, Outcome(_internal(error), timings))
+            self._finish(asked, Outcome(_internal(error), timings))
             return
         # The caller's leaving must reach the queued row, so that it never runs.
         future.add_done_callback(lambda f: ran.cancel() if f.cancelled() else None)
-        ran.add_done_callback(lambda f: self._answer(f, placement, timings, future))
+        ran.add_done_callback(lambda f: self._answer(f, placement, timings, asked))
 
-    def _spread(
-        self,
-        source: Source,
-        deadline: float,
-        future: "Future[Outcome]",
-        submitted: float,
-        caller: Hashable,
-        urgent: bool,
-    ) -> None:
+    def _spread(self, source: Source, asked: _Asked) -> None:
         """One picture as many: its windows go the whole way, each like a picture of its own.
 
         They are made ready here, while the picture's pixels are held in the budget: what is queued has the network's size.
         """
         began = time.perf_counter()
-        timings = {"queue": (began - submitted) * 1e3}
+        timings = {"queue": (began - asked.came) * 1e3}
         spec = self._manifest.preprocess
         parts: list[Future[Outcome]] = []
         try:
-            if future.cancelled():
-                raise InferenceError("the caller left", code="deadline_exceeded")
-            if time.monotonic() >= deadline:
-                raise InferenceError("the deadline passed before decoding", code="deadline_exceeded")
-            with self._whole(source, deadline) as image:
+            _check(asked)
+            with self._whole(source, asked.deadline) as image:
                 height, width = image.shape[:2]
                 places = tiles.windows(width, height, spec.width, spec.height)
                 timings["decode"] = (time.perf_counter() - began) * 1e3
                 for left, top, right, bottom in places:
                     window = image[top:bottom, left:right].copy()
-                    parts.append(Future())
+                    part = replace(asked, future=Future(), came=time.perf_counter())
+                    parts.append(part.future)
                     with self._lock:
-                        self.pending += 1
-                    self._prepare(window, deadline, parts[-1], time.perf_counter(), caller, urgent, at_once=False)
+                        self._ahead.come(part.caller, part.urgent)
+                    self._prepare(window, part, at_once=False)
                 del image
         except Exception as error:  # noqa: BLE001 - a pool thread swallows what it does not hand on
-            for part in parts:
-                part.cancel()
-            self._finish(future, Outcome(error if isinstance(error, SaccadeError) else _internal(error), timings))
+            for one in parts:
+                one.cancel()
+            self._finish(asked, Outcome(error if isinstance(error, SaccadeError) else _internal(error), timings))
             return
         remaining = [len(parts)]
 
@@ -206,11 +217,11 @@ class Stages:
                 remaining[0] -= 1
                 if remaining[0]:
                     return
-            self._finish(future, self._joined(parts, places, (width, height), timings))
+            self._finish(asked, self._joined(parts, places, (width, height), timings))
 
-        future.add_done_callback(lambda f: [p.cancel() for p in parts] if f.cancelled() else None)
-        for part in parts:
-            part.add_done_callback(done)
+        asked.future.add_done_callback(lambda f: [p.cancel() for p in parts] if f.cancelled() else None)
+        for one in parts:
+            one.add_done_callback(done)
 
     def _joined(
         self,
@@ -289,18 +300,16 @@ class Stages:
         if len(row) != len(self._inputs):
             raise InferenceError(f"{len(row)} inputs came, expected {len(self._inputs)}", code="tensor_shape_mismatch")
 
-    def _answer(
-        self, ran: "Future[Ran]", placement: Placement, timings: dict[str, float], future: "Future[Outcome]"
-    ) -> None:
+    def _answer(self, ran: "Future[Ran]", placement: Placement, timings: dict[str, float], asked: _Asked) -> None:
         if ran.cancelled():
-            self._finish(future, Outcome(InferenceError("the caller left", code="deadline_exceeded"), timings))
+            self._finish(asked, Outcome(InferenceError("the caller left", code="deadline_exceeded"), timings))
             return
         error = ran.exception()
         if error is not None:
             typed = error if isinstance(error, SaccadeError) else _internal(error)
-            self._finish(future, Outcome(typed, timings))
+            self._finish(asked, Outcome(typed, timings))
             return
-        self._conclude(ran.result(), placement, timings, future)
+        self._conclude(ran.result(), placement, timings, asked)
 
     def _brief(self, source: Source) -> Header | None:
         """The header of a picture that is answered sooner than another thread would wake for it; None for any other."""
@@ -325,7 +334,7 @@ class Stages:
         no more pictures than runners, so that none could share a run or waits for this thread to decode it."""
         return self._near and self.pending <= self._runners and self._batcher.row_s * self._runners < SOON_S
 
-    def _conclude(self, row: Ran, placement: Placement, timings: dict[str, float], future: "Future[Outcome]") -> None:
+    def _conclude(self, row: Ran, placement: Placement, timings: dict[str, float], asked: _Asked) -> None:
         timings["queue"] += row.queue_s * 1e3
         timings["infer"] = row.infer_s * 1e3
         began = time.perf_counter()
@@ -336,13 +345,13 @@ class Stages:
         except Exception as failure:  # noqa: BLE001 - runs in the batcher's thread, which must live on
             result = failure if isinstance(failure, SaccadeError) else _internal(failure)
         timings["post"] = (time.perf_counter() - began) * 1e3
-        self._finish(future, Outcome(result, timings, row.outputs, row.batch, row.why))
+        self._finish(asked, Outcome(result, timings, row.outputs, row.batch, row.why))
 
-    def _finish(self, future: "Future[Outcome]", outcome: Outcome) -> None:
+    def _finish(self, asked: _Asked, outcome: Outcome) -> None:
         with self._lock:
-            self.pending -= 1
-        if future.set_running_or_notify_cancel():
-            future.set_result(outcome)
+            self._ahead.leave(asked.caller, asked.urgent)
+        if asked.future.set_running_or_notify_cancel():
+            asked.future.set_result(outcome)
 
     def close(self, timeout_s: float) -> bool:
         """Takes nothing more in and waits for what was accepted; False when it was closed before."""
@@ -354,6 +363,14 @@ class Stages:
         while self.pending and time.monotonic() < end:
             time.sleep(0.005)
         return True
+
+
+def _check(asked: _Asked) -> None:
+    """Raises InferenceError(deadline_exceeded) for a picture that nobody waits for any more."""
+    if asked.future.cancelled():
+        raise InferenceError("the caller left", code="deadline_exceeded")
+    if time.monotonic() >= asked.deadline:
+        raise InferenceError("the deadline passed before decoding", hint="allow more time", code="deadline_exceeded")
 
 
 def _internal(cause: BaseException) -> InferenceError:

@@ -18,8 +18,9 @@ OVERLAP = 0.25
 MOST = ANSWER_LIMITS.max_tiles
 SAME = 0.5
 """Intersection over union, within what both tiles see, from which two boxes are one object."""
-NEAR_PX = 1.5
-"""A box that ends so near its tile's edge was cut off there."""
+NEAR, NEAR_PX = 0.04, 1.5
+"""A box that ends so near its tile's edge, as a share of the tile and at least in px, was cut off there: a network draws the end of
+what goes on beyond its picture some px inside it. One that was whole after all loses nothing, its neighbours saw it too."""
 
 Window = tuple[int, int, int, int]
 """left, top, right, bottom in px of the picture."""
@@ -99,7 +100,8 @@ def _boxes(parts: Sequence[Prediction], places: Sequence[Window], width: int, he
     ids = np.concatenate([p.class_ids for p in parts])
     frames = np.array(places, np.float32)
     limit = np.array([0, 0, width, height], np.float32)
-    cut = ((np.abs(boxes - frames[owner]) <= NEAR_PX) & (frames[owner] != limit)).any(1)
+    near = np.maximum(NEAR * np.tile(frames[:, 2:] - frames[:, :2], 2), NEAR_PX)
+    cut = ((np.abs(boxes - frames[owner]) <= near[owner]) & (frames[owner] != limit)).any(1)
     groups = _groups(boxes, ids, owner, frames)
     kept: list[Array] = []
     best: list[int] = []

@@ -8,6 +8,7 @@ import contextlib
 import json
 import math
 import random
+import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -181,10 +182,14 @@ class Call:
     """The id of the key, whose requests share one turn among those that wait; None makes every request its own caller."""
     urgent: bool | None = None
     """What X-Priority asked for: interactive goes first, batch gives way; None leaves it to the number of images."""
+    came: float = field(default_factory=time.monotonic)
 
     async def read(self) -> bytes:
-        """The whole body; the transport has counted it. Raises ServerError payload_too_large or request_timeout."""
+        """The whole body; the transport has counted it. From the deadline goes what its coming took: whoever set it waits since he
+        began to send. Raises ServerError payload_too_large or request_timeout."""
         parts = [part async for part in self.body]
+        now = time.monotonic()
+        self.deadline_s, self.came = max(0.0, self.deadline_s - (now - self.came)), now
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
 

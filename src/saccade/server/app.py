@@ -349,6 +349,7 @@ def speak(settings: Settings, control: Control) -> list[Protocol]:
 def make_engine(settings: Settings) -> Engine:
     options = Options(
         variant=settings.variant,
+        device=settings.device,
         threads=settings.graph_threads,
         runners=settings.runners,
         max_batch=settings.max_batch,

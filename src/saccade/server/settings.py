@@ -25,7 +25,7 @@ class Settings:
     beyond loopback without keys. drain_s: how long to serve on after SIGTERM before the listener closes; finish_s: how
     long accepted requests may take then. max_wait_s: refuse a picture that would wait longer. p99_s: the latency that batches are kept
     small enough for. runners: batches that run
-    at the same time, graph_threads: of each, decode_threads: of all; None suits the machine. log_format: text, or json.
+    at the same time on the device, graph_threads: of each, decode_threads: of all; None suits the machine. log_format: text, or json.
     isolation: none runs graphs in the server's process, process each version in `replicas` of its own, where a run that
     lasts longer than hang_s is ended. decode_isolation: process decodes in confined processes, where a picture that takes too
     long is ended with its decoder; auto does where strangers can connect.
@@ -66,6 +66,7 @@ class Settings:
     graph_threads: int | None = None
     runners: int | None = None
     variant: str | None = None
+    device: str = "cpu"
     isolation: str = "none"
     decode_isolation: str = "auto"
     replicas: int = 1

@@ -80,7 +80,8 @@ class Task(ABC):
     def scorer(self, labels: Labels) -> Scorer: ...
 
     def truth(self, sample: Sample, labels: Labels) -> Prediction | None:
-        """The annotation as if it were an answer, to be drawn beside one; None where words say as much."""
+        """The annotation as if it were an answer, to be drawn beside one; None where words say as much. A box that nobody is
+        asked about has score 0."""
         return None
 
     @abstractmethod

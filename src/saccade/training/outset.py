@@ -1,6 +1,7 @@
 """What every run begins with, whatever the engine: which task, which samples, and every "auto" knob filled in."""
 
 from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
@@ -154,7 +155,7 @@ def other_sizes(recipe: Recipe) -> list[tuple[int, int]]:
 
 def extras_of(task: Task, recipe: Recipe) -> tuple[str, ...]:
     """What the sealed graph of a run gives besides the task's outputs, by name."""
-    return tuple(name for name in task.extras if getattr(recipe, name))
+    return tuple(name for name in task.extras if getattr(recipe, name, False))
 
 
 def outputs_of(task: Task, labels: Labels, recipe: Recipe) -> tuple[TensorSpec, ...]:
@@ -171,7 +172,9 @@ def _refuse_foreign_extras(recipe: Recipe, task: Task) -> None:
 
 def _refuse_foreign_loss(recipe: Recipe, known: tuple[str, ...], task: Task) -> None:
     if recipe.loss != "auto" and recipe.loss not in known:
-        raise UsageError(f"{task.name} has no loss {recipe.loss!r}", hint=f"choose one of {', '.join(known)}")
+        near = get_close_matches(recipe.loss, known, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(known)}"
+        raise UsageError(f"{task.name} has no loss {recipe.loss!r}", hint=hint)
 
 
 def refuse_mixing(recipe: Recipe, targets: Mapping[str, Any]) -> None:

@@ -52,8 +52,11 @@ class _Api:
     async def predict(self, call: Call) -> Reply:
         wish = messages.Wish(call.query)
         model, version = call.parameters["name"], _version(call.parameters)
-        form = call.headers.get("content-type", "").lower().startswith("multipart/")
-        self._engine.admit(model, version, call.deadline_s, several=form)  # before the body is read
+        # Before the body is read. How many pictures a form or a JSON document holds is known behind it, and asked again then.
+        several = call.headers.get("content-type", "").lower().startswith(("multipart/", "application/json"))
+        self._engine.admit(
+            model, version, call.deadline_s, several=several, caller=call.caller, urgent=call.urgent
+        )
         data = await call.read()
         if not data:
             raise ServerError("the body is empty, an image was expected", code="image_undecodable")

@@ -84,8 +84,6 @@ class One(asyncio.Protocol):
                 return
             self._fresh, self._first = False, b""
         self._begun = False
-        if not self._head and self._read is None:
-            self._since = self._listener.now()
         reading, had = self._read, self._body_bytes
         self._parse(data)
         if self._begun:
@@ -153,6 +151,8 @@ class One(asyncio.Protocol):
     # The parser
 
     def on_message_begin(self) -> None:
+        # Not with any byte: the line ends that may stand before a request would hold its connection for ever.
+        self._since = self._listener.now()
         self._url, self._headers, self._expects = b"", [], False
         self._head = self._begun = True
         self._head_bytes = 0

@@ -15,8 +15,12 @@ from saccade.types import Array, Image, Labels, Prediction, Sample, TensorSpec
 
 MOST = 100
 """Answers an image has at most, as the COCO metrics count them."""
+SUPPRESSED = 0.6
+"""A graph of ours keeps the better of two answers of one class with a higher IoU."""
 OVERLAP = 0.65
-"""Two answers of one class with a higher IoU are one. A graph of ours has dropped those above 0.6 already."""
+"""Of any graph's answers two of one class with a higher IoU are one."""
+TWIN = 2e-3
+"""So near SUPPRESSED it is rounding that decides whether the worse of two answers stays."""
 FAINT = 0.02
 """Below this score it is rounding that decides whether an answer is one, and which of its twins it is."""
 IGNORED = -2
@@ -49,7 +53,8 @@ class Detection(Task):
 
     def calibrate(self, outputs: Mapping[str, Array], targets: Mapping[str, Array], labels: Labels) -> dict[str, float]:
         """From validation answers (`boxes` [N, K, 4], `scores`, `class_ids`) the score with the best F1 of each class,
-        under `threshold.<id>`. A class that never occurs gets none."""
+        under `threshold.<id>`. A class with few objects, or that was never found, gets the median of the others; one that never occurs
+        gets none."""
         found = best_thresholds(outputs, targets, len(labels))
         return {f"threshold.{i}": value for i, value in enumerate(found) if value is not None}
 
@@ -97,14 +102,15 @@ class Detection(Task):
         return BoxScorer(self, labels)
 
     def truth(self, sample: Sample, labels: Labels) -> Prediction:
-        """The boxes of the sample, all of them sure."""
+        """The boxes of the sample with a score of 1, or of 0 where nothing is asked (crowds and difficult objects)."""
         boxes, classes = truth(sample, labels)
+        aside = flags(sample, "box_crowd", len(boxes)) | flags(sample, "box_difficult", len(boxes))
         if isinstance(sample.image, np.ndarray):
             height, width = sample.image.shape[:2]
         else:
             header = decode.inspect(sample.image)
             width, height = header.width, header.height
-        return Prediction(width, height, classes, np.ones(len(boxes), np.float32), boxes)
+        return Prediction(width, height, classes, 1 - aside.astype(np.float32), boxes)
 
     def draw(self, image: Image, prediction: Prediction, labels: Labels) -> Image:
         """The picture with every answer's box, class and score."""
@@ -139,8 +145,16 @@ def _gap(theirs: Sequence[Array], ours: Sequence[Array]) -> float:
                 worst = max(worst, 1 - float(overlaps[i, j]), abs(float(theirs[1][i]) - float(ours[1][j])))
     for mine, left, other in ((theirs, alone[0], ours), (ours, alone[1], theirs)):
         floor = max(FAINT, float(other[1].min(initial=1.0)))
-        worst = max([worst, *(float(mine[1][i]) - floor for i in left)])
+        worst = max([worst, *(float(mine[1][i]) - floor for i in left if not _twin(i, mine, other))])
     return worst
+
+
+def _twin(i: int, mine: Sequence[Array], other: Sequence[Array]) -> bool:
+    """Whether rounding alone decides if an answer stays: a better one of its class on the other side lies as near as TWIN to the
+    overlap at which the worse one goes."""
+    better = (other[2] == mine[2][i]) & (other[1] >= mine[1][i] - TWIN)
+    near = iou_matrix(mine[0][i : i + 1], other[0])[0]
+    return bool((better & (np.abs(near - SUPPRESSED) <= TWIN)).any())
 
 
 def survivors(boxes_N4: Array, class_ids_N: Array, overlap: float) -> Array:

@@ -79,6 +79,9 @@ class Segmentation(Task):
                     f"expected uint8 [{len(placements)}, H, W]",
                     code="model_does_not_fit",
                 )
+        mask = given["mask"]
+        if ((mask >= len(labels)) & (mask != VOID)).any():
+            raise InferenceError(f"the graph names classes beyond the {len(labels)} known", code="model_does_not_fit")
         outside = {"mask": VOID, "confidence": 0}
         return [
             Prediction(

@@ -7,9 +7,9 @@ from saccade.tasks.detection import learning
 from saccade.tasks.detection.keras import loss as losses_of
 from saccade.tasks.detection.keras.boxes import from_distances
 from saccade.tasks.detection.keras.dense import Detector, distances
-from saccade.tasks.detection.keras.suppress import FLOOR, OVERLAP, best, finish
+from saccade.tasks.detection.keras.suppress import FLOOR, best, finish
 from saccade.tasks.detection.learning import CANDIDATES, FEATURES, answers, class_weights, losses, prefer, watch
-from saccade.tasks.detection.task import MOST
+from saccade.tasks.detection.task import MOST, SUPPRESSED
 from saccade.tasks.keras import tf
 from saccade.types import Array, Labels
 
@@ -67,7 +67,7 @@ def served(found: Mapping[str, Any]) -> dict[str, Any]:
         tf.transpose(found["chances"], [0, 2, 1]),
         max_output_size_per_class=MOST,
         max_total_size=MOST,
-        iou_threshold=OVERLAP,
+        iou_threshold=SUPPRESSED,
         score_threshold=FLOOR,
         clip_boxes=False,
     )

@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 
 from saccade.images.geometry import iou_matrix
-from saccade.tasks.detection.task import MOST
+from saccade.tasks.detection.task import MOST, SUPPRESSED
 from saccade.types import Array
 
-OVERLAP = 0.6
-"""Of two boxes of one class with a higher IoU the better one stays."""
 FLOOR = 0.01
 """Scores at or below are no answer."""
 
@@ -37,7 +35,7 @@ def best(candidates_NM4: Array, scores_NCM: Array) -> dict[str, Array]:
 
 def _kept(boxes_M4: Array, scores_CM: Array) -> Array:
     """Scores of the survivors, 0 elsewhere: class by class, best first; equal scores: the lower place wins."""
-    near = iou_matrix(boxes_M4, boxes_M4) > OVERLAP
+    near = iou_matrix(boxes_M4, boxes_M4) > SUPPRESSED
     kept = np.zeros_like(scores_CM)
     for class_id in np.flatnonzero((scores_CM > FLOOR).any(1)):
         line = scores_CM[class_id]
@@ -73,7 +71,7 @@ def finish(model: Any) -> None:
 
     whole, number = TensorProto.INT64, TensorProto.FLOAT
     constant("suppress_most", whole, [1], [MOST])
-    constant("suppress_overlap", number, [1], [OVERLAP])
+    constant("suppress_overlap", number, [1], [SUPPRESSED])
     constant("suppress_floor", number, [1], [FLOOR])
     constant("suppress_zero", number, [], [0.0])
     constant("suppress_row", whole, [2], [0, -1])

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from saccade.errors import UsageError
 from saccade.tasks.detection import learning
 from saccade.tasks.detection.learning import CANDIDATES, FEATURES, answers, class_weights, prefer, watch
-from saccade.tasks.detection.task import MOST
+from saccade.tasks.detection.task import MOST, SUPPRESSED
 from saccade.tasks.detection.torch import loss as losses_of
 from saccade.tasks.detection.torch.boxes import from_distances
 from saccade.tasks.detection.torch.dense import Detector, distances
@@ -22,8 +22,6 @@ __all__ = [
     "soft_targets", "tail", "translations", "watch", "whole",
 ]  # fmt: skip
 
-OVERLAP = 0.6
-"""Of two boxes of one class with a higher IoU the better one stays."""
 FLOOR = 0.01
 """Scores at or below are no answer."""
 
@@ -91,7 +89,7 @@ def tail(outputs: Mapping[str, Tensor], calibration: Mapping[str, float], labels
     scores = _rows(logits, best).sigmoid()
     places = _rows(points, best)
     boxes = from_distances(places[..., :2], distances(_rows(sides, best), places[..., 2]))
-    kept = suppress(boxes, scores.transpose(1, 2).contiguous(), OVERLAP, FLOOR, MOST)
+    kept = suppress(boxes, scores.transpose(1, 2).contiguous(), SUPPRESSED, FLOOR, MOST)
     count = kept.shape[2]
     flat = nn.functional.pad(kept.flatten(1), (0, max(0, MOST - count * kept.shape[1])))
     top, order = flat.topk(MOST, 1)

@@ -1,0 +1,83 @@
+"""Who goes next, and who stands before whoever comes now: urgent work before other work, callers in turns."""
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+PATIENT = 8
+"""Urgent work that may pass waiting work that is not; then one of that goes first, so that it never starves."""
+
+
+class Line(Generic[T]):
+    """Work of equal urgency. Callers take turns, each caller's work keeps its order."""
+
+    def __init__(self) -> None:
+        self._callers: OrderedDict[Hashable, deque[T]] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        return bool(self._callers)
+
+    def add(self, caller: Hashable, work: T) -> None:
+        self._callers.setdefault(caller, deque()).append(work)
+
+    def first(self) -> T:
+        return next(iter(self._callers.values()))[0]
+
+    def pop(self) -> T:
+        caller, held = next(iter(self._callers.items()))
+        work = held.popleft()
+        if held:
+            self._callers.move_to_end(caller)
+        else:
+            del self._callers[caller]
+        return work
+
+    def take(self, which: Callable[[T], bool]) -> list[T]:
+        """Out of the line, in its order."""
+        taken: list[T] = []
+        for caller, held in list(self._callers.items()):
+            left = deque(work for work in held if not which(work))
+            taken += [work for work in held if which(work)]
+            if left:
+                self._callers[caller] = left
+            else:
+                del self._callers[caller]
+        return taken
+
+
+class Ahead:
+    """How much stands before whoever comes now. Not thread-safe: its keeper holds a lock."""
+
+    def __init__(self) -> None:
+        self._urgent: dict[Hashable, int] = {}
+        self._urgents = self._others = 0
+
+    def __len__(self) -> int:
+        return self._urgents + self._others
+
+    def come(self, caller: Hashable, urgent: bool) -> None:
+        if urgent:
+            self._urgent[caller] = self._urgent.get(caller, 0) + 1
+            self._urgents += 1
+        else:
+            self._others += 1
+
+    def leave(self, caller: Hashable, urgent: bool) -> None:
+        if not urgent:
+            self._others -= 1
+            return
+        self._urgents -= 1
+        left = self._urgent[caller] - 1
+        if left:
+            self._urgent[caller] = left
+        else:
+            del self._urgent[caller]
+
+    def count(self, caller: Hashable, urgent: bool) -> float:
+        """Of what is not urgent everything; of what is, a turn of every caller for each that this one has waiting already, and
+        the few that are let in between."""
+        if not urgent:
+            return len(self)
+        turns = min(self._urgents, (self._urgent.get(caller, 0) + 1) * len(self._urgent))
+        return turns * (1 + 1 / PATIENT) if self._others else turns
