@@ -416,6 +416,33 @@ def test_a_backbone_by_its_name_in_keras(tmp_path: Path) -> None:
         applications.backbone("MobileNetV2", str(tmp_path / "no.weights.h5"), (64, 64))
 
 
+FAMILIES = [
+    "ConvNeXtTiny",
+    "EfficientNetB0",
+    "InceptionV3",
+    "MobileNetV3Small",
+    "NASNetMobile",
+    "ResNet50V2",
+    "VGG16",
+    "Xception",
+]
+"""One of each kind of padding and of going down."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[] if n in FAMILIES else [pytest.mark.long]) for n in applications.names()]
+)
+def test_every_backbone_gives_whole_maps(name: str) -> None:
+    """At a size that nothing divides evenly but 32 does, and at one that it does not."""
+    for height, width in ((128, 160), (100, 76)):
+        model, features, _, _ = applications.backbone(name, "none", (height, width), "maps")
+        assert [stride for _, stride in features] == [4, 8, 16, 32]
+        sides = [tuple(out.shape[1:3]) for out in model.outputs]
+        assert sides == [(-(-height // s), -(-width // s)) for _, s in features]
+        assert [int(out.shape[-1]) for out in model.outputs] == [channels for channels, _ in features]
+    keras.backend.clear_session()
+
+
 def test_a_saved_model_answers_as_onnx_and_keras_do(tmp_path: Path) -> None:
     trainer = find("keras")
     run, _ = suite.fit(trainer, tmp_path / "run", epochs=2)

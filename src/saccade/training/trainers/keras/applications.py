@@ -69,7 +69,8 @@ def _shaped(model: Any, kind: str) -> tuple[Any, Any]:
         raise UsageError("maps of this network need an input of one size", hint="set start_size=1 and multi_scale=0")
     last: dict[int, Any] = {}
     for layer in model.layers:
-        out = layer.output if len(layer._inbound_nodes) == 1 else None
+        framed = isinstance(layer, keras.layers.ZeroPadding2D)  # a map no network looks at, of a size of its own
+        out = layer.output if len(layer._inbound_nodes) == 1 and not framed else None
         if out is not None and not isinstance(out, list) and len(out.shape) == 4 and out.shape[1]:
             last[int(out.shape[1])] = out
     found: dict[int, Any] = {}
@@ -77,6 +78,8 @@ def _shaped(model: Any, kind: str) -> tuple[Any, Any]:
     for size in sorted(last, reverse=True):
         if size <= HALF * before:
             stride *= 2
+            while -(-height // stride) > size + EDGE:  # it went down by four or more at once
+                stride *= 2
         before, found[stride] = size, last[size]
     maps = {s: _whole(out, -(-height // s), -(-width // s)) for s, out in found.items() if s in STRIDES}
     if len(maps) < 2 or None in maps.values():
