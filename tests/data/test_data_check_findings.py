@@ -92,6 +92,29 @@ def test_classes_that_are_too_few_or_absent() -> None:
     assert told["absent_from_val"].files == ("cd",)
 
 
+@pytest.mark.parametrize("kind", ["boxes", "mask", "tags", "labels"])
+def test_a_class_of_one_image_stops_only_where_an_image_has_one_class(kind: str) -> None:
+    """A long tail can be learnt and split all the same; what holds one class an image cannot."""
+    made = []
+    for i in range(24):
+        rare = i == 7
+        record: dict[str, Array] = {
+            "boxes": {"boxes": np.array([[5, 5, 40, 40]], np.float32), "box_classes": np.array([int(rare)])},
+            "mask": {"mask": np.tile(np.array([0, 0, int(rare)], np.uint8), (72, 32))},
+            "tags": {"classes": np.array([0, 1] if rare else [0], np.int64)},
+            "labels": {"classes": np.array([int(rare)], np.int64)},
+        }[kind]
+        made.append(Sample(f"{i}.png", picture(i), record))
+    data = Dataset("t", Path(), Labels(AB, exclusive=kind == "labels"), {"all": tuple(made)})
+    told = {f.id: f for f in check(data)}
+    assert told["single_image_class"].files == ("cd",)
+    assert told["single_image_class"].severity == ("ERROR" if kind == "labels" else "WARN")
+    if kind != "labels":
+        parted = split(data, seed=0)
+        assert sum(map(len, parted.splits.values())) == 24
+        assert not [f for f in check(parted) if f.severity == "ERROR"]
+
+
 def test_labels_that_are_missing_misspelt_or_lopsided() -> None:
     left = (Ignored("x.png (line 3)", folder.NO_LABEL),)
     told = found({"all": plain("all", (43, 2))}, (" ab", "cd"), ignored=left)

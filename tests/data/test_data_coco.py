@@ -1,12 +1,16 @@
 """COCO: the ledger survives holes, groups and orders of ids; shapes become boxes; faults are named by key."""
 
 import json
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from saccade.data import formats, rle
@@ -56,6 +60,40 @@ def test_ids_with_holes_keep_their_names_and_originals(tmp_path: Path) -> None:
     assert first.annotation["box_area"].tolist() == [40]
     assert second.annotation["box_crowd"].tolist() == [True]
     assert "3, 17, 90 became 0 to 2" in dataset.notes[0]
+
+
+def test_two_categories_of_one_name_are_named(tmp_path: Path) -> None:
+    twice = [{"id": 3, "name": "car"}, {"id": 17, "name": "cat"}, {"id": 90, "name": " car "}]
+    with pytest.raises(
+        DataError,
+        match=r"json categories\[2\]: id 90 is 'car', and so is id 3 in _annotations.coco.json categories\[0\]",
+    ):
+        formats.read(write(tmp_path, record(categories=twice)))
+    # The group of Roboflow may have the name of its only class.
+    only = [{"id": 0, "name": "car", "supercategory": "none"}, {"id": 3, "name": "car", "supercategory": "car"}]
+    dataset, _ = formats.read(write(tmp_path / "group", record(categories=only, annotations=[])))
+    assert dataset.labels.names == ("car",)
+
+
+def test_a_picture_of_two_files_stays_where_it_is_measured_on(tmp_path: Path) -> None:
+    """In whatever order the files come: train before val by name, and a test beside them."""
+    root = write(tmp_path / "d", record(), "annotations/instances_train.json")
+    shared = record(images=record()["images"][:1], annotations=record()["annotations"][:1])
+    shared["annotations"][0]["bbox"] = [2, 2, 4, 4]
+    write(root, shared, "annotations/instances_val.json")
+    dataset, _ = formats.read(root)
+    assert {k: [s.key for s in v] for k, v in dataset.splits.items()} == {"train": ["p7.png"], "val": ["p0.png"]}
+    assert dataset.splits["val"][0].annotation["boxes"].tolist() == [[2, 2, 6, 6]]
+    (told,) = [f for f in dataset.faults if f.id == "in_two_splits"]
+    assert told.where == "annotations/instances_train.json images[0]"
+    assert told.text.endswith(
+        "in annotations/instances_val.json as well, and stays there; its 1 annotations here are left out"
+    )
+    left = "1 annotations of pictures that stand in two files are left out, those of the second"
+    assert left in dataset.unheld
+    assert left in convert(dataset, "voc", tmp_path / "copy").lost
+    write(root, shared, "annotations/instances_test.json")
+    assert [s.key for s in formats.read(root)[0].splits["test"]] == ["p0.png"]
 
 
 def test_the_group_of_roboflow_is_no_class(tmp_path: Path) -> None:
@@ -114,6 +152,65 @@ def test_shapes_without_a_box_give_their_bounds(kind: str, tmp_path: Path) -> No
     shapes = [{"id": 1, "image_id": 0, "category_id": 3, "segmentation": shape}]
     dataset, _ = formats.read(write(tmp_path, record(annotations=shapes)))
     assert next(iter(dataset)).annotation["boxes"].tolist() == [[10, 4, 22, 9]]
+
+
+def test_run_lengths_without_a_size_beside_them_have_that_of_the_picture(tmp_path: Path) -> None:
+    images = [{"id": 0, "file_name": "p0.png"}]
+    shape = {
+        "id": 1,
+        "image_id": 0,
+        "category_id": 3,
+        "segmentation": {"size": [30, 40], "counts": rle.encode(drawn())},
+    }
+    dataset, _ = formats.read(write(tmp_path, record(images=images, annotations=[shape])))
+    assert not [f for f in dataset.faults if f.id != "missing_annotation"]
+    assert next(iter(dataset)).annotation["boxes"].tolist() == [[10, 4, 22, 9]]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 7), st.integers(1, 7), st.floats(0, 1), st.integers(0, 2**16))
+def test_bounds_of_run_lengths_are_those_of_the_mask(width: int, height: int, share: float, seed: int) -> None:
+    grid = np.random.default_rng(seed).random((height, width)) < share
+    ys, xs = np.nonzero(grid)
+    wanted = (xs.min(), ys.min(), np.ptp(xs) + 1, np.ptp(ys) + 1) if len(xs) else (0, 0, 0, 0)
+    assert rle.bounds(rle.encode(grid), width, height) == wanted
+
+
+def vast(width: int, height: int) -> dict[str, Any]:
+    """An object over the whole of a picture, in two runs."""
+    runs = {"size": [height, width], "counts": [0, width * height]}
+    return {"id": 1, "image_id": 0, "category_id": 3, "segmentation": runs}
+
+
+def test_run_lengths_of_another_picture_or_a_vast_one_are_a_fault_of_their_annotation(tmp_path: Path) -> None:
+    fine = {"id": 2, "image_id": 0, "category_id": 3, "bbox": [1, 1, 5, 5]}
+    side = 999_999_999
+    images = [{"id": 0, "file_name": "p0.png", "width": side, "height": side}]
+    shapes = [vast(side, side), {**vast(80, 60), "id": 3}, fine]
+    dataset, _ = formats.read(write(tmp_path, record(images=images, annotations=shapes)))
+    assert [(f.where, f.text) for f in dataset.faults if f.id == "bad_box"] == [
+        ("_annotations.coco.json annotations[0]", f"an RLE of size [{side}, {side}], expected [30, 40]"),
+        ("_annotations.coco.json annotations[1]", "an RLE of size [60, 80], expected [30, 40]"),
+    ]
+    assert next(iter(dataset)).annotation["boxes"].tolist() == [[1, 1, 6, 6]]
+    # Of a picture that cannot be read the stated size is all there is.
+    (tmp_path / "p0.png").write_bytes(b"no picture")
+    told = [f.text for f in formats.read(tmp_path)[0].faults if f.id == "bad_box"]
+    assert told[0] == "the runs are of 999,999,999 x 999,999,999 px, limit 50,000,000 pixels"
+
+
+def test_outlines_are_not_painted_on_a_picture_beyond_the_limits(tmp_path: Path) -> None:
+    images = [{"id": 0, "file_name": "p0.png", "width": 9000, "height": 9000}]
+    root = write(tmp_path, record(images=images, annotations=[vast(9000, 9000)]))
+    data = (root / "p0.png").read_bytes()
+    head = b"IHDR" + struct.pack(">II", 9000, 9000) + data[24:29]
+    (root / "p0.png").write_bytes(data[:12] + head + struct.pack(">I", zlib.crc32(head)) + data[33:])
+    dataset, _ = formats.read(root, format="coco_masks")
+    assert len(dataset) == 0
+    assert [f.text for f in dataset.faults if f.id == "bad_annotation"] == [
+        "p0.png has 9,000 x 9,000 px, limit 50,000,000 pixels"
+    ]
+    assert "bad_box" in {f.id for f in formats.read(root)[0].faults}
 
 
 def test_run_lengths_are_those_of_the_coco_api() -> None:
@@ -271,3 +368,23 @@ def test_outlines_that_boxes_do_not_hold_are_said(tmp_path: Path) -> None:
     dataset = formats.read(write(tmp_path / "d", record(annotations=[shape])))[0]
     assert "the outlines of 1 objects are read as their boxes" in dataset.unheld[0]
     assert dataset.unheld[0] in convert(dataset, "coco", tmp_path / "copy").lost
+
+
+def test_outlines_on_a_picture_that_fits_both_ways_are_told(tmp_path: Path) -> None:
+    kinds = {"upside.jpg": (3, 40, 30), "square.jpg": (6, 30, 30), "lying.jpg": (6, 40, 30), "plain.jpg": (1, 40, 30)}
+    images, shapes = [], []
+    for i, (name, (orientation, width, height)) in enumerate(kinds.items()):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.fromarray(np.zeros((height, width, 3), np.uint8)).save(tmp_path / name, exif=exif)
+        images.append({"id": i, "file_name": name, "width": width, "height": height})
+        shapes.append({"id": i, "image_id": i, "category_id": 3, "segmentation": [[1, 1, 9, 1, 9, 6]]})
+    root = write(tmp_path, record(images=images, annotations=shapes))
+    for kind in ("coco", "coco_masks"):
+        dataset, _ = formats.read(root, format=kind)
+        told = [f.where for f in dataset.faults if f.id == "orientation_unsure"]
+        assert told == ["_annotations.coco.json images[0]", "_annotations.coco.json images[1]"], kind
+        assert "orientation_unsure" in {f.id for f in check(dataset)}
+    del images[2]["width"]  # nothing says now on which side the third was drawn
+    dataset, _ = formats.read(write(tmp_path, record(images=images, annotations=shapes)), format="coco_masks")
+    assert len([f for f in dataset.faults if f.id == "orientation_unsure"]) == 3

@@ -89,7 +89,49 @@ def test_what_a_format_cannot_hold_is_said(tmp_path: Path) -> None:
     ):
         assert part in told, told
     kept = convert(boxed(), "coco", tmp_path / "coco")
-    assert [s for s in kept.lost if "groups" not in s and "numbers" not in s] == []
+    assert kept.lost == ("coco does not hold groups, of which there are 1",)
+    again = keepers()["coco"].read(tmp_path / "coco").labels
+    assert dict(zip(again.names, again.originals, strict=True)) == {"a": 7, "b": 3, "unused": 90}
+    assert (
+        "yolo numbers classes anew: 7 (a), 3 (b), 90 (unused) keep their names only"
+        in convert(boxed(), "yolo", tmp_path / "yolo").lost
+    )
+
+
+@pytest.mark.parametrize(
+    ("originals", "told", "became"),
+    [
+        ((0, 255), ("masks numbers classes anew: 255 (b) keep their names only",), (0, 1)),
+        (
+            ("#000000", "#804000"),
+            ("masks numbers classes anew: #000000 (a), #804000 (b) keep their names only",),
+            (0, 1),
+        ),
+        ((90, 3), (), (90, 3)),
+        (("a", 17), (), (0, 17)),
+        ((0, 1), (), (0, 1)),
+    ],
+)
+def test_values_of_masks_that_cannot_stay_are_said(
+    originals: tuple[str | int, ...], told: tuple[str, ...], became: tuple[int, ...], tmp_path: Path
+) -> None:
+    record = {"mask": np.tile(np.array([[0, 1, 255]], np.uint8), (16, 8))}
+    labels = Labels(("a", "b"), originals, exclusive=False)
+    dataset = Dataset("t", Path(), labels, {"all": (Sample("p.png", suite.picture(0), record),)})
+    made = convert(dataset, "masks", tmp_path / "masks")
+    assert made.lost == told
+    again = keepers()["masks"].read(tmp_path / "masks")
+    assert again.labels.originals == became
+    assert np.array_equal(again.splits["all"][0].annotation["mask"], record["mask"])
+
+
+def test_a_background_beside_numbered_categories_moves_none_of_them(tmp_path: Path) -> None:
+    record = {"mask": np.tile(np.array([[0, 1, 2]], np.uint8), (16, 8))}
+    labels = Labels(("background", "car", "cat"), ("background", 3, 17), exclusive=False)
+    dataset = Dataset("t", Path(), labels, {"all": (Sample("p.png", suite.picture(0), record),)})
+    assert convert(dataset, "coco_masks", tmp_path / "d").lost == ()
+    again = keepers()["coco_masks"].read(tmp_path / "d").labels
+    assert (again.names, again.originals) == (labels.names, (0, 3, 17))
 
 
 def test_the_verb_refuses_what_cannot_be(tmp_path: Path) -> None:
@@ -110,3 +152,34 @@ def test_the_command_tells_what_it_did(tmp_path: Path, capsys: pytest.CaptureFix
     assert any("box_crowd" in sentence for sentence in told["lost"])
     assert main(["convert", str(tmp_path / "coco"), str(tmp_path / "csv"), "--to", "csv"]) == 0
     assert "1 pictures as csv" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "lost", ["box_crowd", "box_difficult", "box_area", "group", "originals", "box_classes", "boxes"]
+)
+def test_the_suite_sees_what_a_format_lost(lost: str) -> None:
+    """A word that is given and not kept is an AssertionError; what a format does not hold is not asked for."""
+    record = {
+        "boxes": np.array([[1, 2, 9, 8], [3, 3, 14, 14]], np.float32),
+        "box_classes": np.array([0, 1], np.int64),
+        "box_crowd": np.array([True, False]),
+        "box_difficult": np.array([False, True]),
+        "box_area": np.array([30.0, 99.0], np.float32),
+    }
+    data = suite.picture(0)
+
+    def told(record: dict[str, np.ndarray], group: str | None, originals: tuple[int, ...]) -> Dataset:
+        labels = Labels(("a", "b"), originals, exclusive=False)
+        return Dataset("t", Path(), labels, {"all": (Sample("p.png", data, record, group),)})
+
+    whole = told(record, "g", (7, 3))
+    less = told(
+        record | ({lost: record[lost][::-1]} if lost in record else {}),
+        None if lost == "group" else "g",
+        (1, 2) if lost == "originals" else (7, 3),
+    )
+    suite.same(whole, whole, "t", record.keys(), {"groups", "originals"})
+    with pytest.raises(AssertionError, match="t: "):
+        suite.same(whole, less, "t", record.keys(), {"groups", "originals"})
+    if lost not in ("box_classes", "boxes"):
+        suite.same(whole, less, "t", record.keys() - {lost}, set())

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from saccade.data import formats
+from saccade.data.check import check
 from saccade.data.formats import keepers
 from saccade.errors import DataError, SaccadeError, StorageError, UsageError
 from saccade.verbs import data
@@ -192,6 +193,86 @@ def test_csv_of_boxes_names_the_lines_of_its_faults(tmp_path: Path) -> None:
         ("bad_box", "boxes.csv line 7"),
         ("box_not_finite", "boxes.csv line 4"),
         ("box_without_area", "boxes.csv line 3"),
-        ("in_two_splits", "boxes.csv line 4"),
+        ("in_two_splits", "boxes.csv line 2"),
     ]
+    # What is measured on stays measured on, with all its boxes.
+    assert {k: [s.key for s in v] for k, v in dataset.splits.items()} == {
+        "val": ["p0.png", "p1.png"],
+        "test": ["p2.png"],
+    }
+    assert dataset.splits["val"][0].annotation["boxes"].tolist() == [[1, 1, 5, 5]]
     assert dataset.splits["test"][0].annotation["boxes"].shape == (0, 4)
+
+
+def test_a_table_of_boxes_names_every_line_without_its_picture(tmp_path: Path) -> None:
+    for place in ("d/p0.png", "d/p0.jpg", "d/p1.png", "out.png"):
+        picture(tmp_path / place)
+    names = [
+        "p1.png",
+        *(f"gone{i}.png" for i in range(5)),
+        "p0",
+        "",
+        "../out.png",
+        f"{tmp_path}/out.png",
+        "..\\out.png",
+    ]
+    rows = [f"{name},cat,1,1,5,5" for name in names]
+    (tmp_path / "d" / "boxes.csv").write_text("\n".join(["image,label,xmin,ymin,xmax,ymax", *rows]))
+    dataset, _ = formats.read(tmp_path / "d")
+    assert [s.key for s in dataset] == ["p1.png"]
+    lines: dict[str, list[str]] = {}
+    for fault in dataset.faults:
+        lines.setdefault(fault.id, []).append(fault.where)
+    assert lines == {
+        "path_outside": [f"boxes.csv line {i}" for i in (10, 11, 12)],
+        "missing_image": [f"boxes.csv line {i}" for i in (3, 4, 5, 6, 7, 9, 8)],
+    }
+    found = {f.id: f for f in check(dataset)}
+    assert found["missing_image"].count == 7
+    assert found["path_outside"].severity == "ERROR"
+    assert (
+        found["path_outside"].files[0]
+        == "boxes.csv line 10: '../out.png' leads out of the folder, which is not followed"
+    )
+    # Without one picture it is the folder that is wrong, not the lines.
+    (tmp_path / "d" / "boxes.csv").write_text("\n".join(["image,label,xmin,ymin,xmax,ymax", *rows[1:6]]))
+    with pytest.raises(DataError, match=r"5 of 5 pictures that are not there: line 2: gone0\.png.* and 2 more"):
+        formats.read(tmp_path / "d")
+
+
+def test_a_table_of_labels_does_not_follow_paths_that_lead_out(tmp_path: Path) -> None:
+    for i in range(3):
+        picture(tmp_path / "d" / f"p{i}.png", i)
+    picture(tmp_path / "out.png", 9)
+    rows = ["image,label", "p0.png,x", "p1.png,y", f"{tmp_path}/out.png,x", "../out.png,x", "p2.png,x"]
+    (tmp_path / "d" / "labels.csv").write_text("\n".join(rows))
+    dataset, _ = formats.read(tmp_path / "d")
+    assert [s.key for s in dataset] == ["p0.png", "p1.png", "p2.png"]
+    assert [(f.id, f.where) for f in dataset.faults] == [
+        ("path_outside", "labels.csv line 4"),
+        ("path_outside", "labels.csv line 5"),
+    ]
+
+
+def test_a_labelled_picture_of_two_splits_stays_where_it_is_measured_on(tmp_path: Path) -> None:
+    for i in range(3):
+        picture(tmp_path / f"p{i}.png", i)
+    rows = [
+        "image,label,split",
+        "p0.png,x,train",
+        "p1.png,y,train",
+        "p2.png,x,train",
+        "p0.png,x,test",
+        "p1.png,y,train",
+        "p0.png,x,val",
+    ]
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    dataset, _ = formats.read(tmp_path)
+    assert {k: [s.key for s in v] for k, v in dataset.splits.items()} == {
+        "train": ["p1.png", "p2.png"],
+        "test": ["p0.png"],
+    }
+    assert [(f.id, f.where, f.text) for f in dataset.faults] == [
+        ("in_two_splits", f"labels.csv line {line}", "p0.png is in test as well, and stays there") for line in (2, 7)
+    ]
+    assert [i.path for i in dataset.ignored] == ["p1.png (line 6)"]

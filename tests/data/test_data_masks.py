@@ -14,6 +14,7 @@ from saccade.data import formats, lock
 from saccade.data.check import check
 from saccade.data.splits import split
 from saccade.errors import DataError, UsageError
+from saccade.images import decode
 from saccade.types import Array
 
 PALETTE = [0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0] + [9] * 756
@@ -92,7 +93,77 @@ def test_parallel_folders(pictures: str, marks: str, tmp_path: Path) -> None:
     assert evidence.format == "masks", evidence
     assert len(dataset) == 3
     assert list(dataset.splits) == (["train"] if "train" in pictures else ["all"])
+    assert dataset.labels.names == ("0", "1", "2")
     assert np.array_equal(next(iter(dataset)).annotation["mask"], ids(0))
+
+
+@pytest.mark.parametrize(
+    ("pictures", "marks", "high"),
+    [
+        ("images", "annotations", 12),
+        ("a/images", "a/annot", 12),
+        ("train", "train_annotations", 12),
+        ("train", "trainannot", 11),
+    ],
+)
+def test_only_camvids_own_folders_and_values_get_its_names(
+    pictures: str, marks: str, high: int, tmp_path: Path
+) -> None:
+    for i in range(3):
+        picture(tmp_path / pictures / f"p{i}.jpg", i)
+        mask(tmp_path / marks / f"p{i}.png", ids(i, high))
+    dataset, _ = formats.read(tmp_path)
+    assert dataset.labels.names == tuple(str(v) for v in range(high))
+    assert np.array_equal(next(iter(dataset)).annotation["mask"], ids(0, high))
+
+
+def turned(file: Path, orientation: int, width: int = 12, height: int = 9) -> Path:
+    """A JPEG whose rows are stored so many px wide and high, to be turned by EXIF."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(np.zeros((height, width, 3), np.uint8)).save(file, "JPEG", exif=exif)
+    return file
+
+
+def test_a_mask_that_fits_a_turned_picture_both_ways_is_told(tmp_path: Path) -> None:
+    sizes = {"upside": (3, 12, 9), "lying": (6, 12, 9), "stood": (8, 12, 9), "square": (6, 9, 9), "plain": (1, 12, 9)}
+    for name, (orientation, width, height) in sizes.items():
+        turned(tmp_path / "images" / f"{name}.jpg", orientation, width, height)
+        mask(
+            tmp_path / "masks" / f"{name}.png",
+            ids(0, width=height if name == "stood" else width, height=12 if name == "stood" else 9),
+        )
+    dataset, _ = formats.read(tmp_path)
+    found = {f.id: f for f in check(dataset)}
+    assert "bad_mask" not in found
+    assert found["orientation_unsure"].sentence.startswith("2 pictures are turned by EXIF")
+    assert [f.where for f in dataset.faults] == ["masks/square.png", "masks/upside.png"]
+    assert dataset.notes == ("no class file: the 3 values are classes",)
+    held = {Path(s.key).stem: s.annotation["mask"] for s in dataset}
+    assert np.array_equal(held["lying"], decode.turn(ids(0), 6))
+    assert np.array_equal(held["stood"], ids(0, width=9, height=12))
+    assert np.array_equal(held["upside"], ids(0))
+
+
+def test_entries_of_lists_that_name_nothing_are_told(tmp_path: Path) -> None:
+    root = simple(tmp_path)
+    picture(root / "images" / "bare.jpg", 50)
+    lists = root / "ImageSets" / "Segmentation"
+    lists.mkdir(parents=True)
+    (lists / "train.txt").write_text("p0\np1\ngone\n")
+    (lists / "val.txt").write_text("p2\nbare\nlost\ngone\n")
+    dataset, _ = formats.read(root)
+    assert {k: len(v) for k, v in dataset.splits.items()} == {"train": 2, "val": 1}
+    found = {f.id: f.files for f in check(dataset)}
+    assert found["missing_image"] == (
+        "ImageSets/Segmentation/val.txt line 3: lost is neither a picture nor a mask",
+        "ImageSets/Segmentation/val.txt line 4: gone is neither a picture nor a mask",
+    )
+    assert found["missing_annotation"] == ("images/bare.jpg: picture without a mask",)
+    assert found["in_two_splits"] == (
+        "ImageSets/Segmentation/train.txt line 3: gone is in val already, and stays there",
+    )
 
 
 def test_voc_palette_with_lists(tmp_path: Path) -> None:

@@ -154,3 +154,39 @@ def test_nothing_to_read_is_one_sentence(tmp_path: Path) -> None:
     xml(tmp_path / "a.xml")
     with pytest.raises(DataError, match="not one object"):
         formats.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("size", "told"),
+    [
+        ((80, 60), "6 of 6 pictures are stated 2 times as large as they are; coordinates would have to be multiplied by 0.5"),
+        ((20, 15), "6 of 6 pictures are stated 0.5 times as large as they are; coordinates would have to be multiplied by 2"),
+        ((120, 45), "stated 3 (width) and 1.5 (height) times as large as they are; coordinates would have to be multiplied by 0.3333 and 0.6667"),
+    ],
+)  # fmt: skip
+def test_sizes_that_differ_by_one_ratio_are_another_resolution(
+    size: tuple[int, int], told: str, tmp_path: Path
+) -> None:
+    root = devkit(tmp_path / "d")
+    for i in range(6):
+        xml(root / "Annotations" / f"p{i}.xml", thing("dog", 2, 2, 9, 9), width=size[0], height=size[1])
+    found = {f.id: f for f in check(formats.read(root)[0])}
+    assert found["other_resolution"].severity == "ERROR"
+    assert found["other_resolution"].files[0].startswith("Annotations/p0.xml: ")
+    assert told in found["other_resolution"].files[0]
+    assert found["other_size"].count == 6
+
+
+def test_sizes_that_differ_each_in_its_way_are_no_resolution(tmp_path: Path) -> None:
+    root = devkit(tmp_path / "d")
+    for i in range(6):
+        xml(root / "Annotations" / f"p{i}.xml", thing("dog", 2, 2, 9, 9), width=80 + 30 * i, height=60 + 10 * i)
+    assert "other_resolution" not in {f.id for f in check(formats.read(root)[0])}
+    for i in range(6):  # no more than half of them
+        xml(
+            root / "Annotations" / f"p{i}.xml",
+            thing("dog", 2, 2, 9, 9),
+            width=80 if i < 3 else 40,
+            height=60 if i < 3 else 30,
+        )
+    assert "other_resolution" not in {f.id for f in check(formats.read(root)[0])}

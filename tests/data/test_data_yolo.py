@@ -124,7 +124,8 @@ def test_what_is_wrong_is_a_finding_with_its_line(tmp_path: Path) -> None:
     [
         ("names: [a, b]\nnc: 3\ntrain: images\n", "nc is 3, and names holds 2"),
         ("train: images\n", "names is 'None'"),
-        ("names: [a, a]\ntrain: images\n", "unique"),
+        ("names: [a, b, a]\ntrain: images\n", "data.yaml: names 0 and 2 are both 'a'"),
+        ("names: {3: a, 8: ' a'}\ntrain: images\n", "data.yaml: names 3 and 8 are both 'a'"),
         ("names: {a: 1}\ntrain: images\n", "class id 'a'"),
         ("names: [[a]]\ntrain: images\n", "the name of class 0"),
         ("names: [a\ntrain: images\n", "data.yaml line 2 is no YAML"),

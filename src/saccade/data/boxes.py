@@ -97,10 +97,8 @@ def framed(stated: tuple[float, float], size: Frame | None, where: str, faults: 
         told = f"says {stated[0]:g} x {stated[1]:g} px, the picture has {size.width} x {size.height}"
         faults.append(Fault("other_size", where, told))
         return False
-    if size.orientation == 1:
-        return False
-    if known and size.orientation >= 5 and size.width != size.height:
-        return stated == size.stored
+    if not size.fits_both(stated):
+        return size.orientation != 1 and stated == size.stored
     told = f"EXIF orientation {size.orientation}: the boxes are taken as drawn on the upright picture"
     faults.append(Fault("orientation_unsure", where, told))
     return False

@@ -41,9 +41,13 @@ def convert(dataset: Dataset, to: str, out: Path) -> Conversion:
         )
     keeper.write(dataset, out)
     again = keeper.read(out)
-    return Conversion(
-        to, out, len(again), (*_before(dataset), *_unheld(dataset, keeper), *_differences(dataset, again))
+    lost = (
+        *_before(dataset),
+        *_unheld(dataset, keeper),
+        *_renumbered(dataset, again, keeper),
+        *_differences(dataset, again),
     )
+    return Conversion(to, out, len(again), lost)
 
 
 def _before(dataset: Dataset) -> list[str]:
@@ -65,12 +69,17 @@ def _unheld(dataset: Dataset, keeper: Format) -> list[str]:
     grouped = len({s.group for s in dataset if s.group is not None})
     if grouped and "groups" not in keeper.keeps:
         told.append(f"{keeper.name} does not hold groups, of which there are {grouped:,}")
-    originals = dataset.labels.originals
-    numbered = any(o != name for o, name in zip(originals, dataset.labels.names, strict=True))
-    if numbered and "originals" not in keeper.keeps and originals != tuple(range(len(originals))):
-        shown = names_text([f"{o} ({n})" for o, n in zip(originals, dataset.labels.names, strict=True)], 3)
-        told.append(f"{keeper.name} numbers classes anew: {shown} and so on keep their names only")
     return told
+
+
+def _renumbered(dataset: Dataset, again: Dataset, keeper: Format) -> list[str]:
+    """Ids and colours of classes that became others in the copy. Ids that count from 0 are those of the ledger itself."""
+    names, originals = dataset.labels.names, dataset.labels.originals
+    if originals == tuple(range(len(originals))):
+        return []
+    now = dict(zip(again.labels.names, again.labels.originals, strict=True))
+    anew = [f"{o} ({n})" for o, n in zip(originals, names, strict=True) if o != n and now.get(n, o) != o]
+    return [f"{keeper.name} numbers classes anew: {names_text(anew, 3)} keep their names only"] if anew else []
 
 
 def _news(annotation: Annotation, name: str) -> Array:

@@ -15,6 +15,8 @@ from saccade.types import Sample
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 ORDER = ("all", "train", "val", "test")
+KEEP_FIRST = ("test", "val", "train", "all")
+"""Of several splits that name one picture, where it stays: what was measured on stays measured on."""
 
 HIDDEN = "hidden or made by the system"
 NO_IMAGE = "no image by its name"
@@ -154,6 +156,11 @@ def free(name: str, taken: set[str]) -> str:
 def split_of(path: PurePosixPath) -> str:
     """The split a relative path speaks for by one of its folders, outermost first; "all" when none does."""
     return next((SPLITS[p.lower()] for p in path.parts[:-1] if p.lower() in SPLITS), "all")
+
+
+def measured(*splits: str) -> str:
+    """Of the splits that name one picture, the one where it stays."""
+    return min(splits, key=KEEP_FIRST.index)
 
 
 def by_split(pairs: Iterable[tuple[str, Sample]], notes: list[str]) -> dict[str, tuple[Sample, ...]]:

@@ -22,7 +22,8 @@ class Evidence:
 class Format(ABC):
     """name: its word on the command line. holds: annotation fields that `write` keeps, of which it needs the first.
 
-    keeps: of what a dataset has besides, what stays: "groups" of pictures, "originals" (class ids as they were).
+    keeps: of what a dataset has besides, what stays: "groups" of pictures, "originals" (whole numbers of classes, as
+    far as its files can hold them).
     """
 
     name: str

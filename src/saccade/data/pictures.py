@@ -11,6 +11,12 @@ DRIVE = re.compile(r"[A-Za-z]:|[A-Za-z][A-Za-z0-9+.-]*://")
 """How a path of Windows or an address begins; a colon elsewhere is part of a name."""
 
 
+def leads_out(text: str) -> bool:
+    """True for a path that is absolute, climbs, or begins as one of Windows or an address: it is not followed."""
+    name = PurePosixPath(text.replace("\\", "/"))
+    return name.is_absolute() or ".." in name.parts or DRIVE.match(text) is not None
+
+
 class Pictures:
     """Every image below a folder, by the ends of its path. ignored: what the walk left out."""
 
@@ -28,7 +34,7 @@ class Pictures:
         Raises LookupError, in words, when there is none, when two are as close, or when the text leads out.
         """
         name = PurePosixPath(text.replace("\\", "/"))
-        if name.is_absolute() or ".." in name.parts or DRIVE.match(text):
+        if leads_out(text):
             raise LookupError(f"{text[:80]!r} leads out of the folder, which is not followed")
         fits = [k for k in self._names.get(name.name, []) if PurePosixPath(k).parts[-len(name.parts) :] == name.parts]
         if len(fits) > 1:

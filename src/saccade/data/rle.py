@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from saccade.limits import IMAGE_LIMITS
 from saccade.types import Array
 
 MOST_RUNS = 10_000_000
@@ -49,12 +50,33 @@ def pack(runs: Sequence[int]) -> str:
 
 
 def decode(runs: Sequence[int], width: int, height: int) -> Array:
-    """bool [H, W]. Raises ValueError when the runs do not fill the picture."""
-    if len(runs) > MOST_RUNS or sum(runs) != width * height or min(runs, default=0) < 0:
-        raise ValueError(f"the runs cover {sum(runs):,} pixels, expected {width} x {height}")
-    lengths = np.asarray(runs, np.int64)
+    """bool [H, W]. Raises ValueError when the runs do not fill the picture, or it is beyond the limit of pixels."""
+    lengths = _lengths(runs, width, height)
     values = np.arange(len(lengths)) % 2 == 1
     return np.repeat(values, lengths).reshape(width, height).T
+
+
+def bounds(runs: Sequence[int], width: int, height: int) -> tuple[float, float, float, float]:
+    """x, y, width, height in px of what is set, all 0 when nothing is; no mask is made. Raises ValueError as `decode`."""
+    lengths = _lengths(runs, width, height)
+    ends = np.cumsum(lengths)
+    some = (np.arange(len(lengths)) % 2 == 1) & (lengths > 0)
+    first, last = (ends - lengths)[some], ends[some] - 1
+    if not len(first):
+        return 0.0, 0.0, 0.0, 0.0
+    left, right = int(first[0]) // height, int(last[-1]) // height
+    # A run that goes on in the next column has been at the bottom and begins again at the top.
+    across = bool((first // height != last // height).any())
+    top, bottom = (0, height - 1) if across else (int((first % height).min()), int((last % height).max()))
+    return float(left), float(top), float(right - left + 1), float(bottom - top + 1)
+
+
+def _lengths(runs: Sequence[int], width: int, height: int) -> Array:
+    if width * height > IMAGE_LIMITS.max_pixels:
+        raise ValueError(f"the runs are of {width:,} x {height:,} px, limit {IMAGE_LIMITS.max_pixels:,} pixels")
+    if len(runs) > MOST_RUNS or sum(runs) != width * height or min(runs, default=0) < 0:
+        raise ValueError(f"the runs cover {sum(runs):,} pixels, expected {width} x {height}")
+    return np.asarray(runs, np.int64)
 
 
 def encode(mask_HW: Array) -> list[int]:

@@ -15,7 +15,7 @@ FAULTS = {
     "corners_as_sizes": "{n} {file gives|files give} corners where width and height belong",
     "path_outside": "{n} {path leads out of the data and is|paths lead out of the data and are} not followed",
     "same_id": "{n} {id is|ids are} given twice",
-    "orientation_unsure": "{n} {picture is|pictures are} turned by EXIF, and nothing says which way boxes were drawn",
+    "orientation_unsure": "{n} {picture is|pictures are} turned by EXIF, and nothing says which way {it was|they were} annotated",
     "box_without_area": "{n} {box has no area and is|boxes have no area and are} left out",
     "box_off_image": "{n} {box lies beside its picture and is|boxes lie beside their picture and are} left out",
     "box_clipped": "{n} {box leaves its picture and is|boxes leave their picture and are} cut at its border",
@@ -24,6 +24,7 @@ FAULTS = {
     "missing_annotation": "{n} {picture has no annotation and is|pictures have no annotation and are} left out",
     "missing_image": "{n} {annotation has no picture and is|annotations have no picture and are} left out",
     "other_size": "{n} {annotation was|annotations were} made for a picture of another size",
+    "other_resolution": "the annotations were made for pictures of another resolution: export both at one size",
     "in_two_splits": "{n} {picture is|pictures are} in two lists; each stays where it is measured on",
 }
 """Fault of a reader to the sentence of its finding."""

@@ -36,6 +36,7 @@ KINDS = {
     "box_off_image": WARN,
     "box_clipped": WARN,
     "other_size": WARN,
+    "other_resolution": ERROR,
     "crossed_polygon": WARN,
     "box_off_outline": WARN,
     "missing_annotation": WARN,
@@ -85,7 +86,8 @@ KINDS = {
     "small_val": WARN,
     "small_test": WARN,
 }
-"""Id to its usual severity; `leak_exact` becomes an ERROR when it touches more than 1 % of the held-out images."""
+"""Id to its usual severity; `leak_exact` becomes an ERROR when it touches more than 1 % of the held-out images, and
+`single_image_class` a WARN where an image may have several classes."""
 
 EXAMPLES = 5
 

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from saccade.data.check.finding import Finding, finding
+from saccade.data.check.finding import WARN, Finding, finding
 from saccade.data.check.scan import Seen
 from saccade.data.dataset import Dataset
 from saccade.data.folder import NO_LABEL
@@ -45,6 +45,8 @@ def _classes(dataset: Dataset, counts: dict[str, Counter[int]]) -> list[Finding]
             "single_image_class",
             "{n} {class has|classes have} one image, which cannot be both learnt and tested",
             [names[i] for i in used if total[i] == 1],
+            # Where images hold several classes the others can be learnt all the same: long tails are the rule.
+            severity=None if dataset.labels.exclusive else WARN,
         ),
         *finding(
             "too_few_to_split",

@@ -9,13 +9,11 @@ from saccade.data.check.files import promised
 from saccade.data.check.finding import Finding
 from saccade.data.check.scan import Seen, scan
 from saccade.data.dataset import Dataset, Ignored
+from saccade.data.folder import KEEP_FIRST
 from saccade.data.formats import keepers
 from saccade.errors import DataError
 from saccade.images import decode
 from saccade.types import Sample
-
-KEEP_FIRST = ("test", "val", "train", "all")
-"""Of duplicates in two splits the held-out one stays: what was measured on stays measured on."""
 
 
 def fix(dataset: Dataset, findings: Sequence[Finding], out: Path) -> tuple[Ignored, ...]:

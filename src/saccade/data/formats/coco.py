@@ -13,14 +13,16 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from saccade.data import boxes, folder, outlines, rle
+from saccade.data import boxes, folder, outlines, rle, scale
 from saccade.data.boxes import Box
 from saccade.data.dataset import Dataset, Fault, Ignored
-from saccade.data.folder import SPLITS
+from saccade.data.folder import KEEP_FIRST, SPLITS
 from saccade.data.format import Evidence, Format
 from saccade.data.frames import Frame, frame, frames
+from saccade.data.numbers import numbers
 from saccade.data.outlines import Outline
 from saccade.data.pictures import Pictures
+from saccade.data.scale import Stated
 from saccade.errors import DataError
 from saccade.types import Labels, Sample, names_text
 
@@ -77,14 +79,19 @@ class Coco(Format):
         pictures = Pictures(images or (root.parent if root.is_file() else root))
         names, ids = categories(pages, notes)
         labels = Labels(tuple(names.values()), tuple(names), exclusive=False)
-        found = entries(pages, pictures, faults)
+        unheld: list[str] = []
+        found = entries(pages, pictures, faults, unheld)
         sizes = frames([pictures.paths[p.key] for p in found])
         extras = [e for e, key in zip(EXTRAS, ("iscrowd", "area"), strict=True) if _any(pages, key)]
         written: list[tuple[tuple[float, ...], Frame | None]] = []
         pairs = []
         faults += outlines.faults([o for p in found for where, shape in p.shapes for o in outlined(where, shape)])
         for picture, size in zip(found, sizes, strict=True):
-            raw = [b for where, shape in picture.shapes if (b := _box(where, shape, ids, picture, faults)) is not None]
+            raw = [
+                b
+                for where, shape in picture.shapes
+                if (b := _box(where, shape, ids, picture, size, faults)) is not None
+            ]
             written += [
                 ((b.corners[0], b.corners[1], b.corners[2] - b.corners[0], b.corners[3] - b.corners[1]), size)
                 for b in raw
@@ -93,11 +100,13 @@ class Coco(Format):
                 raw = [Box(boxes.upright(b.corners, size), b.class_id, b.where, b.crowd, area=b.area) for b in raw]
             record = boxes.annotation(raw, size, faults, extras)
             pairs.append((picture.page.split, Sample(picture.key, pictures.paths[picture.key], record)))
+        faults += scale.scaled([Stated(p.where, p.stated, size) for p, size in zip(found, sizes, strict=True)])
         if odd := boxes.swapped(written):
             told = f"{odd} of {len(written)} boxes fit their picture as corners, but not as x, y, width, height"
             faults.append(Fault("corners_as_sizes", pages[0].key, told))
         ignored = unlisted(pictures, found, pages, faults, root)
-        shaped = sum(bool(shape.get("segmentation")) for p in found for _, shape in p.shapes)
+        if shaped := sum(bool(shape.get("segmentation")) for p in found for _, shape in p.shapes):
+            unheld.append(f"the outlines of {shaped:,} objects are read as their boxes; --format coco_masks reads them")
         return Dataset(
             self.name,
             root,
@@ -107,9 +116,7 @@ class Coco(Format):
             tuple(notes),
             None,
             tuple(faults),
-            (f"the outlines of {shaped:,} objects are read as their boxes; --format coco_masks reads them",)
-            if shaped
-            else (),
+            tuple(unheld),
         )
 
     def write(self, dataset: Dataset, root: Path) -> None:
@@ -183,8 +190,10 @@ def parse(file: Path, key: str) -> dict[str, Any]:
 
 
 def categories(pages: Sequence[Page], notes: list[str]) -> tuple[dict[int, str], dict[int, int]]:
-    """Original id to name in ledger order, and original id to ledger id. Files must agree on what an id means."""
+    """Original id to name in ledger order, and original id to ledger id. Files must agree on what an id means, and no two
+    ids may have one name."""
     names: dict[int, str] = {}
+    places: dict[int, str] = {}
     groups: set[str] = set()
     for page in pages:
         for i, entry in enumerate(page.categories):
@@ -198,6 +207,7 @@ def categories(pages: Sequence[Page], notes: list[str]) -> tuple[dict[int, str],
                 raise DataError(
                     f"{where}: id {id} is {name!r} here and {names[id]!r} before", hint="give each class one id"
                 )
+            places.setdefault(id, where)
             if isinstance(entry.get("supercategory"), str):
                 groups.add(" ".join(entry["supercategory"].split()))
     used = Counter(
@@ -213,18 +223,29 @@ def categories(pages: Sequence[Page], notes: list[str]) -> tuple[dict[int, str],
     ordered = dict(sorted(names.items()))
     if not ordered:
         raise DataError(f"{pages[0].key} lists no category")
+    first: dict[str, int] = {}
+    for id, name in ordered.items():
+        if (other := first.setdefault(name, id)) != id:
+            raise DataError(
+                f"{places[id]}: id {id} is {name!r}, and so is id {other} in {places[other]}",
+                hint="rename one, or give both one id",
+            )
     if list(ordered) != list(range(len(ordered))):
         notes.append(f"category ids {names_text([str(k) for k in ordered], 4)} became 0 to {len(ordered) - 1}")
     return ordered, {id: k for k, id in enumerate(ordered)}
 
 
-def entries(pages: Sequence[Page], pictures: Pictures, faults: list[Fault]) -> list[Picture]:
-    """Images that have their file, in the order of the files, with the annotations that are theirs."""
+def entries(pages: Sequence[Page], pictures: Pictures, faults: list[Fault], unheld: list[str]) -> list[Picture]:
+    """Images that have their file, with the annotations that are theirs, in the order of the files.
+
+    One that stands in two files stays where it is measured on. unheld: gets a sentence on the annotations so left out.
+    """
     found: list[Picture] = []
     seen: dict[str, str] = {}
-    for page in pages:
+    spare = 0
+    for page in sorted(pages, key=lambda p: KEEP_FIRST.index(p.split)):
         shapes: dict[int, list[tuple[str, Mapping[str, Any]]]] = defaultdict(list)
-        numbers: set[Any] = set()
+        taken: set[Any] = set()
         known = {int(e["id"]) for e in page.images if isinstance(e, Mapping) and _is_id(e.get("id"))}
         for i, shape in enumerate(page.annotations):
             where = f"{page.key} annotations[{i}]"
@@ -234,9 +255,9 @@ def entries(pages: Sequence[Page], pictures: Pictures, faults: list[Fault]) -> l
             if int(shape["image_id"]) not in known:
                 faults.append(Fault("missing_image", where, f"image_id {shape['image_id']} is no image"))
                 continue
-            if _is_id(shape.get("id")) and shape["id"] in numbers:
+            if _is_id(shape.get("id")) and shape["id"] in taken:
                 faults.append(Fault("same_id", where, f"id {shape['id']} was given before"))
-            numbers.add(shape.get("id") if _is_id(shape.get("id")) else None)
+            taken.add(shape.get("id") if _is_id(shape.get("id")) else None)
             shapes[int(shape["image_id"])].append((where, shape))
         ids: set[int] = set()
         for i, entry in enumerate(page.images):
@@ -260,12 +281,18 @@ def entries(pages: Sequence[Page], pictures: Pictures, faults: list[Fault]) -> l
                 faults.append(Fault("path_outside" if "leads out" in text else "missing_image", where, text))
                 continue
             if key in seen:
-                faults.append(Fault("in_two_splits", where, f"{key} is in {seen[key]} already, and stays there"))
+                left = len(shapes[int(entry["id"])])
+                spare += left
+                told = f"{key} is in {seen[key]} as well, and stays there; its {left:,} annotations here are left out"
+                faults.append(Fault("in_two_splits", where, told))
                 continue
             seen[key] = page.key
             stated = (_number(entry.get("width")), _number(entry.get("height")))
             found.append(Picture(page, key, where, stated, tuple(shapes[int(entry["id"])])))
-    return found
+    if spare:
+        unheld.append(f"{spare:,} annotations of pictures that stand in two files are left out, those of the second")
+    order = {page.key: i for i, page in enumerate(pages)}
+    return sorted(found, key=lambda p: order[p.page.key])
 
 
 def _near(page: Page) -> str:
@@ -289,6 +316,14 @@ def unlisted(
     faults += [Fault("missing_annotation", k, NOT_LISTED) for k in left if PurePosixPath(k).name not in listed]
     read = {p.key for p in pages}
     return [*(i for i in pictures.ignored if i.path not in read), *(Ignored(k, NOT_LISTED) for k in left)]
+
+
+def canvas(stated: tuple[float, float], size: Frame | None) -> tuple[int, int]:
+    """Width and height that run lengths must have: as stated where the picture has them, either way up, else its own."""
+    written = (int(stated[0]), int(stated[1]))
+    if size is None or written in ((size.width, size.height), size.stored):
+        return written
+    return size.width, size.height
 
 
 def runs(segmentation: Any, width: int, height: int) -> list[int] | None:
@@ -332,14 +367,19 @@ def outlined(where: str, shape: Mapping[str, Any]) -> list[Outline]:
 
 
 def _box(
-    where: str, shape: Mapping[str, Any], ids: Mapping[int, int], picture: Picture, faults: list[Fault]
+    where: str,
+    shape: Mapping[str, Any],
+    ids: Mapping[int, int],
+    picture: Picture,
+    size: Frame | None,
+    faults: list[Fault],
 ) -> Box | None:
     category = shape.get("category_id")
     if not _is_id(category) or category not in ids:
         faults.append(Fault("unknown_class", where, f"category_id {str(category)[:40]} is no category"))
         return None
     try:
-        left, top, width, height = _bounds(shape, picture)
+        left, top, width, height = _bounds(shape, picture, size)
     except ValueError as error:
         faults.append(Fault("bad_box", where, str(error)))
         return None
@@ -353,17 +393,14 @@ def _box(
     )
 
 
-def _bounds(shape: Mapping[str, Any], picture: Picture) -> tuple[float, float, float, float]:
+def _bounds(shape: Mapping[str, Any], picture: Picture, size: Frame | None) -> tuple[float, float, float, float]:
     """x, y, width, height: as given, else the bounds of the segmentation."""
     given = shape.get("bbox")
     if given is None or given == []:
-        width, height = int(picture.stated[0]), int(picture.stated[1])
+        width, height = canvas(picture.stated, size)
         lengths = runs(shape.get("segmentation"), width, height)
         if lengths is not None:
-            ys, xs = np.nonzero(rle.decode(lengths, width, height))
-            if not len(xs):
-                return 0, 0, 0, 0
-            return float(xs.min()), float(ys.min()), float(np.ptp(xs) + 1), float(np.ptp(ys) + 1)
+            return rle.bounds(lengths, width, height)
         points = np.array([v for part in polygons(shape.get("segmentation")) for v in part]).reshape(-1, 2)
         left, top = points.min(0)
         return float(left), float(top), float(points[:, 0].max() - left), float(points[:, 1].max() - top)
@@ -373,10 +410,10 @@ def _bounds(shape: Mapping[str, Any], picture: Picture) -> tuple[float, float, f
 
 
 def write_pages(dataset: Dataset, root: Path, shapes: Shapes, **info: Any) -> None:
-    """A folder a split. shapes: the annotations of a sample. Ids of classes are their own where those ascend."""
-    names, originals = dataset.labels.names, dataset.labels.originals
-    own = [o for o in originals if isinstance(o, int) and not isinstance(o, bool)]
-    ids = own if len(own) == len(names) and own == sorted(set(own)) else list(range(1, len(names) + 1))
+    """A folder a split. shapes: the annotations of a sample. Classes keep the numbers they had; without any they count
+    from 1."""
+    names = dataset.labels.names
+    ids = numbers(dataset.labels) or list(range(1, len(names) + 1))
     folder.new(root)
     for split, samples in dataset.splits.items():
         place = root if split == "all" else root / split

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from saccade.data import folder, masks, outlines, rle
+from saccade.data import folder, masks, outlines, rle, scale
 from saccade.data.dataset import Dataset, Fault
 from saccade.data.format import Evidence, Format
 from saccade.data.formats import coco
@@ -15,8 +15,10 @@ from saccade.data.formats.coco import Picture
 from saccade.data.frames import Frame, frames
 from saccade.data.masks import IGNORED, MOST_CLASSES, LazyMask
 from saccade.data.pictures import Pictures
+from saccade.data.scale import Stated
 from saccade.errors import DataError
 from saccade.images import decode
+from saccade.limits import IMAGE_LIMITS
 from saccade.types import Array, Labels, Sample
 
 BACKGROUND = "background"
@@ -64,18 +66,28 @@ class CocoMasks(Format):
         whole = all(isinstance(p.info, Mapping) and p.info.get("every_pixel") is True for p in pages)
         labels, first = _ledger(names, whole, notes)
         rest = IGNORED if whole else labels.id(BACKGROUND)
-        found = coco.entries(pages, pictures, faults)
+        unheld: list[str] = []
+        found = coco.entries(pages, pictures, faults, unheld)
+        sizes = frames([pictures.paths[p.key] for p in found])
+        faults += scale.scaled([Stated(p.where, p.stated, size) for p, size in zip(found, sizes, strict=True)])
         faults += outlines.faults([o for p in found for where, shape in p.shapes for o in coco.outlined(where, shape)])
         pairs = []
-        for picture, size in zip(found, frames([pictures.paths[p.key] for p in found]), strict=True):
+        for picture, size in zip(found, sizes, strict=True):
             shapes = _outlines(picture, {k: v + first for k, v in ids.items()}, faults)
             stated = _stated(picture, size, faults)
             if stated is not None and size is not None:
+                if shapes and size.fits_both(picture.stated):
+                    told = (
+                        f"EXIF orientation {size.orientation}: the outlines are taken as drawn on the upright picture"
+                    )
+                    faults.append(Fault("orientation_unsure", picture.where, told))
                 record = Painted(shapes, stated, size, rest)
                 pairs.append((picture.page.split, Sample(picture.key, pictures.paths[picture.key], record)))
         ignored = coco.unlisted(pictures, found, pages, faults, root)
         splits = folder.by_split(pairs, notes)
-        return Dataset(self.name, root, labels, splits, tuple(ignored), tuple(notes), None, tuple(faults))
+        return Dataset(
+            self.name, root, labels, splits, tuple(ignored), tuple(notes), None, tuple(faults), tuple(unheld)
+        )
 
     def write(self, dataset: Dataset, root: Path) -> None:
         coco.write_pages(dataset, root, _shapes, every_pixel=True)
@@ -110,6 +122,11 @@ def _stated(picture: Picture, size: Frame | None, faults: list[Fault]) -> tuple[
     """The size that outlines were drawn on: that of the picture, upright or as stored."""
     if size is None:
         faults.append(Fault("bad_annotation", picture.where, f"{picture.key} cannot be read"))
+        return None
+    # A mask is made at the size of its picture, so a picture no decoder would take must not be painted either.
+    if size.width * size.height > IMAGE_LIMITS.max_pixels:
+        told = f"{picture.key} has {size.width:,} x {size.height:,} px, limit {IMAGE_LIMITS.max_pixels:,} pixels"
+        faults.append(Fault("bad_annotation", picture.where, told))
         return None
     stated = (int(picture.stated[0]), int(picture.stated[1]))
     if min(stated) <= 0:

@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from xml.sax.saxutils import escape
 
-from saccade.data import boxes, folder, markup
+from saccade.data import boxes, folder, markup, scale
 from saccade.data.boxes import Box
 from saccade.data.dataset import Dataset, Fault, Ignored
-from saccade.data.folder import SPLITS
+from saccade.data.folder import KEEP_FIRST, SPLITS
 from saccade.data.format import Evidence, Format
 from saccade.data.frames import Frame, frame, frames
+from saccade.data.scale import Stated
 from saccade.errors import DataError
 from saccade.types import Labels, Sample
 
@@ -24,7 +25,6 @@ MOST_BOXES = 10_000
 FOLDERS = ("Annotations", "annotations", "xmls", "labels")
 NO_XML = "picture without an XML file"
 NO_SPLIT = "in no list of ImageSets/Main"
-KEEP_FIRST = ("test", "val", "train", "all")
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -75,6 +75,8 @@ class Voc(Format):
         if not names:
             raise DataError(f"{root} holds {len(pages)} XML files and not one object", hint="label something first")
         sizes = frames([picture for _, picture in pairs])
+        stated = [Stated(p.name, (p.width, p.height), size) for (p, _), size in zip(pairs, sizes, strict=True)]
+        faults += scale.scaled(stated)
         difficult = any(b.difficult for page in pages for _, b in page.found)
         made: list[tuple[str, Sample]] = []
         told: set[str] = set()

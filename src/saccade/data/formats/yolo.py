@@ -212,12 +212,17 @@ def _named(where: str, names: Any) -> dict[int, str]:
     if not found or len(found) > MOST_CLASSES:
         raise DataError(f"{where}: names holds {len(found)} classes, expected 1 to {MOST_CLASSES:,}")
     clean: dict[int, str] = {}
+    first: dict[str, int] = {}
     for id, name in found.items():
         if not isinstance(id, int) or isinstance(id, bool) or id < 0:
             raise DataError(f"{where}: class id {str(id)[:40]!r} is no whole number from 0")
         if not isinstance(name, str | int | float | bool) or not str(name).strip():
             raise DataError(f"{where}: the name of class {id} is {str(name)[:40]!r}")
         clean[id] = " ".join(str(name).split())
+        if (other := first.setdefault(clean[id], id)) != id:
+            raise DataError(
+                f"{where}: names {other} and {id} are both {clean[id]!r}", hint="rename one, or give both one id"
+            )
     return dict(sorted(clean.items()))
 
 

@@ -5,6 +5,7 @@ With columns of corners, or of a corner and sizes, a row is one box, and a pictu
 
 import csv
 from collections import defaultdict
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from saccade.data import boxes, folder
 from saccade.data.boxes import Box
 from saccade.data.dataset import Dataset, Fault, Ignored
-from saccade.data.folder import ORDER
+from saccade.data.folder import ORDER, measured
 from saccade.data.format import Evidence, Format
 from saccade.data.formats.csv.pictures import Pictures, safe_tail
 from saccade.data.formats.csv.sides import Sides, are_shares, find_sides, is_blank, numbers_of
@@ -26,6 +27,7 @@ from saccade.data.formats.csv.table import (
     Row,
     file_of,
     find_columns,
+    is_number,
     read_table,
     refuse_gaps,
     split_of,
@@ -79,22 +81,30 @@ class Csv(Format):
                 f"{file.name} needs a label column ({', '.join(LABEL)}) or 0/1 columns, got {', '.join(header)}"
             )
         notes: list[str] = []
+        faults: list[Fault] = []
         if columns.label is None:
             refuse_gaps(file, header, rows, columns)
         used = {columns.image, columns.label, columns.split, columns.group, *columns.hot}
         if spare := [name for i, name in enumerate(header) if i not in used]:
             notes.append(f"columns that are not read: {names_text(spare, 8)}")
         several, names, exclusive = _classes(header, rows, columns, notes)
-        paths = Pictures(images or file.parent, [r.cells[columns.image].strip() for r in rows]).find(file, rows, notes)
+        keys = [r.cells[columns.image].strip() for r in rows]
+        paths = Pictures(images or file.parent, keys).find(file, rows, notes, faults)
+        told = [tuple(sorted(names.index(n) for n in found)) for found in several]
+        parts = [split_of(file, r, columns.split) for r in rows]
+        homes = _homes(zip(zip(keys, told, strict=True), parts, strict=True))
         made: dict[str, list[Sample]] = defaultdict(list)
         ignored: list[Ignored] = []
         first: dict[str, tuple[int, ...]] = {}
-        for row, found, path in zip(rows, several, paths, strict=True):
-            key = row.cells[columns.image].strip()
-            split = split_of(file, row, columns.split)
-            classes = tuple(sorted(names.index(n) for n in found))
+        for row, key, classes, split, path in zip(rows, keys, told, parts, paths, strict=True):
+            if path is None:
+                continue
             if exclusive and not classes:
                 ignored.append(Ignored(f"{key} (line {row.line})", folder.NO_LABEL))
+                continue
+            if (home := homes[key, classes]) != split:
+                where = f"{file.name} line {row.line}"
+                faults.append(Fault("in_two_splits", where, f"{key} is in {home} as well, and stays there"))
                 continue
             if first.get(key) == classes:
                 ignored.append(Ignored(f"{key} (line {row.line})", "the same row again"))
@@ -105,7 +115,8 @@ class Csv(Format):
             group = row.cells[columns.group].strip() or None if columns.group is not None else None
             made[split].append(Sample(unique, path, {"classes": np.array(classes, np.int64)}, group))
         splits = {s: tuple(made[s]) for s in ORDER if s in made}
-        return Dataset(self.name, root, Labels(tuple(names), exclusive=exclusive), splits, tuple(ignored), tuple(notes))
+        ledger = Labels(tuple(names), exclusive=exclusive)
+        return Dataset(self.name, root, ledger, splits, tuple(ignored), tuple(notes), None, tuple(faults))
 
     def _read_boxes(
         self, root: Path, file: Path, header: list[str], rows: list[Row], columns: Columns, sides: Sides, base: Path
@@ -113,26 +124,31 @@ class Csv(Format):
         """A row is a box; one without label and place says that its picture is background."""
         notes: list[str] = []
         faults: list[Fault] = []
-        pictures = Pictures(base, [r.cells[columns.image].strip() for r in rows]).find(file, rows, notes)
         labels = [r.cells[columns.label].strip() if columns.label is not None else "object" for r in rows]
-        places = [numbers_of(file, r, sides, faults) for r in rows]
-        names = [n for n in dict.fromkeys(labels) if n.lower() not in BACKGROUND]
-        names.sort(key=(lambda n: (int(n), n)) if all(n.isascii() and n.isdigit() for n in names) else str.encode)
+        names = _ordered([n for n in dict.fromkeys(labels) if n.lower() not in BACKGROUND])
         if not names:
             raise DataError(f"{file.name} holds no row with a label and a box")
+        wanted = [r.cells[columns.image].strip() for r in rows]
+        several = zip(rows, labels, Pictures(base, wanted).find_some(file, rows, notes, faults), strict=True)
+        there = [(row, label, picture) for row, label, picture in several if picture is not None]
+        places = [numbers_of(file, row, sides, faults) for row, _, _ in there]
+        pictures = [picture for _, _, picture in there]
+        parts = [split_of(file, row, columns.split) for row, _, _ in there]
+        homes = _homes(zip(pictures, parts, strict=True))
         shares = are_shares([p for p in places if p is not None], sides, notes)
         sizes = dict(zip(dict.fromkeys(pictures), frames(list(dict.fromkeys(pictures))), strict=True))
         found: dict[Path, list[Box]] = {p: [] for p in pictures}
         written: list[tuple[tuple[float, ...], Frame | None]] = []
-        home_of: dict[Path, tuple[str, str, str | None]] = {}
-        for row, label, place, picture in zip(rows, labels, places, pictures, strict=True):
-            where, size = f"{file.name} line {row.line}", sizes[picture]
-            split = split_of(file, row, columns.split)
+        first: dict[Path, tuple[str, str | None]] = {}
+        parted: set[tuple[Path, str]] = set()
+        for (row, label, picture), place, split in zip(there, places, parts, strict=True):
+            where, size, home = f"{file.name} line {row.line}", sizes[picture], homes[picture]
             group = row.cells[columns.group].strip() or None if columns.group is not None else None
-            if home_of.setdefault(picture, (split, row.cells[columns.image].strip(), group))[0] != split:
-                faults.append(
-                    Fault("in_two_splits", where, f"its picture is in {home_of[picture][0]} already, and stays there")
-                )
+            first.setdefault(picture, (row.cells[columns.image].strip(), group))
+            if split != home and (picture, split) not in parted:
+                parted.add((picture, split))
+                told = f"its picture is in {home} as well, and stays there with all its boxes"
+                faults.append(Fault("in_two_splits", where, told))
             if place is None or label.lower() in BACKGROUND:
                 if place is not None:
                     faults.append(Fault("bad_box", where, "a box without a label"))
@@ -150,11 +166,12 @@ class Csv(Format):
             told = f"{odd} of {len(written)} boxes fit their picture as corners, but not as x, y, width, height"
             faults.append(Fault("corners_as_sizes", file.name, told))
         pairs = []
-        for picture, several in found.items():
-            split, key, group = home_of[picture]
-            if several:
+        for picture, drawn in found.items():
+            key, group = first[picture]
+            if drawn:
                 boxes.framed((0, 0), sizes[picture], key, faults)
-            pairs.append((split, Sample(key, picture, boxes.annotation(several, sizes[picture], faults), group)))
+            record = boxes.annotation(drawn, sizes[picture], faults)
+            pairs.append((homes[picture], Sample(key, picture, record, group)))
         ledger = Labels(tuple(names), exclusive=False)
         return Dataset(self.name, root, ledger, folder.by_split(pairs, notes), (), tuple(notes), None, tuple(faults))
 
@@ -190,6 +207,14 @@ class Csv(Format):
                     )
 
 
+def _homes(parts: Iterable[tuple[Hashable, str]]) -> dict[Hashable, str]:
+    """Of each thing that stands in several splits the one where it stays."""
+    homes: dict[Hashable, str] = {}
+    for thing, split in parts:
+        homes[thing] = measured(split, homes.get(thing, split))
+    return homes
+
+
 def _classes(
     header: list[str], rows: list[Row], columns: Columns, notes: list[str]
 ) -> tuple[list[list[str]], list[str], bool]:
@@ -202,12 +227,12 @@ def _classes(
         return several, names, False
     several = [_split_cell(r.cells[columns.label]) for r in rows]
     exclusive = header[columns.label].lower() not in SEVERAL and all(len(found) <= 1 for found in several)
-    names = list({n: None for found in several for n in found})
-    if all(n.isascii() and n.isdigit() for n in names):
-        names.sort(key=lambda n: (int(n), n))
-    else:
-        names.sort(key=str.encode)
-    return several, names, exclusive
+    return several, _ordered(list({n: None for found in several for n in found})), exclusive
+
+
+def _ordered(names: list[str]) -> list[str]:
+    """As numbers when all are, else by their bytes."""
+    return sorted(names, key=(lambda n: (int(n), n)) if all(map(is_number, names)) else str.encode)
 
 
 def _split_cell(cell: str) -> list[str]:

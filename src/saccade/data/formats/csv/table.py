@@ -20,6 +20,8 @@ NAMES = ("split.csv", "splits.csv", "manifest.csv", "_classes.csv")
 YES, NO, UNSURE = frozenset({"1", "1.0"}), frozenset({"0", "0.0"}), frozenset({"", "-1", "-1.0", "nan", "NaN"})
 HOT = YES | NO
 MOST_BYTES = 256 * 1024 * 1024
+MOST_DIGITS = 18
+"""Of what is ordered and matched as a number; Python refuses to read thousands."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,10 @@ def _delimiter(text: str) -> str:
     head = next((line for line in text.splitlines() if line.strip()), "")
     best, most = ",", 1
     for mark in (",", ";", "\t", "|"):
-        cells = next(csv.reader([head], delimiter=mark), [])
+        try:
+            cells = next(csv.reader([head], delimiter=mark), [])
+        except csv.Error:  # a field beyond the limit, which reading the table tells with its line
+            continue
         if len(cells) > most and {c.strip().lower() for c in cells} & set(IMAGE):
             best, most = mark, len(cells)
     return best
@@ -124,6 +129,10 @@ def refuse_gaps(file: Path, header: list[str], rows: list[Row], columns: Columns
                 f"{file.name} line {rows[odd].line}: {name} is {cells[odd] or 'blank'} there and 0 or 1 elsewhere",
                 hint="write 0 or 1 in every row, or take the column out",
             )
+
+
+def is_number(text: str) -> bool:
+    return len(text) <= MOST_DIGITS and text.isascii() and text.isdigit()
 
 
 def split_of(file: Path, row: Row, column: int | None) -> str:

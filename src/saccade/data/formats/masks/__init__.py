@@ -14,8 +14,10 @@ from saccade.data.dataset import Dataset, Fault, Ignored
 from saccade.data.format import Evidence, Format
 from saccade.data.formats.masks.classes import class_files, find_classes
 from saccade.data.formats.masks.layout import Layout, find_layout, split_lists
+from saccade.data.frames import frames
 from saccade.data.masks import IGNORED, MOST_CLASSES, MaskFile
 from saccade.data.masks import values as read_values
+from saccade.data.numbers import numbers
 from saccade.errors import DataError
 from saccade.images import encode
 from saccade.types import Sample
@@ -58,14 +60,19 @@ class Masks(Format):
         faults: list[Fault] = []
         classes = find_classes(root, layout, faults)
         table = classes.table()
-        lists, told = split_lists(root, faults)
+        lists, told = split_lists(root, layout, faults)
         pairs: list[tuple[str, Sample]] = []
-        for pair in layout.pairs:
+        sizes = frames([root / p.picture for p in layout.pairs])
+        for pair, size in zip(layout.pairs, sizes, strict=True):
             key = pair.picture.as_posix()
             split = lists.get(pair.picture.stem, "") if lists else folder.split_of(pair.picture)
             if not split:
                 ignored.append(Ignored(key, NO_SPLIT))
                 continue
+            # A mask of other sides than its picture is lying, or refused; equal sides say nothing.
+            if size is not None and size.fits_both((size.width, size.height)):
+                doubt = f"EXIF orientation {size.orientation}: the mask is taken as drawn on the upright picture"
+                faults.append(Fault("orientation_unsure", pair.mask.as_posix(), doubt))
             record = MaskFile(root / pair.mask, pair.mask.as_posix(), root / pair.picture, table)
             pairs.append((split, Sample(key, root / pair.picture, record)))
         for path in layout.alone:
@@ -84,14 +91,11 @@ class Masks(Format):
         return Dataset(self.name, root, classes.labels(), splits, tuple(ignored), tuple(notes), None, tuple(faults))
 
     def write(self, dataset: Dataset, root: Path) -> None:
-        """images/, masks/ and _classes.csv; values are the dataset's own where they were numbers, else ledger ids."""
-        names, originals = dataset.labels.names, dataset.labels.originals
+        """images/, masks/ of index PNGs, and _classes.csv. Classes keep the values they had; without any, ledger ids."""
+        names = dataset.labels.names
         if len(names) > MOST_CLASSES:
             raise DataError(f"{len(names)} classes do not fit one byte a pixel, limit {MOST_CLASSES}")
-        own = len(set(originals)) == len(names) and all(
-            isinstance(o, int) and not isinstance(o, bool) and 0 <= o < IGNORED for o in originals
-        )
-        stored = [int(o) for o in originals] if own else list(range(len(names)))
+        stored = numbers(dataset.labels, 0, IGNORED - 1) or list(range(len(names)))
         back = np.arange(256, dtype=np.uint8)
         back[: len(stored)] = stored
         folder.new(root)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from saccade.data import folder, masks
 from saccade.data.dataset import Fault
-from saccade.data.formats.masks.layout import LISTS, Layout
+from saccade.data.formats.masks.layout import LISTS, Layout, Pair
 from saccade.data.masks import IGNORED, MOST_CLASSES, Table
 from saccade.errors import DataError
 from saccade.types import Labels, names_text
@@ -161,6 +161,11 @@ def _is_coloured(file: Path, name: str) -> bool:
         return False
 
 
+def _is_camvid(pair: Pair) -> bool:
+    """A mask in trainannot/ of a picture in train/: folders called annotations are those of many."""
+    return pair.mask.parent.name == f"{pair.picture.parent.name}annot"
+
+
 def _seen(root: Path, layout: Layout, faults: list[Fault]) -> Classes:
     """Classes from the masks alone: every value is one, unless the values are those of a known set."""
     files = [(root / p.mask, p.mask.as_posix()) for p in layout.pairs]
@@ -185,7 +190,7 @@ def _seen(root: Path, layout: Layout, faults: list[Fault]) -> Classes:
         return Classes(
             ("background", "foreground"), (0, 1), False, (), ("no class file: 0 is background, 1 foreground",)
         )
-    if set(every) <= set(range(12)) and any("annot" in p.mask.parent.name for p in layout.pairs):
+    if 11 in every and set(every) <= set(range(12)) and all(_is_camvid(p) for p in layout.pairs):
         note = "values 0..11 beside pictures: CamVid's eleven classes, 11 is ignored"
         return Classes(CAMVID, tuple(range(11)), False, (11,), (note,))
     if (root / LISTS).is_dir() and set(used) <= set(range(21)) and 0 in used:

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from saccade.data import folder
 from saccade.data.dataset import Fault, Ignored
-from saccade.data.folder import SPLITS
+from saccade.data.folder import KEEP_FIRST, SPLITS
 from saccade.errors import DataError
 
 MASK_FOLDERS = frozenset({
@@ -174,15 +174,19 @@ def _any_trees(every: Sequence[PurePosixPath]) -> Layout | None:
     )
 
 
-def split_lists(root: Path, faults: list[Fault]) -> tuple[dict[str, str], list[str]]:
-    """Stem to split, from ImageSets/Segmentation or from train.txt, val.txt, test.txt beside folders of no split."""
+def split_lists(root: Path, layout: Layout, faults: list[Fault]) -> tuple[dict[str, str], list[str]]:
+    """Stem to split, from ImageSets/Segmentation or from train.txt, val.txt, test.txt beside folders of no split.
+
+    Entries that are neither a picture nor a mask are told.
+    """
     place = root / LISTS
     files = [p for p in sorted(place.glob("*.txt")) if p.stem in SPLITS]
     if not files and not any(f.name.lower() in SPLITS for f in folder.folders(root)):
         files = [p for p in sorted(root.glob("*.txt")) if p.stem in SPLITS]
+    pairs = {p.stem for pair in layout.pairs for p in (pair.picture, pair.mask)}
+    known = pairs | {p.stem for p in (*layout.alone, *layout.orphans)}
     found: dict[str, str] = {}
-    order = {"test": 0, "val": 1, "train": 2}
-    for file in sorted(files, key=lambda p: order[SPLITS[p.stem]]):
+    for file in sorted(files, key=lambda p: KEEP_FIRST.index(SPLITS[p.stem])):
         split = SPLITS[file.stem]
         try:
             lines = file.read_text(encoding="utf-8-sig").splitlines()
@@ -192,8 +196,10 @@ def split_lists(root: Path, faults: list[Fault]) -> tuple[dict[str, str], list[s
             # Lists of other machines hold absolute paths, and the mask behind the picture: only the name counts.
             name = PurePosixPath(line.split()[0].replace("\\", "/")).name if line.split() else ""
             stem = PurePosixPath(name).stem if folder.is_image(name) else name
+            where = f"{folder.name(file, root)} line {number}"
+            if stem and stem not in found and stem not in known:
+                faults.append(Fault("missing_image", where, f"{stem} is neither a picture nor a mask"))
             if stem and found.setdefault(stem, split) != split:
-                where = f"{folder.name(file, root)} line {number}"
                 faults.append(Fault("in_two_splits", where, f"{stem} is in {found[stem]} already, and stays there"))
     told = (
         [f"splits from {folder.name(files[0].parent, root) if files[0].parent != root else '.'}/*.txt"] if files else []
