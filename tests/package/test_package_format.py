@@ -292,6 +292,19 @@ def test_a_variant_with_its_certificate_opens_and_reads_back_the_same(tmp_path: 
     assert open_package(with_variant(tmp_path / "q", None)).manifest.graphs["int8"].certified is None
 
 
+def test_a_certificate_may_name_the_version_of_its_runtime_and_need_not(tmp_path: Path) -> None:
+    named = open_package(with_variant(tmp_path / "p", CERTIFIED | {"runtime_version": "1.23.2"}))
+    known = named.manifest.graphs["int8"].certified
+    assert known is not None
+    assert known.runtime_version == "1.23.2"
+    assert named.manifest.to_bytes() == (tmp_path / "p/manifest.json").read_bytes()
+    older = open_package(with_variant(tmp_path / "q", CERTIFIED))
+    known = older.manifest.graphs["int8"].certified
+    assert known is not None
+    assert known.runtime_version is None
+    assert reseal(older).digest == older.digest, "written again as it was read, without the field"
+
+
 @pytest.mark.parametrize(
     "certified",
     [
@@ -306,6 +319,8 @@ def test_a_variant_with_its_certificate_opens_and_reads_back_the_same(tmp_path: 
         CERTIFIED | {"host": 5},
         CERTIFIED | {"file": "variants/int8/gone.json"},
         CERTIFIED | {"file": 7},
+        CERTIFIED | {"runtime_version": 1.23},
+        CERTIFIED | {"runtime_version": None},
     ],
 )
 def test_a_misstated_certificate_is_refused(tmp_path: Path, certified: Any) -> None:

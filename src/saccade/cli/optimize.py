@@ -18,6 +18,7 @@ def optimize_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-drop", type=float, default=0.5, help="points of the headline metric")
     parser.add_argument("--max-class-drop", type=float, default=2.0, help="points of any class")
     parser.add_argument("--min-gain", type=float, default=1.03, help="how many times as fast a variant must be")
+    parser.add_argument("--proven", action="store_true", help="refuse what the pictures are too few to prove")
     parser.add_argument("--only", action="append", default=[], help="an optimizer by name; may be repeated")
     parser.add_argument("--format")
     parser.add_argument("--images", type=Path)
@@ -31,6 +32,7 @@ def optimize(options: argparse.Namespace) -> int:
         max_drop=options.max_drop,
         max_class_drop=options.max_class_drop,
         min_gain=options.min_gain,
+        proven=options.proven,
         only=options.only,
         format=options.format,
         images=options.images,
@@ -57,7 +59,7 @@ def _row(tried: Tried) -> tuple[str, ...]:
         f"{tried.gain:.2f}" if tried.gain is not None else "",
         _points(tried.drop) if tried.drop else "",
         f"{worst.name} {worst.points:.2f}" if worst else "",
-        "kept" if tried.kept else "; ".join(tried.objections),
+        tried.verdict,
     )
 
 

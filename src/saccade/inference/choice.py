@@ -1,6 +1,7 @@
 """Which graph of a package answers here: the one that was named, else the fastest that was certified on this host."""
 
 from dataclasses import dataclass, field
+from importlib import metadata
 
 from saccade import process
 from saccade.errors import PackageError
@@ -46,16 +47,36 @@ def order(package: Package, wish: str | None = None, device: str = "cpu") -> lis
     return [*found, Choice(reason="no faster variant fits", passed=passed) if len(graphs) > 1 else Choice()]
 
 
+def installed(runtime: str) -> str:
+    """The version of a runtime's library. It is read off what was installed: loading the library would cost a process that
+    runs its graphs elsewhere the memory.
+
+    Raises InferenceError(not_found) for a runtime that is unknown or not installed.
+    """
+    try:
+        return metadata.version(runtime)
+    except metadata.PackageNotFoundError:
+        return runtimes.find(runtime).version()
+
+
 def _unfit(graph: GraphEntry, here: str, device: str) -> str:
-    if graph.certified is None:
+    known, runtime = graph.certified, graph.runtime
+    if known is None:
         return "it was raced on no host: it is taken where it is asked for"
     if device != "cpu":
         return f"it was certified on a CPU, and {device} was asked for"
-    if graph.runtime not in runtimes.names():
-        extra = runtimes.EXTRAS.get(graph.runtime)
-        return f"its runtime {graph.runtime} is not installed" + (f"; pip install 'saccade[{extra}]'" if extra else "")
-    if graph.certified.host != here:
-        return f"it was certified on {graph.certified.host}, this is {here}; saccade optimize certifies it here"
+    if runtime not in runtimes.names():
+        extra = runtimes.EXTRAS.get(runtime)
+        return f"its runtime {runtime} is not installed" + (f"; pip install 'saccade[{extra}]'" if extra else "")
+    if known.host != here:
+        return f"it was certified on {known.host}, this is {here}; saccade optimize certifies it here"
+    if known.runtime_version is not None and known.runtime_version != (version := installed(runtime)):
+        return (
+            f"it was certified on {runtime} {known.runtime_version}, here is {version}; "
+            "saccade optimize certifies it here"
+        )
+    if known.gain < 1:
+        return f"it is slower than the default graph: {known.gain:.2f} times as fast"
     return ""
 
 

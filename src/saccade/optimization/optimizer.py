@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from saccade.errors import SaccadeError, first_line
 from saccade.types import Array
 
 Run = Callable[[Mapping[str, Array]], dict[str, Array]]
@@ -31,7 +32,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Unfit:
-    """A candidate that cannot be had here, and why."""
+    """A candidate that cannot be had here, and why, in one line."""
 
     name: str
     reason: str
@@ -46,4 +47,23 @@ class Optimizer(ABC):
     def candidates(
         self, graph: Path, images_NHWC: Array, folder: Path, distance: Distance
     ) -> Iterator[Candidate | Unfit]:
-        """graph: the sealed one, ONNX. images_NHWC: uint8, what it is calibrated on. folder: where files may be left."""
+        """graph: the sealed one, ONNX. images_NHWC: uint8, what it is calibrated on. folder: where files may be left.
+
+        Each is made by `attempt`, so that one that cannot be made keeps no other from being tried.
+        """
+
+
+def attempt(name: str, make: Callable[[], Candidate | Unfit]) -> Candidate | Unfit:
+    """What `make` makes, or why it could not."""
+    try:
+        return make()
+    except Exception as error:  # noqa: BLE001 - a library raises what it likes, and other candidates are still to come
+        return Unfit(name, reason(error))
+
+
+def reason(error: Exception) -> str:
+    """Why something failed, in one line: an error of ours as it is, one of another hand by its kind and its first line."""
+    if isinstance(error, SaccadeError):
+        return " ".join(str(error).split())
+    kind, said = type(error).__name__, first_line(error).strip()
+    return said if said == kind else f"{kind}: {said}"

@@ -3,20 +3,19 @@
 import json
 import math
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import saccade
 from saccade import process
-from saccade.errors import SaccadeError
-from saccade.images import preprocess
-from saccade.inference import runtimes
+from saccade.inference import choice, runtimes
+from saccade.inference.options import Options
 from saccade.inference.runtime import OpenGraph
-from saccade.optimization.judge import Budget, Drop, Measured, by_class, objections, overall
-from saccade.optimization.optimizer import Candidate, Optimizer, Run, Unfit
+from saccade.optimization.beside import LEAST, Beside
+from saccade.optimization.judge import Budget, Drop, Measured, by_class, doubts, objections, overall, record, terms
+from saccade.optimization.optimizer import Candidate, Optimizer, Run, Unfit, reason
 from saccade.optimization.race import SECONDS, race
 from saccade.package.manifest import Certified, GraphEntry
 from saccade.package.reader import Package
@@ -25,7 +24,6 @@ from saccade.types import Array
 
 SLACK = 1.5
 """How much farther from the golden outputs a variant may lie on another day than on the day it was certified."""
-LEAST = 1e-2
 
 Measure = Callable[[Run], Measured]
 """Scores a graph on held-back data."""
@@ -33,7 +31,11 @@ Measure = Callable[[Run], Measured]
 
 @dataclass(frozen=True)
 class Tried:
-    """What became of one candidate. objections: why it is no variant; none when it is. times: ms by batch size."""
+    """What became of one candidate. objections: why it is no variant; none when it is. times: ms by batch size.
+
+    doubts: what the held-back pictures are too few to exclude. largest_difference, largest_golden: None where they are no
+    number. allowed_difference: from the golden outputs, on any later day.
+    """
 
     name: str
     objections: tuple[str, ...] = ()
@@ -42,12 +44,19 @@ class Tried:
     default_ms: dict[str, float] | None = None
     drop: Drop | None = None
     classes: tuple[Drop, ...] = ()
+    doubts: tuple[str, ...] = ()
     largest_difference: float | None = None
     largest_golden: float | None = None
+    allowed_difference: float | None = None
 
     @property
     def kept(self) -> bool:
         return not self.objections
+
+    @property
+    def verdict(self) -> str:
+        """In words: kept, and what is not proven of it, or why not."""
+        return "; ".join(("kept", *self.doubts) if self.kept else self.objections)
 
 
 @dataclass(frozen=True)
@@ -57,35 +66,6 @@ class Found:
     tried: tuple[Tried, ...]
     graphs: dict[str, GraphEntry]
     files: dict[str, bytes]
-
-
-class _Beside:
-    """Runs a graph and the default one on the same pictures, and keeps the largest difference on any one of them."""
-
-    def __init__(self, run: Run, default: Run, task: Task) -> None:
-        self._run, self._default, self._task = run, default, task
-        self.largest = self.largest_golden = 0.0
-
-    def __call__(self, arrays: Any) -> dict[str, Array]:
-        ours, theirs = self._run(arrays), self._default(arrays)
-        for i in range(len(next(iter(ours.values())))):
-            self._look({k: v[i : i + 1] for k, v in theirs.items()}, {k: v[i : i + 1] for k, v in ours.items()})
-        return ours
-
-    def golden(self, package: Package) -> None:
-        """Looks at the golden pictures as well, whose outputs every server will compare."""
-        for golden in package.golden():
-            pixels, _ = preprocess.load(golden.image_bytes, package.manifest.preprocess)
-            ours = self._run({"image": pixels[None]})
-            gap = self._look({k: v.reshape(ours[k].shape) for k, v in golden.expected.items()}, ours)
-            self.largest_golden = max(self.largest_golden, gap)
-
-    def _look(self, theirs: Mapping[str, Array], ours: Mapping[str, Array]) -> float:
-        gap = self._task.difference(theirs, ours)
-        # A difference that is no number is as large as can be.
-        gap = gap if math.isfinite(gap) else math.inf
-        self.largest = max(self.largest, gap)
-        return gap
 
 
 def search(
@@ -100,55 +80,91 @@ def search(
     seconds: float = SECONDS,
     listen: Callable[[str], None] = lambda text: None,
 ) -> Found:
-    """images_NHWC: uint8, preprocessed pictures of the training split. seconds: of each race. Changes nothing on disk."""
+    """images_NHWC: uint8, preprocessed pictures of the training split. seconds: of each race. Changes nothing on disk.
+
+    Graphs are opened and raced as a server here opens and runs them unasked. A candidate that breaks, however it does,
+    is told with the reason; only what the default graph raises while it is measured is raised.
+    """
     entry = package.manifest.graphs["default"]
-    default = runtimes.find(entry.runtime).open(package.graph_path())
+    served = Options().resolved()
+    default = runtimes.find(entry.runtime).open(package.graph_path(), threads=served.threads)
     tried = [Tried(u.name, (u.reason,)) for u in unfit]
     graphs: dict[str, GraphEntry] = {}
     files: dict[str, bytes] = {}
     try:
-        listen("default  measuring the graph as it is")
+        listen(f"default  measuring the graph as it is, in {served.runners} runs at once of {served.threads} threads")
         before = measure(default.run)
+        listen(f"budget   {terms(before.card, budget)}")
+        trial = _Trial(package, task, images_NHWC, measure, budget, seconds, served, default, before)
         for optimizer in optimizers:
             with tempfile.TemporaryDirectory(prefix="saccade-optimize-") as folder:
-                for candidate in optimizer.candidates(package.graph_path(), images_NHWC, Path(folder), task.difference):
+                for candidate in _made(optimizer, package.graph_path(), images_NHWC, Path(folder), task):
                     if isinstance(candidate, Unfit):
                         one = Tried(candidate.name, (candidate.reason,))
                     else:
-                        one = _try(package, candidate, default, before, task, images_NHWC, measure, budget, seconds)
-                        if one.kept:
-                            graphs[one.name], more = _certify(candidate, one, entry, len(before.card.keys), budget)
-                            files |= more
+                        one, entries, more = trial.run(candidate)
+                        graphs |= entries
+                        files |= more
                     tried.append(one)
-                    listen(f"{'kept' if one.kept else 'refused':<8} {one.name}{_told(one)}")
+                    speed = f"  {one.gain:.2f} times as fast" if one.gain is not None else ""
+                    said = "; ".join(one.doubts if one.kept else one.objections)
+                    listen(f"{'kept' if one.kept else 'refused':<8} {one.name}{speed}{'; ' if said else ''}{said}")
     finally:
         default.close()
     return Found(tuple(tried), graphs, files)
 
 
-def _told(one: Tried) -> str:
-    speed = f"  {one.gain:.2f} times as fast" if one.gain is not None else ""
-    return speed + "".join(f"; {o}" for o in one.objections)
+def _made(
+    optimizer: Optimizer, graph: Path, images_NHWC: Array, folder: Path, task: Task
+) -> Iterator[Candidate | Unfit]:
+    """The candidates of an optimizer; where it breaks between them, its own name and the reason."""
+    try:
+        yield from optimizer.candidates(graph, images_NHWC, folder, task.difference)
+    except Exception as error:  # noqa: BLE001 - a library raises what it likes, and other optimizers are still to come
+        yield Unfit(optimizer.name, reason(error))
 
 
-def _try(
-    package: Package,
-    candidate: Candidate,
-    default: OpenGraph,
-    before: Measured,
-    task: Task,
-    images_NHWC: Array,
-    measure: Measure,
-    budget: Budget,
-    seconds: float,
-) -> Tried:
-    """Speed first: it is cheap to know, and a slow candidate needs no measuring."""
-    try:
-        graph = runtimes.find(candidate.runtime).open(candidate.graph)
-    except SaccadeError as error:
-        return Tried(candidate.name, (str(error),))
-    try:
-        times = race(default.run, graph.run, images_NHWC, name=graph.inputs[0].name, seconds=seconds)
+@dataclass(frozen=True)
+class _Trial:
+    """What every candidate goes through. pictures: uint8 [N, H, W, 3], to race on. served: how graphs are opened and run.
+    before: the default graph's numbers."""
+
+    package: Package
+    task: Task
+    pictures: Array
+    measure: Measure
+    budget: Budget
+    seconds: float
+    served: Options
+    default: OpenGraph
+    before: Measured
+
+    def run(self, candidate: Candidate) -> tuple[Tried, dict[str, GraphEntry], dict[str, bytes]]:
+        """What became of it, and what a kept one adds to the package: its graph by name, and files."""
+        try:
+            graph = runtimes.find(candidate.runtime).open(candidate.graph, threads=self.served.threads)
+            try:
+                one = self._tried(candidate.name, graph)
+            finally:
+                graph.close()
+            if one.kept:
+                entry, files = self._certified(candidate, one)
+                return one, {one.name: entry}, files
+        except Exception as error:  # noqa: BLE001 - as above: a candidate that breaks costs itself alone
+            one = Tried(candidate.name, (reason(error),))
+        return one, {}, {}
+
+    def _tried(self, name: str, graph: OpenGraph) -> Tried:
+        """Speed first: it is cheap to know, and a slow candidate needs no measuring."""
+        budget = self.budget
+        times = race(
+            self.default.run,
+            graph.run,
+            self.pictures,
+            name=graph.inputs[0].name,
+            streams=self.served.runners or 1,
+            seconds=self.seconds,
+        )
         gain, ours, theirs = times.gain, times.second_ms, times.first_ms
         bound = min(1 / budget.slower, budget.min_gain)
         slow = [f"{1 / r:.2f} times as slow at batch {b}" for b, r in times.ratios.items() if r < bound]
@@ -157,58 +173,74 @@ def _try(
         elif times.sure_gain < min(1.0, budget.min_gain):
             slow.append(f"not surely faster: a quarter of its turns gave {times.sure_gain:.2f} times the speed or less")
         if slow:
-            return Tried(candidate.name, tuple(slow), gain, ours, theirs)
-        beside = _Beside(graph.run, default.run, task)
-        after = measure(beside)
-        beside.golden(package)
-    except SaccadeError as error:
-        return Tried(candidate.name, (str(error),))
-    finally:
-        graph.close()
-    total, classes = overall(before, after), by_class(before, after)
-    against = objections(total, classes, budget)
-    if not math.isfinite(beside.largest):
-        against.append("its answers are not finite where the default's are")
-    return Tried(
-        candidate.name, tuple(against), gain, ours, theirs, total, tuple(classes), beside.largest, beside.largest_golden
-    )
+            return Tried(name, tuple(slow), gain, ours, theirs)
+        beside = Beside(graph.run, self.default.run, self.task)
+        after = self.measure(beside)
+        golden = beside.objections(self.package)
+        total, classes = overall(self.before, after), by_class(self.before, after)
+        against = [*objections(total, classes, budget), *golden]
+        if not math.isfinite(beside.largest):
+            against.append("its answers are not finite where the default's are")
+        return Tried(
+            name,
+            tuple(against),
+            gain,
+            ours,
+            theirs,
+            total,
+            tuple(classes),
+            tuple(doubts(total, classes, budget)),
+            _finite(beside.largest),
+            _finite(beside.largest_golden),
+            min(beside.most, max(LEAST, SLACK * beside.largest_golden)),
+        )
+
+    def _certified(self, candidate: Candidate, one: Tried) -> tuple[GraphEntry, dict[str, bytes]]:
+        place, default, budget = f"variants/{one.name}", self.package.manifest.graphs["default"], self.budget
+        assert one.latency_ms is not None
+        assert one.default_ms is not None
+        assert one.gain is not None
+        assert one.drop is not None
+        assert one.allowed_difference is not None
+        certificate = {
+            "variant": one.name,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "host": process.host(),
+            "served": {"runners": self.served.runners, "threads": self.served.threads},
+            "versions": {
+                "saccade": saccade.__version__,
+                candidate.runtime: runtimes.find(candidate.runtime).version(),
+                default.runtime: runtimes.find(default.runtime).version(),
+            },
+            "made": dict(candidate.made),
+            "held_back_images": len(self.before.card.keys),
+            "budget": asdict(budget),
+            "drop": record(one.drop, budget.max_drop),
+            "classes": [record(c, budget.of_class(c)) for c in one.classes],
+            "not_proven": list(one.doubts),
+            "largest_difference": one.largest_difference,
+            "largest_golden": one.largest_golden,
+            "allowed_difference": one.allowed_difference,
+            "latency_ms": one.latency_ms,
+            "default_ms": one.default_ms,
+            "gain": one.gain,
+        }
+        files = {f"{place}/{file.name}": file.read_bytes() for file in candidate.files}
+        files[f"{place}/certificate.json"] = json.dumps(certificate, indent=2, allow_nan=False).encode()
+        certified = Certified(
+            f"{place}/certificate.json",
+            process.host(),
+            one.latency_ms,
+            one.default_ms,
+            one.gain,
+            one.allowed_difference,
+            choice.installed(candidate.runtime),
+        )
+        entry = GraphEntry(
+            f"{place}/{candidate.graph.name}", candidate.runtime, default.inputs, default.outputs, certified
+        )
+        return entry, files
 
 
-def _certify(
-    candidate: Candidate, one: Tried, default: GraphEntry, n: int, budget: Budget
-) -> tuple[GraphEntry, dict[str, bytes]]:
-    place = f"variants/{one.name}"
-    assert one.latency_ms is not None
-    assert one.default_ms is not None
-    assert one.gain is not None
-    assert one.largest_golden is not None
-    allowed = max(
-        LEAST, SLACK * one.largest_golden
-    )  # of the golden pictures alone: those are what every server compares
-    certificate = {
-        "variant": one.name,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "host": process.host(),
-        "versions": {
-            "saccade": saccade.__version__,
-            candidate.runtime: runtimes.find(candidate.runtime).version(),
-            default.runtime: runtimes.find(default.runtime).version(),
-        },
-        "made": dict(candidate.made),
-        "held_back_images": n,
-        "budget": asdict(budget),
-        "drop": asdict(one.drop) if one.drop else None,
-        "classes": [asdict(c) for c in one.classes],
-        "largest_difference": one.largest_difference,
-        "allowed_difference": allowed,
-        "latency_ms": one.latency_ms,
-        "default_ms": one.default_ms,
-        "gain": one.gain,
-    }
-    files = {f"{place}/{file.name}": file.read_bytes() for file in candidate.files}
-    files[f"{place}/certificate.json"] = json.dumps(certificate, indent=2, allow_nan=False).encode()
-    certified = Certified(
-        f"{place}/certificate.json", process.host(), one.latency_ms, one.default_ms, one.gain, allowed
-    )
-    entry = GraphEntry(f"{place}/{candidate.graph.name}", candidate.runtime, default.inputs, default.outputs, certified)
-    return entry, files
+def _finite(gap: float) -> float | None:
+    return gap if math.isfinite(gap) else None

@@ -21,6 +21,8 @@ MAX_SIDE = 16_384
 DIGEST = re.compile(r"[0-9a-f]{64}")
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,127}")
 _SAVED_MODEL = r"saved_model/(saved_model\.pb|variables/variables\.(index|data-\d{5}-of-\d{5}))"
+VERSION = "runtime_version"
+"""The one field of a certificate that older packages lack."""
 PATH = re.compile(
     rf"(model\.(onnx|pt2|pt)|{_SAVED_MODEL}|remote\.json|certificate\.json|report\.html|golden/[a-z0-9._-]{{1,100}}"
     rf"|variants/[a-z0-9][a-z0-9._-]{{0,62}}/({_SAVED_MODEL}|[a-z0-9._-]{{1,100}}))"
@@ -39,9 +41,10 @@ class FileEntry:
 class Certified:
     """What a variant was found to be, on one host. file: the whole certificate, a path inside the package.
 
-    host: process.host() there. latency_ms: median of one run by batch size ("1", "8"), default_ms: of the default graph
-    in the same minutes. gain: how many times as fast. allowed_difference: how far its answers may lie from the golden
-    outputs, as the task measures it; a variant rounds otherwise, so the default's bits cannot be asked of it.
+    host: process.host() there. latency_ms: median of one run by batch size ("1", "8") while as many run at once as a server
+    there runs, default_ms: of the default graph in the same minutes. gain: how many times as fast. allowed_difference: how
+    far its answers may lie from the golden outputs, as the task measures it; a variant rounds otherwise, so the default's
+    bits cannot be asked of it. runtime_version: of the library it ran on; None where the package is older than the field.
     """
 
     file: str
@@ -50,6 +53,7 @@ class Certified:
     default_ms: Mapping[str, float]
     gain: float
     allowed_difference: float
+    runtime_version: str | None = None
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,7 @@ class Manifest:
                     "runtime": g.runtime,
                     "inputs": [t.to_json() for t in g.inputs],
                     "outputs": [t.to_json() for t in g.outputs],
-                    **({"certified": asdict(g.certified)} if g.certified else {}),
+                    **({"certified": _told(g.certified)} if g.certified else {}),
                 }
                 for name, g in self.graphs.items()
             },
@@ -245,12 +249,22 @@ def _graph(record: Any) -> GraphEntry:
     )
 
 
+def _told(certified: Certified) -> dict[str, Any]:
+    """Without the version where none is known: a package is written as it was read."""
+    record = asdict(certified)
+    if certified.runtime_version is None:
+        del record[VERSION]
+    return record
+
+
 def _certified(record: Any) -> Certified:
-    _only(record, {f.name for f in fields(Certified)})
+    known = {f.name for f in fields(Certified)}
+    _only(record, known if VERSION in record else known - {VERSION})
     made = Certified(**record)
     times = [*made.latency_ms.values(), *made.default_ms.values(), made.gain, made.allowed_difference]
-    if not isinstance(made.file, str) or not isinstance(made.host, str):
-        raise ValueError("a certificate names a file and a host")
+    texts = [made.file, made.host, *([made.runtime_version] if VERSION in record else [])]
+    if not all(isinstance(t, str) for t in texts):
+        raise ValueError("a certificate names a file, a host and maybe the version of a runtime")
     if not all(type(t) in (int, float) and t >= 0 for t in times):
         raise ValueError("times, gain and allowed_difference of a certificate are numbers from 0")
     return made

@@ -39,7 +39,9 @@ class Optimized:
     reason: str
 
     def to_json(self) -> dict[str, Any]:
-        tried = [{**asdict(t), "kept": t.kept} for t in self.tried]
+        tried = [
+            {**asdict(t), "kept": t.kept, "smallest_provable": t.drop.least if t.drop else None} for t in self.tried
+        ]
         return {
             "package": str(self.package),
             "digest": self.digest,
@@ -57,6 +59,7 @@ def optimize(
     max_drop: float = 0.5,
     max_class_drop: float = 2.0,
     min_gain: float = 1.03,
+    proven: bool = False,
     only: Sequence[str] = (),
     format: str | None = None,
     images: Path | None = None,
@@ -66,7 +69,8 @@ def optimize(
     """Adds to a package folder every faster graph whose answers are as good on this host; seals it again in one step.
 
     Quantised on pictures of the train split, judged on the val split; the test split is never looked at. max_drop,
-    max_class_drop: points. min_gain: how many times as fast a variant must be. only: optimizers by name, none means all.
+    max_class_drop: points. min_gain: how many times as fast a variant must be. proven: larger drops must be excluded at 95 %,
+    not only unseen. only: optimizers by name, none means all.
     seconds: of each race. Variants of an earlier run are made anew or go.
     Raises UsageError, DataError when data and package do not fit, PackageError.
     """
@@ -95,7 +99,7 @@ def optimize(
         heldout = Heldout(
             held_back, manifest.preprocess, task, manifest.labels, "val", Path(space), manifest.thresholds
         )
-        budget = Budget(max_drop, max_class_drop, min_gain)
+        budget = Budget(max_drop, max_class_drop, min_gain, proven=proven)
         found = search(
             sealed, task, pixels, heldout.score, found_optimizers, budget, unfit=unfit, seconds=seconds, listen=listen
         )

@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 
 from saccade import process
-from saccade.optimization.optimizer import Candidate, Distance, Optimizer, Unfit
+from saccade.optimization.optimizer import Candidate, Distance, Optimizer, Unfit, attempt
 from saccade.types import Array
 
 process.report_nothing()
@@ -30,6 +30,7 @@ from onnxruntime.quantization import (  # noqa: E402
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process  # noqa: E402
 
+F32, INT8 = "onnxruntime-f32", "onnxruntime-int8"
 METHODS = {
     "minmax": (CalibrationMethod.MinMax, {}),
     "entropy": (CalibrationMethod.Entropy, {}),
@@ -66,8 +67,8 @@ class _OnnxRuntime(Optimizer):
     def candidates(
         self, graph: Path, images_NHWC: Array, folder: Path, distance: Distance
     ) -> Iterator[Candidate | Unfit]:
-        yield _clean(graph, folder)
-        yield _quantised(graph, images_NHWC, folder, distance)
+        yield attempt(F32, lambda: _clean(graph, folder))
+        yield attempt(INT8, lambda: _quantised(graph, images_NHWC, folder, distance))
 
 
 def _clean(graph: Path, folder: Path) -> Candidate:
@@ -78,17 +79,16 @@ def _clean(graph: Path, folder: Path) -> Candidate:
     file = folder / "model.onnx"
     options.optimized_model_filepath = str(file)
     onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    return Candidate("onnxruntime-f32", "onnxruntime", file, (file,), {"precision": "f32", "level": "extended"})
+    return Candidate(F32, "onnxruntime", file, (file,), {"precision": "f32", "level": "extended"})
 
 
 def _quantised(graph: Path, images_NHWC: Array, folder: Path, distance: Distance) -> Candidate | Unfit:
-    name = "onnxruntime-int8"
     prepared = folder / "prepared.onnx"
     quant_pre_process(graph, prepared, skip_symbolic_shape=True)
     model = onnx.load(prepared)
     tail = _tail(model)
     if len(tail) == len(model.graph.node):
-        return Unfit(name, "the graph has no layer with weights")
+        return Unfit(INT8, "the graph has no layer with weights")
     # Each method fits its ranges on most of the pictures and is judged on the others.
     fit, judge = np.split(images_NHWC, [max(1, len(images_NHWC) * 3 // 4)])
     judge = judge if len(judge) else fit
@@ -126,7 +126,7 @@ def _quantised(graph: Path, images_NHWC: Array, folder: Path, distance: Distance
         "float_nodes": len(tail),
         "seven_bit_weights": narrow,
     }
-    return Candidate(name, "onnxruntime", file, (file,), made)
+    return Candidate(INT8, "onnxruntime", file, (file,), made)
 
 
 def _tail(model: Any) -> list[str]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from saccade.optimization.optimizer import Candidate, Distance, Optimizer, Unfit
+from saccade.optimization.optimizer import Candidate, Distance, Optimizer, Unfit, attempt
 from saccade.process import report_nothing
 from saccade.types import Array
 
@@ -26,19 +26,23 @@ class _OpenVino(Optimizer):
     def candidates(
         self, graph: Path, images_NHWC: Array, folder: Path, distance: Distance
     ) -> Iterator[Candidate | Unfit]:
-        yield _saved(openvino.Core().read_model(graph), "f32", folder)
+        yield attempt("openvino-f32", lambda: _saved(openvino.Core().read_model(graph), "f32", folder))
         if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            yield _saved(openvino.Core().read_model(graph), "bf16", folder)
+            yield attempt("openvino-bf16", lambda: _saved(openvino.Core().read_model(graph), "bf16", folder))
         else:
             yield Unfit("openvino-bf16", "this CPU has no bf16 arithmetic")
-        model = openvino.Core().read_model(graph)
-        with _quiet(), contextlib.redirect_stdout(io.StringIO()):
-            import nncf  # opened late: it brings much, and asks the environment whether it may report home
+        yield attempt("openvino-int8", lambda: _quantised(graph, images_NHWC, folder))
 
-            pictures = nncf.Dataset([image[None] for image in images_NHWC])
-            quantised = nncf.quantize(model, pictures, subset_size=len(images_NHWC))
-        made = {"preset": "performance", "calibration_images": len(images_NHWC), "nncf": str(nncf.__version__)}
-        yield _saved(quantised, "int8", folder, made)
+
+def _quantised(graph: Path, images_NHWC: Array, folder: Path) -> Candidate:
+    model = openvino.Core().read_model(graph)
+    with _quiet(), contextlib.redirect_stdout(io.StringIO()):
+        import nncf  # opened late: it brings much, and asks the environment whether it may report home
+
+        pictures = nncf.Dataset([image[None] for image in images_NHWC])
+        quantised = nncf.quantize(model, pictures, subset_size=len(images_NHWC))
+    made = {"preset": "performance", "calibration_images": len(images_NHWC), "nncf": str(nncf.__version__)}
+    return _saved(quantised, "int8", folder, made)
 
 
 def _saved(model: Any, precision: str, folder: Path, made: dict[str, Any] | None = None) -> Candidate:
