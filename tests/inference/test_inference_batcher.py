@@ -291,3 +291,109 @@ def test_closing_does_not_wait_for_a_run_that_never_ends():
     assert not stuck.done()
     gate.set()
     assert batcher.close(10)
+
+
+def lost(mark=13):
+    """A graph whose process ends over a mark; runs, marks of each, in order; and whether any two ever overlapped a second one."""
+    seen, lock, beside = [], threading.Lock(), []
+    at_work = []
+
+    def run(arrays, deadline):
+        marks = [int(a[0, 0, 0]) for a in arrays["image"]]
+        with lock:
+            again = any(m in run for run in seen for m in marks)
+            seen.append(marks)
+            beside.extend(at_work if again else [])
+            at_work.append(marks)
+        time.sleep(0.02)
+        with lock:
+            at_work.remove(marks)
+        if mark in marks:
+            raise InferenceError("the process that ran this was lost", code="worker_lost")
+        return double(arrays)
+
+    return seen, beside, run
+
+
+@pytest.mark.parametrize("runners", [1, 2])
+def test_rows_of_a_lost_run_run_once_more_each_alone_and_only_one_is_lost(runners):
+    seen, beside, run = lost()
+    batcher = Batcher(run, max_batch=8, runners=runners)
+    futures = {m: batcher.submit(row(m), far()) for m in range(30)}
+    batcher.start()
+    found = {}
+    for mark, future in futures.items():
+        try:
+            found[mark] = int(future.result(10).outputs["scores"][0])
+        except InferenceError as error:
+            found[mark] = error.code
+    assert batcher.close(10)
+    assert found == {m: "worker_lost" if m == 13 else m * 2 for m in range(30)}
+    first = next(marks for marks in seen if 13 in marks)
+    times = {m: sum(m in marks for marks in seen) for m in range(30)}
+    assert times == {m: 2 if m in first else 1 for m in range(30)}
+    assert all(len(marks) == 1 for marks in seen if marks is not first and set(marks) & set(first))
+    assert beside == [], "nothing runs beside a row that has its second run"
+
+
+def test_a_row_that_was_alone_has_its_second_run_too():
+    blows = [InferenceError("lost", code="worker_lost")]
+
+    def run(arrays, deadline):
+        if blows:
+            raise blows.pop()
+        return double(arrays)
+
+    batcher = Batcher(run).start()
+    ran = batcher.submit(row(4), far()).result(10)
+    assert (int(ran.outputs["scores"][0]), ran.why) == (8, "alone after a failure")
+    batcher.close()
+
+
+@pytest.mark.parametrize("outage", [False, True])
+def test_a_lost_row_waits_for_another_process_until_its_deadline(outage):
+    gone = threading.Event()
+
+    def run(arrays, deadline):
+        gone.set()
+        raise InferenceError("lost", code="worker_lost")
+
+    def ready(seconds):
+        if not gone.is_set():
+            return True
+        if outage:
+            raise InferenceError("down", code="not_ready")
+        time.sleep(seconds)
+        return False
+
+    batcher = Batcher(run, ready=ready).start()
+    began = time.monotonic()
+    first = batcher.submit(row(1), began + 0.4)
+    assert gone.wait(10)
+    behind = batcher.submit(row(2), began + 0.2)
+    codes = []
+    for future in (behind, first):
+        with pytest.raises(InferenceError) as caught:
+            future.result(10)
+        codes.append(caught.value.code)
+    assert codes == ["not_ready" if outage else "deadline_exceeded", "worker_lost"]
+    assert 0.4 <= time.monotonic() - began < 5
+    assert batcher.close(10)
+
+
+def test_a_second_run_that_fails_otherwise_has_that_error():
+    def run(arrays, deadline):
+        if len(arrays["image"]) > 1:
+            raise InferenceError("lost", code="worker_lost")
+        if (arrays["image"] == 1).all():
+            raise RuntimeError("unlucky")
+        return double(arrays)
+
+    batcher = Batcher(run)
+    futures = [batcher.submit(row(m), far()) for m in range(3)]
+    batcher.start()
+    assert [int(futures[m].result(10).outputs["scores"][0]) for m in (0, 2)] == [0, 4]
+    with pytest.raises(InferenceError) as caught:
+        futures[1].result(10)
+    assert caught.value.code == "inference_failed"
+    batcher.close()

@@ -17,13 +17,24 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
+from saccade import tasks
 from saccade.errors import InferenceError, PackageError
-from saccade.inference import runtimes
-from saccade.inference.runtimes import tensorflow as room
+from saccade.images.preprocess import PreprocessSpec
+from saccade.inference import memory, opening, runtimes
+from saccade.inference.engine import Engine
+from saccade.inference.options import Options
+from saccade.inference.request import Request
 from saccade.inference.runtimes.tensorflow import process, savedmodel
 from saccade.inference.runtimes.tensorflow.aside import aside
-from saccade.inference.runtimes.tensorflow.wire import Channel, Ended
+from saccade.inference.runtimes.tensorflow.wire import Channel, Ended, Late
+from saccade.package.manifest import GraphEntry, Manifest
+from saccade.package.reader import Package
+from saccade.package.writer import PackageWriter
+from saccade.testing import engines
+from saccade.testing.graphs import CHANNELS
+from saccade.testing.packages import png
 from saccade.testing.runtimes import check
+from saccade.types import Labels, TensorSpec
 
 PICTURE = [tf.TensorSpec([None, 32, 32, 3], tf.uint8, name="image")]
 
@@ -60,26 +71,103 @@ class Weighted(tf.Module):
         return {"scores": means(image)["scores"] * self.weight}
 
 
-def test_weights_are_read_and_a_crash_stays_in_its_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "PAUSE_S", 0.0)
+def deadly(image: Any) -> dict[str, Any]:
+    """`means` that ends its process once a picture is all red."""
+    scores = means(image)["scores"]
+
+    def end() -> Any:
+        with tf.control_dependencies([tf.raw_ops.Abort(error_msg="enough")]):
+            return tf.identity(scores)
+
+    red = tf.reduce_any(tf.reduce_min(image[..., 0], [1, 2]) == 255)
+    return {"scores": tf.cond(red, end, lambda: scores)}
+
+
+def sealed(folder: Path) -> Package:
+    """A package whose graph is `deadly`."""
+    root = saved(folder.with_name("saved_model"), deadly).parent
+    writer = PackageWriter(folder)
+    for file in root.rglob("*"):
+        if file.is_file() and file.name != "fingerprint.pb":
+            writer.add(f"saved_model/{file.relative_to(root).as_posix()}", file.read_bytes())
+    writer.add_golden("one", png(51, 102, 153), {"scores": np.array([0.2, 0.4, 0.6], np.float32)})
+    given, answered = TensorSpec("image", "uint8", (None, 32, 32, 3)), TensorSpec("scores", "float32", (None, 3))
+    entry = GraphEntry("saved_model/saved_model.pb", "tensorflow", (given,), (answered,))
+    labels, task = Labels(CHANNELS, exclusive=False), tasks.fitting(("classes",))[0]
+    return writer.seal(Manifest("colors", task, labels, PreprocessSpec(32, 32), {"default": entry}, golden=("one",)))
+
+
+def until(true: Callable[[], bool], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not come true"
+        time.sleep(0.01)
+
+
+WHITE = {"image": np.full((2, 32, 32, 3), 255, np.uint8)}
+
+
+def test_weights_are_read_and_runs_wait_for_the_next_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = Weighted()
     tf.saved_model.save(made, tmp_path / "m", signatures={"serving_default": made.__call__})
     graph: Any = runtimes.find("tensorflow").open(tmp_path / "m" / "saved_model.pb", "cpu", 1)
-    white = {"image": np.full((2, 32, 32, 3), 255, np.uint8)}
-    np.testing.assert_allclose(graph.run(white)["scores"], [[1, 2, 3]] * 2, atol=1e-5)
-    # While it answers: the one call fails with a typed error, the next is answered by a new process.
-    os.kill(graph._process._child.pid, signal.SIGSTOP)
-    found: list[str] = []
-    asking = threading.Thread(target=lambda: found.append(code_of(lambda: graph.run(white))))
-    asking.start()
-    os.kill(graph._process._child.pid, signal.SIGKILL)
-    asking.join()
-    assert found == ["inference_failed"]
-    np.testing.assert_allclose(graph.run(white)["scores"], [[1, 2, 3]] * 2, atol=1e-5)
-    monkeypatch.setattr(room, "PAUSE_S", 1e9)
-    os.kill(graph._process._child.pid, signal.SIGKILL)
-    graph._process._child.wait()
-    assert code_of(lambda: graph.run(white)) == "not_ready"
+    np.testing.assert_allclose(graph.run(WHITE)["scores"], [[1, 2, 3]] * 2, atol=1e-5)
+    os.kill(graph.health().processes[0], signal.SIGKILL)
+    until(lambda: graph.health().lost == 1)
+    assert (graph.health().live, graph.health().trouble, graph.fault()) == (0, "ended by SIGKILL", None)
+    assert not graph.wait(0)
+    assert code_of(lambda: graph.run_until(WHITE, time.monotonic() + 0.1)) == "deadline_exceeded"
+    np.testing.assert_allclose(graph.run(WHITE)["scores"], [[1, 2, 3]] * 2, atol=1e-5)
+    # One that cannot come back is told, and comes back once it can.
+    with monkeypatch.context() as broken:
+        broken.setattr(sys, "executable", "/bin/false")
+        os.kill(graph.health().processes[0], signal.SIGKILL)
+        until(lambda: graph.fault() is not None)
+        assert graph.fault().details["retry_after_s"] >= 1
+        assert code_of(lambda: graph.run(WHITE)) == code_of(lambda: graph.wait(1)) == "not_ready"
+        assert "ended while it opened" in graph.health().trouble
+    np.testing.assert_allclose(_in_time(graph), [[1, 2, 3]] * 2, atol=1e-5)
+    graph.close()
+
+
+def _in_time(graph: Any) -> Any:
+    until(lambda: graph.health().live == 1)
+    return graph.run(WHITE)["scores"]
+
+
+def test_closing_waits_for_no_start(tmp_path: Path) -> None:
+    graph: Any = runtimes.find("tensorflow").open(saved(tmp_path / "m", means), "cpu", 1)
+    os.kill(graph.health().processes[0], signal.SIGKILL)
+    until(lambda: graph._coming is not None)
+    coming = graph._coming.pid
+    began = time.monotonic()
+    graph.close()
+    assert time.monotonic() - began < 2, "a start takes longer than that"
+    assert not Path(f"/proc/{coming}").exists()
+    assert code_of(lambda: graph.run(WHITE)) == "not_ready"
+
+
+@pytest.mark.parametrize("isolation", ["none", "process"])
+def test_a_picture_that_ends_the_process_is_lost_alone(tmp_path: Path, isolation: str) -> None:
+    engine = Engine(Options(max_wait_s=None, isolation=isolation, tuning=tmp_path / "tuning"))
+    package = sealed(tmp_path / "p")
+    model: Any = engine.load(package.path, "colors", 1).model
+    assert memory.floor(package, "default") > memory.BARE["tensorflow"]
+    peak = memory.read(tmp_path / "tuning", package.digest, "default") or 0
+    assert 250e6 < peak < 4e9, "what holds the library counts"
+    assert model.health().resident > 250e6
+    pictures = tuple(png(mark, 0, 0) for mark in (1, 2, 255, 3, 4))
+    answer = engine.submit(Request("colors", pictures, deadline_s=60)).result(90)
+    assert [engines.red(result) for result in answer.results] == [1, 2, "worker_lost", 3, 4]
+    until(lambda: model.health().live == 1)
+    assert model.health().lost == 2
+    assert engine.versions("colors")[1].state == "ready"
+    engine.close()
+
+
+def test_the_bound_of_a_run_is_the_servers(tmp_path: Path) -> None:
+    graph: Any = opening.open_graph(sealed(tmp_path / "p"), "default", Options(hang_s=7.0))
+    assert graph.hang_s == 7.0
     graph.close()
 
 
@@ -90,7 +178,7 @@ def test_a_process_knows_no_secrets_and_ends_with_its_parent(tmp_path: Path, mon
     code = (
         "import os, sys, pathlib; from saccade.inference import runtimes\n"
         f"g = runtimes.find('tensorflow').open(pathlib.Path({str(file)!r}), 'cpu', 1)\n"
-        "print(g._process._child.pid, flush=True); os.kill(os.getpid(), 9)"
+        "print(g.health().processes[0], flush=True); os.kill(os.getpid(), 9)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     pid = int(done.stdout)
@@ -196,3 +284,29 @@ def test_arrays_come_as_they_went(shape: list[int], kind: str) -> None:
     for name, sent in (("x", value), ("y", value.T)):
         assert arrays[name].dtype == sent.dtype
         np.testing.assert_array_equal(arrays[name], sent)
+
+
+def test_a_pipe_that_nobody_empties_or_fills_is_late() -> None:
+    reading, writing = os.pipe()
+    channel = Channel(reading, writing)
+    large = {"x": np.zeros(4_000_000, np.uint8)}
+    # Of what was sent in vain the beginning can be received.
+    for act in (lambda until: channel.send({}, large, until), channel.receive):
+        began = time.monotonic()
+        with pytest.raises(Late):
+            act(began + 0.2)
+        assert 0.2 <= time.monotonic() - began < 2
+    channel.close()
+
+
+def test_a_talk_with_a_moment_to_end_is_the_same_talk() -> None:
+    reading, writing = os.pipe()
+    channel, value = Channel(reading, writing), np.arange(3_000_000, dtype=np.int32)
+    found: list[Any] = []
+    listening = threading.Thread(target=lambda: found.append(channel.receive(time.monotonic() + 20)))
+    listening.start()
+    channel.send({"a": 1}, {"x": value}, time.monotonic() + 20)
+    listening.join()
+    assert found[0][0] == {"a": 1}
+    np.testing.assert_array_equal(found[0][1]["x"], value)
+    channel.close()

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -173,6 +174,25 @@ def test_a_picture_in_tiles_is_not_urgent(engine: tuple[Engine, threading.Event]
         True, False, False,
     ]  # fmt: skip
     assert _urgent(Request("m", picture, tile=True, urgent=True))
+
+
+def test_a_graph_that_hangs_makes_its_model_away_until_it_goes_on(
+    engine: tuple[Engine, threading.Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served, gate = engine
+    model = served.find("colors").model
+    assert model is not None
+    monkeypatch.setattr(model, "options", replace(model.options, hang_s=0.1))
+    stuck = served.submit(Request("colors", (np.zeros((90, 90, 3), np.uint8),)))
+    end = time.monotonic() + 20
+    while not code(served) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert code(served) == "not_ready"
+    assert served.versions("colors")[1].state == "away"
+    gate.set()
+    stuck.result(20)
+    assert code(served) == ""
+    assert served.versions("colors")[1].state == "ready"
 
 
 def test_what_is_unloaded_while_it_loads_is_closed_and_does_not_come_back(

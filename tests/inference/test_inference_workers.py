@@ -134,8 +134,8 @@ def test_a_crash_costs_what_was_at_work_and_nothing_else(tmp_path: Path, blow: s
     wrong = [(mark, got) for mark, got in found if got not in (mark, "worker_lost")]
     lost = sum(got == "worker_lost" for _, got in found)
     assert wrong == []
-    # Four callers that wait for their answer: no blow can hit more than four pictures.
-    assert lost <= 3 * 4
+    # What a blow hits is run once more, and the next blow comes later than that.
+    assert lost == 0
     assert set(others) == {77}
     assert len(found) > 100
     model = engine.find("colors").model
@@ -150,11 +150,14 @@ def test_a_model_that_hangs_is_ended_at_its_bound_and_serves_on(tmp_path: Path) 
     engine = Engine(Options(max_wait_s=None, isolation="process", hang_s=0.5, runners=1))
     engine.load(colors(tmp_path / "p", fault=endless).path, "colors", 1)
     assert asked(engine, png(9, 0, 0)) == 9
-    assert asked(engine, png(255, 0, 0)) == "worker_lost"
+    assert asked(engine, png(255, 0, 0)) == "worker_lost"  # by the second run, which it had to itself
     assert asked(engine, png(10, 0, 0)) == 10
     model = engine.find("colors").model
     assert model is not None
-    assert "longer than 0.5 s (hang_s)" in model.health().trouble  # type: ignore[union-attr]
+    health = model.health()
+    assert health is not None
+    assert health.lost == 2
+    assert "longer than 0.5 s (hang_s)" in health.trouble
     engine.close()
 
 
@@ -194,7 +197,7 @@ def test_rows_behind_a_hang_are_answered_when_their_time_is_over(tmp_path: Path)
     engine.load(colors(tmp_path / "p").path, "colors", 1)
     [pid] = processes(engine)
     batcher = engine.versions("colors")[1].model._batcher  # type: ignore[union-attr]
-    os.kill(pid, signal.SIGSTOP)
+    runtimes.stop(pid)
     stuck = engine.submit(Request("colors", (png(1, 0, 0),)))
     until(lambda: batcher._running == 1)  # alone: none of the others shares its run
     late = [engine.submit(Request("colors", (png(1, 0, 0),), deadline_s=0.3)) for _ in range(40)]

@@ -1,10 +1,15 @@
 """Following a source: new versions, aliases, broken packages, and settings from every place."""
 
+import sys
+
 import pytest
 
+from saccade import process
 from saccade.errors import UsageError
 from saccade.inference.engine import Engine
+from saccade.inference.options import Options
 from saccade.inference.request import Request
+from saccade.server import source
 from saccade.server.settings import Settings
 from saccade.server.source import Follower, Wanted
 from saccade.testing.packages import colors, png
@@ -75,3 +80,61 @@ def test_settings_come_from_keyword_environment_file_and_default(tmp_path):
 )
 def test_loopback(host, loopback):
     assert Settings(host=host).loopback is loopback
+
+
+DEADLY = """
+import os
+import sys
+from pathlib import Path
+
+if "saccade.inference.workers.child" in sys.orig_argv:
+    from saccade.inference import opening
+
+    def open_graph(*given, honest=opening.open_graph):
+        if Path(__file__).with_name("now").exists():
+            os._exit(7)
+        return honest(*given)
+
+    opening.open_graph = open_graph
+"""
+"""Runs first in every worker, which then ends when it opens a graph while there is a file `now`."""
+
+
+def test_what_may_pass_by_itself_is_tried_again_unasked(tmp_path, monkeypatch):
+    monkeypatch.setattr(source, "AGAIN_S", 0.0)
+    (tmp_path / "sitecustomize.py").write_text(DEADLY)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    engine, shelf = Engine(Options(isolation="process", tuning=tmp_path / "tuning")), Shelf()
+    follower = Follower(engine, shelf)
+
+    def answers():
+        return engine.submit(Request("colors", (png(1, 1, 1),))).result(10).version
+
+    shelf.put({1: colors(tmp_path / "1").path}, {})
+    with monkeypatch.context() as full:
+        full.setattr(process, "free_memory", lambda: 1024)
+        for _ in range(2):
+            assert [e.code for e in follower.step()] == ["not_enough_memory"]
+    assert follower.step() == []
+    assert answers() == 1
+    shelf.put({1: colors(tmp_path / "1").path, 2: colors(tmp_path / "2").path}, {})
+    (tmp_path / "now").touch()
+    for _ in range(2):
+        assert [e.code for e in follower.step()] == ["worker_lost"]
+    failed = engine.versions("colors")[2]
+    assert (failed.state, failed.error.code) == ("failed", "worker_lost")
+    assert answers() == 1
+    (tmp_path / "now").unlink()
+    assert follower.step() == []
+    assert answers() == 2
+    engine.close()
+
+
+def test_what_will_not_pass_is_not_tried_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(source, "AGAIN_S", 0.0)
+    engine, shelf = Engine(), Shelf()
+    follower = Follower(engine, shelf)
+    shelf.put({1: colors(tmp_path / "1", lie=True).path}, {})
+    assert [e.code for e in follower.step()] == ["golden_mismatch"]
+    assert follower.step() == []
+    engine.close()

@@ -4,12 +4,12 @@ A free runner never waits for more rows: a batch is whatever has queued while th
 row cheapest (sizes.py). A row that meets a free
 runner and nobody else may run in the thread that brings it, which saves handing it on. Urgent rows go before
 the others, and callers take turns, so nobody waits behind another's hundred pictures. A batch that fails is run again
-row by row, so an error belongs to one row only.
+row by row, so an error belongs to one row only. One whose process was lost is too, once, with nothing beside it and as soon as
+another process is there, so that only the row that ends processes is lost with them.
 """
 
 import threading
 import time
-from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -18,6 +18,7 @@ import numpy as np
 
 from saccade.errors import InferenceError, SaccadeError
 from saccade.inference.sizes import Sizes
+from saccade.inference.turns import PATIENT, Line
 from saccade.types import Array
 
 Run = Callable[[Mapping[str, Array], float], dict[str, Array]]
@@ -30,10 +31,10 @@ WAITED, ALL, SMALL = "all that waited", "the most", "kept small for p99"
 PAYS = "more would cost more a row"
 SHAPE, ALONE = "the next has another shape", "alone after a failure"
 """Why a batch is no larger."""
-PATIENT = 8
-"""Urgent rows that may pass waiting ones that are not; then one of those goes first, so that they never starve."""
-WHOLE = ("dependency_unavailable", "overloaded", "not_ready", "worker_lost")
+WHOLE = ("dependency_unavailable", "overloaded", "not_ready")
 """Errors for which no row of a batch is to blame: asking again row by row would only ask in vain."""
+LOST = "worker_lost"
+"""The error of a run whose process ended over it: one row may have done that, or none."""
 LATE_S = 0.05
 """A row with less time left than this when its batch gave up is the one that gave up."""
 
@@ -58,6 +59,8 @@ class _Row:
     deadline: float
     future: "Future[Ran]" = field(default_factory=Future)
     queued: float = 0.0
+    again: bool = False
+    """It was in a run that was lost, and has its second one."""
 
     def over(self, now: float) -> bool:
         return self.future.cancelled() or self.deadline <= now
@@ -72,43 +75,6 @@ class _Row:
             InferenceError("the deadline passed in the queue", hint="allow more time", code="deadline_exceeded")
         )
         return False
-
-
-class _Line:
-    """Rows of equal urgency. Callers take turns, each caller's rows keep their order."""
-
-    def __init__(self) -> None:
-        self._callers: OrderedDict[Hashable, deque[_Row]] = OrderedDict()
-
-    def __bool__(self) -> bool:
-        return bool(self._callers)
-
-    def add(self, caller: Hashable, row: _Row) -> None:
-        self._callers.setdefault(caller, deque()).append(row)
-
-    def first(self) -> _Row:
-        return next(iter(self._callers.values()))[0]
-
-    def pop(self) -> _Row:
-        caller, rows = next(iter(self._callers.items()))
-        row = rows.popleft()
-        if rows:
-            self._callers.move_to_end(caller)
-        else:
-            del self._callers[caller]
-        return row
-
-    def take(self, which: Callable[[_Row], bool]) -> list[_Row]:
-        """Out of the line, in its order."""
-        taken: list[_Row] = []
-        for caller, rows in list(self._callers.items()):
-            left = deque(row for row in rows if not which(row))
-            taken += [row for row in rows if which(row)]
-            if left:
-                self._callers[caller] = left
-            else:
-                del self._callers[caller]
-        return taken
 
 
 class Batcher:
@@ -144,8 +110,14 @@ class Batcher:
         self._max_batch = max_batch
         self._max_queue = max_queue
         self._clock = clock
-        self._urgent, self._others = _Line(), _Line()
+        self._urgent, self._others = Line[_Row](), Line[_Row]()
         self._waiting = self._running = 0
+        self._begun: dict[int, float] = {}
+        """Of each thread that runs rows, since when."""
+        self._suspects = 0
+        """Threads that hold rows of lost runs; nothing else begins meanwhile."""
+        self._alone = False
+        """One of those rows runs."""
         self._passed = 0
         self._objective_s = objective_s
         self.limit = max_batch
@@ -169,7 +141,7 @@ class Batcher:
         self, arrays: Mapping[str, Array], deadline: float, *, caller: Hashable = None, urgent: bool = True
     ) -> "Future[Ran]":
         """Queues one row. deadline: a moment of the clock. caller: whose turn it takes. Raises InferenceError(overloaded) when the queue is full,
-        not_ready after close. The future may raise deadline_exceeded or inference_failed."""
+        not_ready after close. The future may raise deadline_exceeded, inference_failed or worker_lost."""
         row = _Row(arrays, deadline, queued=self._clock())
         with self._wake:
             if self._closing:
@@ -187,11 +159,12 @@ class Batcher:
         Raises what the future of `submit` would raise.
         """
         with self._wake:
-            if self._closing or self._waiting or self._running >= len(self._threads):
+            if self._closing or self._waiting or self._suspects or self._running >= len(self._threads):
                 return None
             if deadline <= self._clock() or not self._ready(0.0):
                 return None
             self._running += 1
+            self._begun[threading.get_ident()] = self._clock()
         try:
             began = self._clock()
             try:
@@ -239,16 +212,23 @@ class Batcher:
     def _some(self) -> bool:
         """Waits for a row and a turn to run it; False once there is none and none will come."""
         with self._wake:
-            while not self._waiting or self._running >= len(self._threads):
+            while not self._waiting or self._suspects or self._running >= len(self._threads):
                 if self._closing and not self._waiting:
                     return False
                 self._wake.wait()
             return True
 
+    def stuck(self, bound_s: float) -> bool:
+        """Whether nothing can run, since every runner has been at the same run for longer than this."""
+        with self._wake:
+            late = self._clock() - bound_s
+            return self._running >= len(self._threads) and all(began < late for began in self._begun.values())
+
     def _leave(self) -> None:
         with self._wake:
             self._running -= 1
-            if self._closing:
+            self._begun.pop(threading.get_ident(), None)
+            if self._closing or self._suspects:
                 self._wake.notify_all()
             elif self._waiting:
                 self._wake.notify()
@@ -281,7 +261,7 @@ class Batcher:
             why = ALL if most == self._max_batch else SMALL
             if self._waiting > 1 and (pays := self.sizes.next()) < most:
                 most, why = pays, PAYS
-            while self._waiting and len(batch) < most:
+            while self._waiting and not self._suspects and len(batch) < most:
                 line = self._next()
                 if batch and _shape(line.first()) != _shape(batch[0]):
                     why = SHAPE
@@ -293,10 +273,12 @@ class Batcher:
                     batch.append(row)
             if why != SHAPE and len(batch) < most:
                 why = WAITED
-            self._running += bool(batch)
+            if batch:
+                self._running += 1
+                self._begun[threading.get_ident()] = now
             return batch, why
 
-    def _next(self) -> _Line:
+    def _next(self) -> Line[_Row]:
         if self._urgent and not (self._others and self._passed >= PATIENT):
             return self._urgent
         return self._others
@@ -312,7 +294,7 @@ class Batcher:
             self.limit = min(self._max_batch, self.limit * 2)
 
     def _serve(self, batch: list[_Row], why: str) -> None:
-        began = self._clock()
+        began = self._begun[threading.get_ident()] = self._clock()
         try:
             outputs = self._stacked(batch)
         except Exception as error:  # noqa: BLE001 - a runner may raise anything, and this thread must live on
@@ -335,7 +317,9 @@ class Batcher:
 
     def _part(self, batch: list[_Row], error: SaccadeError, why: str) -> None:
         """Gives the error to the rows it belongs to, and the others another run."""
-        if error.code == "deadline_exceeded":
+        if error.code == LOST:
+            blamed = [row for row in batch if row.again]
+        elif error.code == "deadline_exceeded":
             now = self._clock() + LATE_S
             blamed = [row for row in batch if row.deadline <= now] or batch
         else:
@@ -343,11 +327,63 @@ class Batcher:
         for row in blamed:
             row.future.set_exception(error)
         rest = [row for row in batch if row not in blamed]
-        if error.code == "deadline_exceeded" and rest:
+        if error.code == LOST:
+            self._once_more(rest, error)
+        elif error.code == "deadline_exceeded" and rest:
             self._serve(rest, why)
-            return
-        for row in rest:
-            self._serve([row], ALONE)
+        else:
+            for row in rest:
+                self._serve([row], ALONE)
+
+    def _once_more(self, rows: list[_Row], error: SaccadeError) -> None:
+        """Runs each row of a lost run once more, with nothing beside it: if a process is lost again, that row did it.
+
+        The error stays with rows whose time is over before they can run.
+        """
+        with self._wake:
+            self._suspects += 1
+        try:
+            for row in rows:
+                row.again = True
+                if not self._cleared(row.deadline):
+                    row.future.set_exception(error)
+                    continue
+                try:
+                    if self._there(row.deadline):
+                        self._serve([row], ALONE)
+                    else:
+                        row.future.set_exception(error)
+                finally:
+                    with self._wake:
+                        self._alone = False
+                        self._wake.notify_all()
+        finally:
+            with self._wake:
+                self._suspects -= 1
+                self._wake.notify_all()
+
+    def _cleared(self, deadline: float) -> bool:
+        """Waits until nothing else runs, and sees to it that nothing else begins; False when the deadline came first."""
+        with self._wake:
+            left = max(0.0, deadline - self._clock())
+            if not self._wake.wait_for(lambda: not self._alone and self._running <= self._suspects, left):
+                return False
+            self._alone = True
+            return True
+
+    def _there(self, deadline: float) -> bool:
+        """Waits until a run could begin; False when the deadline came first, or nothing will come any more."""
+        while (left := deadline - self._clock()) > 0:
+            try:
+                if self._ready(min(LOOK_S, left)):
+                    return True
+                self.drop_late()
+            except SaccadeError as outage:
+                self._refuse(outage)
+                if self._closing:
+                    return False
+                time.sleep(min(LOOK_S, left))
+        return False
 
     def _stacked(self, batch: list[_Row]) -> dict[str, Array]:
         arrays = self._stack([row.arrays for row in batch])

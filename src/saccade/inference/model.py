@@ -235,8 +235,14 @@ class Model:
         return [future.result() for future in waiting]
 
     def fault(self) -> SaccadeError | None:
-        """Why no picture could be answered now, though the package is loaded: who runs its graph is away."""
-        return self._graph.fault()
+        """Why no picture could be answered now, though the package is loaded: who runs its graph is away, or hangs."""
+        if (fault := self._graph.fault()) is not None or not self._batcher.stuck(self.options.hang_s):
+            return fault
+        return InferenceError(
+            f"every run of the graph has lasted longer than {self.options.hang_s:g} s",
+            hint="ask again later",
+            code="not_ready",
+        )
 
     def expected_wait_s(self, caller: Hashable = None, urgent: bool = True) -> float:
         """As `Stages.expected_wait_s`."""

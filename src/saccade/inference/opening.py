@@ -1,5 +1,7 @@
 """From a package and a choice to an open graph with the sealed face."""
 
+from typing import Protocol, runtime_checkable
+
 from saccade.errors import PackageError
 from saccade.inference import memory, runtimes
 from saccade.inference.adapter import Adapted
@@ -12,8 +14,16 @@ from saccade.package.manifest import Manifest
 from saccade.package.reader import Package
 
 
+@runtime_checkable
+class Apart(Protocol):
+    """A graph with a process of its own, which is ended when a run lasts longer than this."""
+
+    hang_s: float
+
+
 def open_graph(package: Package, variant: str, options: Options, starter: Starter | None = None) -> OpenGraph:
-    """In this process, or with isolation in some of its own, which the starter starts.
+    """In this process, or with isolation in some of its own, which the starter starts; these are opened one after the other
+    with whoever else looks how much memory is free.
 
     Raises PackageError(onnx_invalid) for a graph that is none, or takes something else than sealed ones do;
     InferenceError: not_found for a runtime or device that is not here, not_enough_memory, worker_lost.
@@ -21,10 +31,12 @@ def open_graph(package: Package, variant: str, options: Options, starter: Starte
     name = package.manifest.graphs[variant].runtime
     # What runs on another server needs no process here.
     if options.isolation == "process" and name not in runtimes.LIBRARIES:
-        memory.check(package, variant, options.tuning, options.replicas)
-        return _kept(package, variant, options.resolved(), starter or Starter())
+        with memory.room(package, variant, options.tuning, options.replicas):
+            return _kept(package, variant, options.resolved(), starter or Starter())
     runtime = runtimes.find(name)
     opened = runtime.open(package.graph_path(variant), options.device, options.threads)
+    if isinstance(opened, Apart):  # some libraries have one however graphs are isolated
+        opened.hang_s = options.hang_s
     graph = adapted(opened, package.manifest)
     if takes_pictures(package.manifest) and (
         [i.name for i in graph.inputs] != [INPUT] or graph.inputs[0].dtype != "uint8"
@@ -50,7 +62,7 @@ def _kept(package: Package, variant: str, options: Options, starter: Starter) ->
         package.manifest.name,
     )
     name = f"{package.manifest.name} {package.digest[:12]}"
-    return KeptGraph(order, starter, replicas=options.replicas, bound_s=options.hang_s, name=name)
+    return KeptGraph(order, starter, replicas=options.replicas, hang_s=options.hang_s, name=name)
 
 
 def takes_pictures(manifest: Manifest) -> bool:

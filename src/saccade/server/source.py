@@ -15,7 +15,9 @@ from saccade.inference.engine import Engine
 log = logging.getLogger("saccade.server")
 LAST_S = 5.0
 AGAIN_S = 5.0
-"""Between two tries to load a version whose graph is run by a server that is away."""
+"""Between two tries to load a version that may be loaded later though nothing changes here."""
+PASSING = ("dependency_unavailable", "not_enough_memory", "worker_lost", "internal")
+"""Errors of what may come back by itself: a server, a disk, memory, a process that somebody ended, whatever had no name."""
 
 
 @dataclass(frozen=True)
@@ -134,9 +136,8 @@ class Follower:
                     self._engine.unload(name, version, drain_s=self._finish_s)
                     log.info("%s version %d is unloaded", name, version)
         self._seen = revision
-        # Nothing changes here when a server comes back on which a model depends, or when memory or a disk does, so that one is
-        # tried again unasked.
-        waits = any(error.code in ("dependency_unavailable", "internal") for error in errors)
+        # No revision tells that memory is free again or a server is back, so who waits for that is tried again unasked.
+        waits = any(error.code in PASSING for error in errors)
         self._again = time.monotonic() + AGAIN_S if waits else math.inf
         return errors
 

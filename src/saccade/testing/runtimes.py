@@ -1,5 +1,9 @@
-"""What every runtime must keep: own rows, any batch size, several threads, typed errors for files that are no graph."""
+"""What every runtime must keep: own rows, any batch size, several threads, typed errors for files that are no graph, and
+for processes that end or hang over a run."""
 
+import os
+import signal
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -7,8 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from saccade.errors import InferenceError, PackageError
+from saccade.inference.opening import Apart
 from saccade.inference.runtime import OpenGraph, Runtime
 from saccade.testing.graphs import channel_means
+
+BEGUN_S = 1.0
+"""After this long a run has reached the process it was sent to."""
+BACK_S = 60.0
 
 
 def check(runtime: Runtime, folder: Path, make: Callable[[Path], Path] = channel_means) -> None:
@@ -48,10 +57,66 @@ def check_graph(graph: OpenGraph) -> None:
     np.testing.assert_allclose(graph.run({"image": turned})["scores"], turned.mean((1, 2)) / 255, atol=1e-5)
     assert _code(lambda: graph.run({"image": np.zeros((2, 32, 32, 7), np.uint8)})) == "inference_failed"
     assert _code(lambda: graph.run({"image": np.zeros((2, 32, 32, 3), np.uint8)})) == ""
+    _survives(graph)
     graph.close()
     assert _code(lambda: graph.run({"image": np.zeros((1, 32, 32, 3), np.uint8)})) == "not_ready"
     graph.close()
     assert _code(lambda: graph.wait(0)) in ("", "not_ready")
+
+
+def stop(pid: int) -> None:
+    """Stops a child with SIGSTOP, and waits until all its threads stand: until then one may still answer."""
+    os.kill(pid, signal.SIGSTOP)
+    if hasattr(os, "waitid"):
+        os.waitid(os.P_PID, pid, os.WSTOPPED)
+
+
+def _survives(graph: OpenGraph) -> None:
+    """A run whose process ends, or hangs, is lost in a typed way; it is told, and the next run is answered."""
+    if not isinstance(graph, Apart):
+        assert graph.health() is None, "a graph with a process of its own has a bound, hang_s"
+        return
+    before = graph.health()
+    assert before is not None
+    assert (before.live, len(before.processes)) == (before.wanted, before.wanted)
+    assert before.resident <= before.peak * before.wanted
+    _lost(graph, signal.SIGKILL)
+    assert "SIGKILL" in _back(graph, before.lost + before.wanted)
+    graph.hang_s, bound = 2 * BEGUN_S, graph.hang_s
+    _lost(graph)
+    graph.hang_s = bound
+    assert "hang_s" in _back(graph, before.lost + before.wanted + 1)
+
+
+def _lost(graph: OpenGraph, blow: signal.Signals | None = None) -> None:
+    """blow: what ends its processes while a run is at work; without it that run hangs."""
+    health, images = graph.health(), np.full((1, 32, 32, 3), 255, np.uint8)
+    assert health is not None
+    for pid in health.processes:
+        stop(pid)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(_code, lambda: graph.run({"image": images}))
+        if blow is not None:
+            time.sleep(BEGUN_S)
+            for pid in health.processes:
+                os.kill(pid, blow)
+        assert asked.result() == "worker_lost"
+    for pid in health.processes:
+        if blow is None and (now := graph.health()) is not None and pid in now.processes:
+            os.kill(pid, signal.SIGCONT)
+
+
+def _back(graph: OpenGraph, lost: int) -> str:
+    """Waits until as many are there as shall be, after so many were lost; says what had ended the last."""
+    end = time.monotonic() + BACK_S
+    while (now := graph.health()) is None or now.lost < lost or now.live < now.wanted:
+        assert time.monotonic() < end, "what was lost is not there again"
+        time.sleep(0.01)
+    assert graph.fault() is None
+    images = np.full((2, 32, 32, 3), 51, np.uint8)
+    np.testing.assert_allclose(graph.run({"image": images})["scores"], 0.2, atol=1e-5)
+    assert now.lost == lost
+    return now.trouble
 
 
 def _code(act: Callable[[], object]) -> str:

@@ -25,12 +25,15 @@ from saccade.errors import InferenceError, PackageError, SaccadeError
 from saccade.inference import opening, runtimes
 from saccade.inference.options import Options
 from saccade.inference.runtime import OpenGraph
-from saccade.inference.workers import frames
+from saccade.inference.workers import family, frames
 from saccade.inference.workers.region import Region
+from saccade.inference.workers.worker import OPEN_S
 from saccade.package import reader
 
 _PR_SET_NAME = 15  # <linux/prctl.h>
 MAX_LANES = 64
+LOST = ("worker_lost", "not_ready")
+"""A graph says so whose own process is gone. Its worker ends too: the server counts one loss, and takes another worker."""
 IDLE_S = 2.0
 """After this long without work a lane gives free heap back to the machine."""
 
@@ -51,6 +54,7 @@ def main() -> None:
                 process.lower_priority()
             else:
                 process.raise_priority(usual)
+                family.hurry(usual)
             frames.send(control, _order(message, descriptors))
     except (EOFError, OSError):
         # The server closed the line or is gone. Nothing here is worth finishing, and a graph at work would not stop.
@@ -89,7 +93,8 @@ def _open(message: dict[str, Any], descriptors: list[int]) -> dict[str, Any]:
     package = reader.open_package(message["package"])
     if package.digest != message["digest"]:
         raise PackageError("the folder holds another package than when it was loaded", code="digest_mismatch")
-    options = Options(device=message["device"], threads=message["threads"])
+    # The server ends this process when a run hangs, and what runs the graph ends with it.
+    options = Options(device=message["device"], threads=message["threads"], hang_s=OPEN_S)
     graph = opening.open_graph(package, message["variant"], options)
     warm(graph)
     for i in range(0, len(descriptors), 3):
@@ -116,6 +121,10 @@ def _serve(graph: OpenGraph, connection: socket.socket, given: Region, answered:
             message = _next(connection)
             reply: dict[str, Any] = {"arrays": answered.put(graph.run(given.get(message["arrays"])))}
         except SaccadeError as error:
+            if error.code in LOST:
+                sys.stderr.write(f"{error}\n")
+                sys.stderr.flush()
+                os._exit(1)
             reply = {"error": frames.told(error)}
         except (EOFError, OSError):
             return

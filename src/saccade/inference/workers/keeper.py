@@ -1,28 +1,23 @@
 """A graph that lives in other processes and is kept alive there: what it costs to lose one is the batch it ran."""
 
 import logging
-import math
 import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from saccade.errors import InferenceError, SaccadeError
 from saccade.inference.runtime import Health, OpenGraph
+from saccade.inference.workers.losses import LONGEST_S, STEADY_S, WITHIN_S, Losses
 from saccade.inference.workers.starter import Starter
 from saccade.inference.workers.worker import Lane, Order, Unsent, Worker
 from saccade.types import Array
 
 log = logging.getLogger("saccade.inference")
-
-FIRST_S, LONGEST_S = 0.5, 30.0
-"""Waits before another worker is started after two or more that were good for nothing: doubling, first to longest."""
-STEADY_S = 1.0
-"""A worker that lived so long, or answered, was good for something."""
 
 
 class _Laid(dict[str, Array]):
@@ -32,20 +27,12 @@ class _Laid(dict[str, Array]):
     told: list[list[Any]]
 
 
-@dataclass
-class _Count:
-    lost: int = 0
-    failures: int = 0
-    """In a row, without an answer between."""
-
-
 class KeptGraph(OpenGraph):
-    """replicas: processes that open the same graph; each has order.lanes. bound_s: a run that lasts longer is a hang, and
+    """replicas: processes that open the same graph; each has order.lanes. hang_s: a run that lasts longer is a hang, and
     its process is ended. name: for the log.
 
-    A process that was good for something is replaced at once, and so is the first that was not; further ones after a
-    growing wait. Rows that wait meanwhile
-    are none of its business: `wait` tells the queue.
+    A lost process is replaced at once, unless several were good for nothing or were lost within a minute: then after a growing
+    wait (losses.py). Rows that wait meanwhile are none of its business: `wait` tells the queue.
 
     Raises what opening raised.
     """
@@ -53,20 +40,18 @@ class KeptGraph(OpenGraph):
     near = False
 
     def __init__(
-        self, order: Order, starter: Starter, *, replicas: int = 1, bound_s: float = 30.0, name: str = ""
+        self, order: Order, starter: Starter, *, replicas: int = 1, hang_s: float = 30.0, name: str = ""
     ) -> None:
+        self.hang_s = hang_s
         self._order = order
         self._starter = starter
-        self._bound_s = bound_s
         self._name = name
         self._changed = threading.Condition()
         self._free: deque[Lane] = deque()
         self._away = 0
         self._workers: list[Worker] = []
         self._replicas = replicas
-        self._count = _Count()
-        self._trouble = ""
-        self._back_at = 0.0
+        self._losses = Losses(replicas)
         self._peak = 0
         self._stop = threading.Event()
         self._keepers: list[threading.Thread] = []
@@ -90,6 +75,8 @@ class KeptGraph(OpenGraph):
         except BaseException:
             worker.kill("it could not open the graph")
             worker.close()
+            for line in worker.said:
+                log.error("%s: worker %d had said: %s", self._name, worker.pid, line)
             for lane in worker.lanes:
                 lane.close()
             raise
@@ -114,9 +101,9 @@ class KeptGraph(OpenGraph):
             lane, told = self._borrow(), []
         try:
             told = told or lane.lay(arrays)
-            found = lane.run(told, self._bound_s)
+            found = lane.run(told, self.hang_s)
             with self._changed:
-                self._count.failures = 0
+                self._losses.answered()
             return {name: np.array(value) for name, value in found.items()}
         except Unsent:
             # It died before; another one has never seen these rows.
@@ -141,18 +128,10 @@ class KeptGraph(OpenGraph):
 
     def _outage(self) -> InferenceError | None:
         """While no process is there and none is about to be; called with the lock held."""
-        if self._workers or self._count.failures < 2:
-            return None
-        seconds = max(1, math.ceil(self._back_at - time.monotonic()))
-        return InferenceError(
-            "the process of this model is down and is being started again",
-            hint="ask again later",
-            code="not_ready",
-            details={"retry_after_s": seconds},
-        )
+        return None if self._workers else self._losses.outage()
 
     def _borrow(self) -> Lane:
-        end = time.monotonic() + self._bound_s
+        end = time.monotonic() + self.hang_s
         while not self.wait(max(0.0, end - time.monotonic())):
             if time.monotonic() >= end:
                 raise InferenceError("no worker came free", hint="ask again later", code="not_ready")
@@ -204,13 +183,9 @@ class KeptGraph(OpenGraph):
         """Takes a dead worker off the list; False when it was to end."""
         with self._changed:
             dead = self._forget(worker)
-            if self._stop.is_set():
-                wanted = False
-            else:
-                wanted = True
-                self._count.lost += 1
-                self._count.failures += 0 if worker.answered or worker.age_s() >= STEADY_S else 1
-                self._trouble = how
+            wanted = not self._stop.is_set()
+            if wanted:
+                self._losses.add(how, useful=worker.answered or worker.age_s() >= STEADY_S)
             self._changed.notify_all()
         for lane in dead:
             lane.close()
@@ -226,10 +201,13 @@ class KeptGraph(OpenGraph):
         """A new worker, after the wait that is due; None once the graph is closed."""
         while True:
             with self._changed:
-                failures = self._count.failures
-                delay = min(LONGEST_S, FIRST_S * 2 ** (failures - 2)) if failures > 1 else 0.0
-                self._back_at = time.monotonic() + delay
+                delay, often = self._losses.wait_s(), self._losses.often()
                 self._changed.notify_all()
+            if often:
+                log.error(
+                    "%s: %d workers were lost within %g s; the next one is started after %g s",
+                    self._name, often, WITHIN_S, delay,
+                )  # fmt: skip
             if self._stop.wait(delay):
                 return None
             began = time.monotonic()
@@ -239,8 +217,7 @@ class KeptGraph(OpenGraph):
                 if self._stop.is_set():
                     return None
                 with self._changed:
-                    self._count.failures += 1
-                    self._trouble = str(error)
+                    self._losses.failed(str(error))
                 log.error("%s: no worker could be started: %s", self._name, error)
                 continue
             log.warning("%s: worker %d is there after %.2f s", self._name, worker.pid, time.monotonic() - began)
@@ -260,8 +237,8 @@ class KeptGraph(OpenGraph):
         return Health(
             len(workers),
             self._replicas,
-            self._count.lost,
-            self._trouble,
+            self._losses.total,
+            self._losses.trouble,
             resident,
             self._peak,
             [w.pid for w in workers],
@@ -274,7 +251,7 @@ class KeptGraph(OpenGraph):
                 return
             self._stop.set()
             self._changed.notify_all()
-            self._changed.wait_for(lambda: not self._away, self._bound_s)
+            self._changed.wait_for(lambda: not self._away, self.hang_s)
             workers, self._workers = self._workers, []
             free, self._free = list(self._free), deque()
         for lane in free:

@@ -17,7 +17,7 @@ from typing import Any
 
 from saccade import process
 from saccade.errors import InferenceError
-from saccade.inference.workers import frames
+from saccade.inference.workers import family, frames
 from saccade.inference.workers.region import Region, Told
 from saccade.types import Array, TensorSpec
 
@@ -194,7 +194,8 @@ class Worker:
             frames.send(self._control, message, descriptors)
             reply, _ = frames.receive(self._control)
         except (EOFError, OSError, ValueError) as error:
-            self.kill("it did not answer")
+            # One that hung up without ending is no use either; how one ended that did, the system says.
+            self.kill("" if isinstance(error, EOFError | ConnectionError) else "it did not answer")
             raise InferenceError(f"a worker was lost: {self.wait()}", hint="ask again", code="worker_lost") from error
         if "error" in reply:
             raise frames.raised(reply["error"])
@@ -213,8 +214,10 @@ class Worker:
         return list(self._said)
 
     def memory(self) -> int:
-        """Resident bytes now."""
-        now, peak = process.memory_of(self.pid)
+        """Resident bytes now, of the process and of those that its graph's library started."""
+        if self.ended():
+            return 0  # its number may be another's by now
+        now, peak = family.memory(self.pid)
         self.peak = max(self.peak, peak)
         return now
 
