@@ -336,6 +336,30 @@ def test_rows_of_a_lost_run_run_once_more_each_alone_and_only_one_is_lost(runner
     assert beside == [], "nothing runs beside a row that has its second run"
 
 
+def test_a_row_that_hung_alone_has_no_second_run_and_while_a_process_is_awaited_nothing_is_stuck():
+    runs = []
+
+    def run(arrays, deadline):
+        runs.append(int(arrays["image"][0, 0, 0, 0]))
+        raise InferenceError("it hung", code="worker_lost", details={"hung": runs[-1] == 1})
+
+    there = threading.Event()
+    batcher = Batcher(run, ready=lambda seconds: there.is_set() or len(runs) < 2)
+    with pytest.raises(InferenceError, match="it hung"):
+        batcher.start().submit(row(1), far()).result(10)
+    assert runs == [1]
+    waiting = batcher.submit(row(2), far())
+    while len(runs) < 2:
+        time.sleep(0.001)
+    time.sleep(0.05)
+    assert not batcher.stuck(0.01), "a run that is over lasts no longer, though its row waits for a process"
+    there.set()
+    with pytest.raises(InferenceError, match="it hung"):
+        waiting.result(10)
+    assert runs == [1, 2, 2]
+    batcher.close()
+
+
 def test_a_row_that_was_alone_has_its_second_run_too():
     blows = [InferenceError("lost", code="worker_lost")]
 

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 import saccade
 from saccade import tasks
 from saccade.cli.main import main
-from saccade.errors import InferenceError, PackageError, UsageError
+from saccade.errors import InferenceError, PackageError, SaccadeError, UsageError
 from saccade.images.preprocess import PreprocessSpec
 from saccade.inference import guest
 from saccade.inference import onnx as foreign_file
 from saccade.inference.adapter import Adapted, survivors
 from saccade.inference.model import Model
-from saccade.inference.runtime import OpenGraph
+from saccade.inference.runtime import Health, OpenGraph
 from saccade.package.adapter import Adapter, BoxRule
 from saccade.package.manifest import Manifest
 from saccade.package.reader import open_package
@@ -313,6 +313,33 @@ def test_an_input_is_filled_as_the_adapter_says(layout: str, color: str, dtype: 
     np.testing.assert_allclose(
         asked["x"].astype(np.float64), expected, rtol=2e-3, atol=0.51 if "int" in dtype else 0.01
     )
+
+
+def test_what_runs_a_graph_elsewhere_is_heard_through_its_adapter() -> None:
+    fault, health = InferenceError("away", code="not_ready"), Health(1, 2, 3, "lost", 4, 5, [6])
+    heard: list[object] = []
+
+    class Elsewhere(Echo):
+        def fault(self) -> SaccadeError:
+            return fault
+
+        def health(self) -> Health:
+            return health
+
+        def wait(self, timeout_s: float) -> bool:
+            heard.append(timeout_s)
+            return False
+
+        def settle(self) -> None:
+            heard.append("settled")
+
+    adapter = Adapter("x", "NCHW", "float32", "rgb", 1.0, (0.0,) * 3, (1.0,) * 3, outputs={"scores": "y"})
+    seen = Adapted(
+        Elsewhere([TensorSpec("x", "float32", (None, 3, 4, 4))], {"y": np.zeros((1, 3))}), adapter, "image", (4, 4), 3
+    )
+    assert (seen.fault(), seen.health(), seen.wait(0.5)) == (fault, health, False)
+    seen.settle()
+    assert heard == [0.5, "settled"]
 
 
 # Boxes

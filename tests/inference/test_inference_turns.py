@@ -45,6 +45,17 @@ def test_callers_take_turns_and_keep_their_order() -> None:
     assert not line
 
 
+def test_who_changes_his_mind_while_he_is_asked_is_in_one_place() -> None:
+    line = Line[str]()
+    for work in ("a1", "a2"):
+        line.add("a", work)
+    answers = iter([False, True, True, True])
+    taken = line.take(lambda work: next(answers))
+    left = [line.pop() for _ in range(2 - len(taken))]
+    assert sorted(taken + left) == ["a1", "a2"]
+    assert not line
+
+
 class Crew:
     """An intake of one thread that is held until let go, and in what order it did the work."""
 
@@ -193,6 +204,34 @@ def test_a_graph_that_hangs_makes_its_model_away_until_it_goes_on(
     stuck.result(20)
     assert code(served) == ""
     assert served.versions("colors")[1].state == "ready"
+
+
+def test_an_unloading_takes_only_what_it_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two unload the same version; the second is done while the first one drains, and the version is loaded again."""
+    served = Engine()
+    package = colors(tmp_path / "p").path
+    old = served.load(package, "colors", 1).model
+    assert old is not None
+    gate, draining = threading.Event(), threading.Event()
+    close = old.close
+
+    def slowly(timeout_s: float = 30.0) -> None:
+        if not draining.is_set():
+            draining.set()
+            gate.wait(30)
+        close(timeout_s)
+
+    monkeypatch.setattr(old, "close", slowly)
+    first = threading.Thread(target=served.unload, args=("colors", 1))
+    first.start()
+    assert draining.wait(10)
+    served.unload("colors", 1)
+    again = served.load(package, "colors", 1).model
+    gate.set()
+    first.join(30)
+    assert served.find("colors").model is again
+    assert served.submit(Request("colors", (png(1, 1, 1),))).result(20).results
+    served.close()
 
 
 def test_what_is_unloaded_while_it_loads_is_closed_and_does_not_come_back(

@@ -312,6 +312,12 @@ def test_a_key_that_is_slow_over_http_is_slow_over_grpc(engine: Engine, tmp_path
         found = [refused(channel, "ModelInfer", picture(b"rubbish"), metadata=(rude,)) for _ in range(3)]
         assert ("RESOURCE_EXHAUSTED", "too_many_bad_images") in found
         assert call(channel, "ModelInfer", picture(), metadata=(polite,))[0].outputs
+        for _ in range(3):
+            assert call(channel, "ModelReady", OIP["ModelReady"].request(name="colors"), metadata=(rude,))[0].ready
+        rpc = OIP["ModelStreamInfer"]
+        stream = channel.stream_stream(rpc.path, rpc.request.SerializeToString, rpc.reply.FromString)
+        told = [reply.error_message for reply in stream(iter([picture(b"rubbish")] * 4), metadata=(rude,), timeout=20)]
+        assert sum("answered once a second" in words for words in told) >= 3, "a stream is no way around it"
 
 
 def test_an_operators_listener_takes_loading_from_grpc_too(engine: Engine, tmp_path: Path) -> None:

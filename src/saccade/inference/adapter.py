@@ -8,7 +8,7 @@ import numpy as np
 from saccade.errors import InferenceError, SaccadeError
 from saccade.images.fill import fill
 from saccade.images.geometry import iou_matrix
-from saccade.inference.runtime import OpenGraph
+from saccade.inference.runtime import Health, OpenGraph
 from saccade.package.adapter import Adapter, BoxRule
 from saccade.types import Array, TensorSpec
 
@@ -59,6 +59,15 @@ class Adapted(OpenGraph):
 
     def fault(self) -> SaccadeError | None:
         return self._graph.fault()
+
+    def wait(self, timeout_s: float) -> bool:
+        return self._graph.wait(timeout_s)
+
+    def settle(self) -> None:
+        self._graph.settle()
+
+    def health(self) -> Health | None:
+        return self._graph.health()
 
     def _read(self, arrays: Mapping[str, Array], run: Run) -> dict[str, Array]:
         adapter = self._adapter

@@ -220,9 +220,11 @@ class Batcher:
 
     def stuck(self, bound_s: float) -> bool:
         """Whether nothing can run, since every runner has been at the same run for longer than this."""
-        with self._wake:
-            late = self._clock() - bound_s
-            return self._running >= len(self._threads) and all(began < late for began in self._begun.values())
+        # Without the lock, which is held while callers are told that they are late: who looks at a model must not wait for them.
+        if self._running < len(self._threads):
+            return False
+        begun, late = list(self._begun.values()), self._clock() - bound_s
+        return len(begun) >= len(self._threads) and all(began < late for began in begun)
 
     def _leave(self) -> None:
         with self._wake:
@@ -318,7 +320,9 @@ class Batcher:
     def _part(self, batch: list[_Row], error: SaccadeError, why: str) -> None:
         """Gives the error to the rows it belongs to, and the others another run."""
         if error.code == LOST:
-            blamed = [row for row in batch if row.again]
+            # One that hung alone would hang again, and hold up all others for as long.
+            hung = len(batch) == 1 and bool(error.details.get("hung"))
+            blamed = [row for row in batch if row.again or hung]
         elif error.code == "deadline_exceeded":
             now = self._clock() + LATE_S
             blamed = [row for row in batch if row.deadline <= now] or batch
@@ -342,6 +346,7 @@ class Batcher:
         """
         with self._wake:
             self._suspects += 1
+            self._begun.pop(threading.get_ident(), None)  # what it began is over
         try:
             for row in rows:
                 row.again = True

@@ -141,12 +141,13 @@ class Engine:
             entry = shelf.versions.get(version) if shelf else None
             if shelf is None or entry is None:
                 raise InferenceError("no such model version is loaded", code="not_found")
-            if entry.model is not None:
-                self._put(entry, replace(entry, state="unloading"))
+            going = replace(entry, state="unloading") if entry.model is not None else entry
+            self._put(entry, going)
         if entry.model is not None:
             entry.model.close(drain_s)
         with self._lock:
-            shelf.versions.pop(version, None)
+            if shelf.versions.get(version) is going:  # else another unloading took it, and one that came since stays
+                del shelf.versions[version]
             if not shelf.versions and self._shelves.get(name) is shelf:
                 del self._shelves[name]
 
@@ -307,7 +308,9 @@ class Engine:
         """
         entry = self.find(model, version)
         assert entry.model is not None
-        if self.options.max_wait_s is not None:
+        if (
+            self.options.max_wait_s is not None and deadline_s > 0
+        ):  # one that is over is told as such, picture by picture
             soon = not several if urgent is None else urgent
             bound = self.options.max_wait_s * (1 if soon and not several else 20)
             wait = entry.model.expected_wait_s(caller, soon)
@@ -367,6 +370,7 @@ class Engine:
                 for entry in self.versions(name).values():
                     if entry.model is not None:
                         entry.model.drop_late()
+            self._intake.drop_late()
 
     def close(self, drain_s: float = 30.0) -> None:
         """Refuses new requests, finishes accepted ones, frees every model."""

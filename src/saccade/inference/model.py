@@ -262,9 +262,8 @@ class Model:
         return self._stages.submit(source, deadline, caller=caller, urgent=urgent, tile=tile, here=here)
 
     def drop_late(self) -> None:
-        """Answers pictures whose time is over, though all runners and decoders may be at work."""
+        """Answers rows whose time is over, though all runners may be at work."""
         self._batcher.drop_late()
-        self._intake.drop_late()
 
     def health(self) -> Health | None:
         """Of the processes it runs in; None when it runs in this one."""

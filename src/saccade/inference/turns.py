@@ -34,11 +34,12 @@ class Line(Generic[T]):
         return work
 
     def take(self, which: Callable[[T], bool]) -> list[T]:
-        """Out of the line, in its order."""
+        """Out of the line, in its order. Each is asked about once, for the answer may change meanwhile."""
         taken: list[T] = []
         for caller, held in list(self._callers.items()):
-            left = deque(work for work in held if not which(work))
-            taken += [work for work in held if which(work)]
+            left: deque[T] = deque()
+            for work in held:
+                (taken if which(work) else left).append(work)
             if left:
                 self._callers[caller] = left
             else:

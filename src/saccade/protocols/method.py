@@ -22,6 +22,8 @@ class Invocation:
     urgent: bool | None = None
     told: list[tuple[str, str]] = field(default_factory=list)
     closing: Callable[[], bool] = bool
+    admit: Callable[[], None] = lambda: None
+    """Asked before each message of a stream. Raises ServerError when this caller shall send no more for now."""
 
     def left_s(self) -> float:
         return min(self.deadline_s, self.ends - time.monotonic())
@@ -44,7 +46,8 @@ Stream = Callable[[Invocation, AsyncIterator[Any]], AsyncGenerator[Any, None]]
 @dataclass(frozen=True)
 class Method:
     """path: `/package.Service/Method`. request, reply: classes of messages. handler: takes a message and gives one, or,
-    where it streams, takes many and gives many; raises SaccadeError. needs: see protocol.SCOPES.
+    where it streams, takes many and gives many; raises SaccadeError. needs: see protocol.SCOPES. pictures: whether a message
+    may bring some.
     """
 
     path: str
@@ -53,3 +56,4 @@ class Method:
     handler: Once | Stream
     streams: bool = False
     needs: str = "use"
+    pictures: bool = False

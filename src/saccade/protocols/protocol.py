@@ -125,6 +125,8 @@ GRPC_STATUSES: dict[int, str] = {
     507: "RESOURCE_EXHAUSTED",
 }
 """HTTP status to gRPC status; every other is INVALID_ARGUMENT."""
+TIMEOUT = "x-request-timeout-ms"
+"""The header in which a caller says for how long he listens."""
 SCOPES = ("open", "use", "control")
 """What a route asks for: nothing; any key; a key that may also change what is served."""
 
@@ -185,11 +187,12 @@ class Call:
     came: float = field(default_factory=time.monotonic)
 
     async def read(self) -> bytes:
-        """The whole body; the transport has counted it. From the deadline goes what its coming took: whoever set it waits since he
-        began to send. Raises ServerError payload_too_large or request_timeout."""
+        """The whole body; the transport has counted it. From a deadline that the caller set goes what its coming took: he waits since
+        he began to send. Raises ServerError payload_too_large or request_timeout."""
         parts = [part async for part in self.body]
         now = time.monotonic()
-        self.deadline_s, self.came = max(0.0, self.deadline_s - (now - self.came)), now
+        if TIMEOUT in self.headers:
+            self.deadline_s, self.came = max(0.0, self.deadline_s - (now - self.came)), now
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import parse_qsl, urlsplit
 
 from saccade.errors import ServerError
-from saccade.protocols.protocol import SCOPES, Route
+from saccade.protocols.protocol import SCOPES, TIMEOUT, Route
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _QUERY = re.compile(rb"[!-~]*")
@@ -74,7 +74,7 @@ def query(raw: bytes) -> list[tuple[str, str]]:
 
 def deadline_s(headers: Mapping[str, str], usual: float, most: float) -> float:
     """Seconds that a caller gives, by X-Request-Timeout-Ms. Raises ServerError(invalid_value)."""
-    text = headers.get("x-request-timeout-ms")
+    text = headers.get(TIMEOUT)
     if text is None:
         return usual
     if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) == 0:

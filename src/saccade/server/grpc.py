@@ -7,6 +7,7 @@ import random
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +166,9 @@ class _Handlers(grpc.GenericRpcHandler):
                 own = head.get("x-api-key")
                 given = head.get("authorization") or (f"Bearer {own}" if own else "")
                 call.caller = self._app.keys.admit(given, method.needs).id
-                self._app.offenders.admit(call.caller)
+                call.admit = partial(self._app.offenders.admit, call.caller)
+                if method.pictures and not method.streams:
+                    call.admit()
             call.urgent = heads.urgent(head)
         except SaccadeError as error:
             return grpc.stream_stream_rpc_method_handler(self._refusing(method, call, error))

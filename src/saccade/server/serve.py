@@ -121,12 +121,15 @@ def run(
     app = build(settings, engine, keys=keys, state=state, control=control)
     quiet = Quiet(lambda: app.metrics.asked)
     failure: list[BaseException] = []
+    # Where several load one after the other, memory may be there for the next one a moment later.
+    waits = ("dependency_unavailable", *(("not_enough_memory",) if others is not None else ()))
 
     def begin() -> None:
         errors = follower.step()
         while errors and not any(e.loaded for n in engine.names() for e in engine.versions(n).values()):
-            if any(error.code != "dependency_unavailable" for error in errors):
+            if any(error.code not in waits for error in errors):
                 raise errors[0]
+            log.warning("nothing could be loaded yet: %s", errors[0])
             time.sleep(AGAIN_S)
             errors = follower.step()
         state.started = True

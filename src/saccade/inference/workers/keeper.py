@@ -213,7 +213,7 @@ class KeptGraph(OpenGraph):
             began = time.monotonic()
             try:
                 worker = self._started(replace(self._order, patient=False))
-            except (SaccadeError, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it was, it is tried again: nobody else would
                 if self._stop.is_set():
                     return None
                 with self._changed:

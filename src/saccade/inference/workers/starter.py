@@ -59,7 +59,7 @@ class Starter:
             if self._wanted.empty():
                 try:
                     self._spare = Worker(RUNTIME)
-                except (InferenceError, OSError) as error:
+                except Exception as error:  # noqa: BLE001 - all workers end with this thread
                     log.warning("no spare worker could be started: %s", error)
         if self._spare is not None:
             self._spare.close()

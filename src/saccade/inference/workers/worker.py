@@ -100,6 +100,7 @@ class Lane:
         except OSError as error:
             self.worker.lost = True
             raise Unsent from error
+        hung = False
         try:
             reply, _ = frames.receive(self._connection)
             if "error" not in reply:
@@ -108,6 +109,7 @@ class Lane:
                 return found
             failure = frames.raised(reply["error"])
         except TimeoutError:
+            hung = True
             self.worker.kill(f"a run lasted longer than {bound_s:g} s (hang_s)")
         except (ValueError, KeyError, TypeError):
             self.worker.kill("it answered what no worker says")
@@ -116,7 +118,12 @@ class Lane:
         else:
             raise failure
         self.worker.lost = True
-        raise InferenceError(f"the process that ran this {self.worker.fate}", hint="ask again", code="worker_lost")
+        raise InferenceError(
+            f"the process that ran this {self.worker.fate}",
+            hint="ask again",
+            code="worker_lost",
+            details={"hung": hung},
+        )
 
     def close(self) -> None:
         self._connection.close()

@@ -54,9 +54,7 @@ class _Api:
         model, version = call.parameters["name"], _version(call.parameters)
         # Before the body is read. How many pictures a form or a JSON document holds is known behind it, and asked again then.
         several = call.headers.get("content-type", "").lower().startswith(("multipart/", "application/json"))
-        self._engine.admit(
-            model, version, call.deadline_s, several=several, caller=call.caller, urgent=call.urgent
-        )
+        self._engine.admit(model, version, call.deadline_s, several=several, caller=call.caller, urgent=call.urgent)
         data = await call.read()
         if not data:
             raise ServerError("the body is empty, an image was expected", code="image_undecodable")

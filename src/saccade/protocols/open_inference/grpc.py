@@ -42,7 +42,15 @@ def offered(engine: Engine, control: Control) -> list[Method]:
         "RepositoryModelUnload": api.unload,
     }
     return [
-        Method(rpc.path, rpc.request, rpc.reply, handlers.get(name, _refuse), rpc.streams, NEEDS.get(name, "use"))
+        Method(
+            rpc.path,
+            rpc.request,
+            rpc.reply,
+            handlers.get(name, _refuse),
+            rpc.streams,
+            NEEDS.get(name, "use"),
+            name in ("ModelInfer", "ModelStreamInfer"),
+        )
         for name, rpc in schema.service(SERVICE).items()
     ]
 
@@ -170,6 +178,7 @@ class _Api:
     async def _streamed(self, call: Invocation, request: Any) -> Any:
         try:
             # What is told of each answer would grow with the stream, beyond what metadata may hold.
+            call.admit()
             own = replace(call, told=[])
             return _reply("ModelStreamInfer", infer_response=await self.infer(own, request))
         except SaccadeError as error:

@@ -81,7 +81,9 @@ class _Api:
     def _admit(self, call: Call) -> Entry:
         """A refusal that needs no body comes before the body; how many rows there are is not known yet."""
         version = state.number(call.parameters.get("version"))
-        return self._engine.admit(call.parameters["name"], version, call.deadline_s, several=True, caller=call.caller, urgent=call.urgent)
+        return self._engine.admit(
+            call.parameters["name"], version, call.deadline_s, several=True, caller=call.caller, urgent=call.urgent
+        )
 
     def _find(self, call: Call) -> Entry:
         return self._engine.find(call.parameters["name"], state.number(call.parameters.get("version")))

@@ -27,7 +27,15 @@ def offered(engine: Engine) -> list[Method]:
         "GetModelStatus": api.status,
     }
     return [
-        Method(rpc.path, rpc.request, rpc.reply, handlers.get(name, _refuse), rpc.streams, NEEDS.get(name, "use"))
+        Method(
+            rpc.path,
+            rpc.request,
+            rpc.reply,
+            handlers.get(name, _refuse),
+            rpc.streams,
+            NEEDS.get(name, "use"),
+            name in ("Predict", "Classify", "Regress"),
+        )
         for service in (PREDICTION, MODEL)
         for name, rpc in schema.service(service).items()
     ]

@@ -68,7 +68,9 @@ class _Api:
     def _admit(self, call: Call) -> Entry:
         """What can be refused before the body is read; how many rows it holds is not known yet."""
         entry = self._find(call)
-        return self._engine.admit(entry.name, entry.version, call.deadline_s, several=True, caller=call.caller, urgent=call.urgent)
+        return self._engine.admit(
+            entry.name, entry.version, call.deadline_s, several=True, caller=call.caller, urgent=call.urgent
+        )
 
     async def _ask(self, call: Call, given: views.Given) -> tuple[Answer, list[Tensor]]:
         name, version, label = _meant(call)

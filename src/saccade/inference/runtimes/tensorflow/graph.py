@@ -140,7 +140,7 @@ class Graph(OpenGraph):
                 return None
             try:
                 return self._started()
-            except (SaccadeError, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it was, it is tried again: nobody else would
                 if self._stop.is_set():
                     return None
                 with self._changed:

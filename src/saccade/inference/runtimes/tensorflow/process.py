@@ -37,6 +37,15 @@ class Gone(Exception):  # noqa: N818 - not an error of anyone's
     """The process ended before it was given anything."""
 
 
+def _pipe_back(other: int) -> tuple[int, int]:
+    """The second of two pipes; where it cannot be had, the first one's end is given back too. Raises OSError."""
+    try:
+        return os.pipe()
+    except OSError:
+        os.close(other)
+        raise
+
+
 class Process:
     """Starts the process of a graph. Several threads may ask it, `callers` of them at a time. It is never started again;
     another one is made. Raises InferenceError(worker_lost) when this machine has no room for it."""
@@ -46,6 +55,8 @@ class Process:
         self._free: queue.SimpleQueue[Channel | None] = queue.SimpleQueue()
         self._words: deque[str] = deque(maxlen=20)
         self._killed = ""
+        self._broken = False
+        """What stands in its pipes may be the answer to somebody who left."""
         self._lent = 0
         """Channels that callers may have."""
         self._closing = threading.Lock()
@@ -54,15 +65,16 @@ class Process:
         """Whether any run came back."""
         theirs: list[int] = []
         pairs = []
-        for _ in range(callers):
-            their_reading, writing = os.pipe()
-            reading, their_writing = os.pipe()
-            self._channels.append(Channel(reading, writing))
-            theirs += [their_reading, their_writing]
-            pairs.append(f"{their_reading}:{their_writing}")
         # -P: a file in the folder we were called from must not stand in for the library.
         command = [sys.executable, "-P", "-m", "saccade.inference.runtimes.tensorflow.worker"]
         try:
+            for _ in range(callers):
+                their_reading, writing = os.pipe()
+                theirs.append(their_reading)
+                reading, their_writing = _pipe_back(writing)
+                theirs.append(their_writing)
+                self._channels.append(Channel(reading, writing))
+                pairs.append(f"{their_reading}:{their_writing}")
             self._child = subprocess.Popen(
                 [*command, str(os.getpid()), str(folder), device, str(threads), *pairs],
                 env=environment(device),
@@ -86,7 +98,14 @@ class Process:
                 os.close(handle)
         self.pid = self._child.pid
         self._listener = threading.Thread(target=self._listen, daemon=True)
-        self._listener.start()
+        try:
+            self._listener.start()
+        except RuntimeError:  # no room for a thread
+            self._child.kill()
+            self._child.wait()
+            for channel in self._channels:
+                channel.close()
+            raise
 
     def open(self) -> dict[str, Any]:
         """What the graph says of itself, once it is there. Raises PackageError when it is refused or the process ends over
@@ -106,8 +125,8 @@ class Process:
         """Raises Gone; InferenceError: inference_failed, worker_lost when the process ended over it, or was ended because it
         took longer than hang_s."""
         channel = self._free.get()
-        if channel is None:
-            self._free.put(None)
+        if channel is None or self._broken:
+            self._free.put(channel)
             raise Gone
         until, sent = time.monotonic() + hang_s, False
         try:
@@ -116,13 +135,18 @@ class Process:
             record, answers = channel.receive(until)
             self.answered = True
         except Ended as error:
+            self._broken = True
             if isinstance(error, Late):
                 self.kill(f"a run lasted longer than {hang_s:g} s (hang_s)")
             elif not sent:
                 self.kill("")
                 raise Gone from error
+            hung = isinstance(error, Late)
             raise InferenceError(
-                f"the process that ran this {self._fate()}", hint="ask again", code="worker_lost"
+                f"the process that ran this {self._fate()}",
+                hint="ask again",
+                code="worker_lost",
+                details={"hung": hung},
             ) from error
         finally:
             self._free.put(channel)
