@@ -384,7 +384,7 @@ def test_beyond_loopback_a_server_wants_a_key_and_tls_or_to_be_told_otherwise(tm
     _, said = server.process.communicate(timeout=20)
     assert server.process.returncode == 1
     assert b"insecure" in said, "a key without TLS would be read on the way"
-    open_to_all = Running(package, tmp_path / "home", host="0.0.0.0", insecure=True).wait()
+    open_to_all = Running(package, tmp_path / "home", host="0.0.0.0", insecure=True, decode_isolation="none").wait()
     try:
         elsewhere = {"origin": "https://app.example", "sec_fetch_site": "cross-site"}
         assert open_to_all.ask("POST", PREDICT, png(1, 1, 1), **elsewhere)[0] == 200, "who stands in front decides"
