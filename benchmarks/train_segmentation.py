@@ -34,7 +34,7 @@ from saccade.images import preprocess
 from saccade.images.preprocess import PreprocessSpec
 from saccade.tasks.segmentation import torch as half
 from saccade.tasks.segmentation.learning import LIGHT
-from saccade.tasks.segmentation.torch import smp
+from saccade.tasks.torch import open_library
 from saccade.training.recipe import Recipe
 from saccade.training.run import Run
 from saccade.training.trainers import find
@@ -75,7 +75,9 @@ def plain(dataset: Dataset, size: int, recipe: Recipe, cpu_s: float, wall_s: flo
     spec = PreprocessSpec(size, size)
     train: Pack = pack(dataset.splits["train"], dataset.labels, TASK, spec, recipe)
     torch.manual_seed(recipe.seed)
-    network = smp.open_smp().Unet("resnet18", encoder_weights=None, classes=len(dataset.labels))
+    network = open_library("segmentation_models_pytorch", "smp").Unet(
+        "resnet18", encoder_weights=None, classes=len(dataset.labels)
+    )
     network = network.to(memory_format=torch.channels_last)
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (networks.MEAN, networks.STD))
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)

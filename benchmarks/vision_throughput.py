@@ -119,11 +119,13 @@ def unet(data: Path, size: int, seconds: float) -> float:
     import torch
     from torch.nn import functional as F
 
-    from saccade.tasks.segmentation.torch import smp
+    from saccade.tasks.torch import open_library
 
     train, classes = packed(data, size)
     network = (
-        smp.open_smp().Unet("resnet18", encoder_weights=None, classes=classes).to(memory_format=torch.channels_last)
+        open_library("segmentation_models_pytorch", "smp")
+        .Unet("resnet18", encoder_weights=None, classes=classes)
+        .to(memory_format=torch.channels_last)
     )
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
 
