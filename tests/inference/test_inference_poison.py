@@ -103,7 +103,7 @@ def test_callers_that_send_such_pictures_all_the_time_cost_the_others_only_time(
     assert health(engine).lost == 4
     said = [r.getMessage() for r in caplog.records if "were lost within 60 s" in r.getMessage()]
     assert len(said) == 2, "the third one and the fourth"
-    assert "4 workers" in said[1]
+    assert "4 processes were lost" in said[1]
     assert "started after 1 s" in said[1]
     engine.close()
 

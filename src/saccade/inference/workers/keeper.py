@@ -12,7 +12,8 @@ import numpy as np
 
 from saccade.errors import InferenceError, SaccadeError
 from saccade.inference.runtime import Health, OpenGraph
-from saccade.inference.workers.losses import LONGEST_S, STEADY_S, WITHIN_S, Losses
+from saccade.inference.workers.again import again
+from saccade.inference.workers.losses import LONGEST_S, STEADY_S, Losses
 from saccade.inference.workers.starter import Starter
 from saccade.inference.workers.worker import Lane, Order, Unsent, Worker
 from saccade.types import Array
@@ -199,29 +200,14 @@ class KeptGraph(OpenGraph):
 
     def _again(self) -> Worker | None:
         """A new worker, after the wait that is due; None once the graph is closed."""
-        while True:
-            with self._changed:
-                delay, often = self._losses.wait_s(), self._losses.often()
-                self._changed.notify_all()
-            if often:
-                log.error(
-                    "%s: %d workers were lost within %g s; the next one is started after %g s",
-                    self._name, often, WITHIN_S, delay,
-                )  # fmt: skip
-            if self._stop.wait(delay):
-                return None
+
+        def start() -> Worker:
             began = time.monotonic()
-            try:
-                worker = self._started(replace(self._order, patient=False))
-            except Exception as error:  # noqa: BLE001 - whatever it was, it is tried again: nobody else would
-                if self._stop.is_set():
-                    return None
-                with self._changed:
-                    self._losses.failed(str(error))
-                log.error("%s: no worker could be started: %s", self._name, error)
-                continue
+            worker = self._started(replace(self._order, patient=False))
             log.warning("%s: worker %d is there after %.2f s", self._name, worker.pid, time.monotonic() - began)
             return worker
+
+        return again(start, self._losses, self._changed, self._stop, self._name)
 
     def settle(self) -> None:
         """Ends the patience of an opening that gave way to others."""

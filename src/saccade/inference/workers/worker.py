@@ -3,7 +3,6 @@
 import contextlib
 import math
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from typing import Any
 from saccade import process
 from saccade.errors import InferenceError
 from saccade.inference.workers import family, frames
+from saccade.inference.workers.again import ending
 from saccade.inference.workers.region import Region, Told
 from saccade.types import Array, TensorSpec
 
@@ -249,12 +249,7 @@ class Worker:
     def wait(self) -> str:
         """Blocks until the process has ended; says how."""
         code = self._process.wait()
-        if self._killed:
-            return f"ended here, {self._killed}"
-        if code < 0:
-            with contextlib.suppress(ValueError):
-                return f"ended by {signal.Signals(-code).name}"
-        return f"ended with code {code}"
+        return ending(code, self._killed)
 
     def close(self, patience_s: float = 2.0) -> None:
         """Ends the process. Its lanes stay with whoever runs on them."""

@@ -9,6 +9,7 @@ from saccade.errors import InferenceError, SaccadeError, ServerError
 from saccade.inference.engine import Engine
 from saccade.protocols import views
 from saccade.protocols.method import HEAVY, Invocation, Method, Once, Stream, aside
+from saccade.protocols.offer import offer
 from saccade.protocols.open_inference import messages, protobuf, state
 from saccade.protocols.protocol import Control, marks, said
 from saccade.protocols.tensors import elements
@@ -41,18 +42,7 @@ def offered(engine: Engine, control: Control) -> list[Method]:
         "RepositoryModelLoad": api.load,
         "RepositoryModelUnload": api.unload,
     }
-    return [
-        Method(
-            rpc.path,
-            rpc.request,
-            rpc.reply,
-            handlers.get(name, _refuse),
-            rpc.streams,
-            NEEDS.get(name, "use"),
-            name in ("ModelInfer", "ModelStreamInfer"),
-        )
-        for name, rpc in schema.service(SERVICE).items()
-    ]
+    return offer(SERVICE, handlers, _refuse, NEEDS, ("ModelInfer", "ModelStreamInfer"))
 
 
 async def _refuse(call: Invocation, request: Any) -> Any:

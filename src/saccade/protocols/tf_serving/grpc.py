@@ -8,6 +8,7 @@ from saccade.inference.model import Model
 from saccade.inference.request import Answer
 from saccade.protocols import views
 from saccade.protocols.method import HEAVY, Invocation, Method, Once, aside
+from saccade.protocols.offer import offer
 from saccade.protocols.protocol import marks
 from saccade.protocols.tensors import Tensor, elements
 from saccade.protocols.tf_serving import messages, models, protobuf
@@ -26,19 +27,8 @@ def offered(engine: Engine) -> list[Method]:
         "GetModelMetadata": api.metadata,
         "GetModelStatus": api.status,
     }
-    return [
-        Method(
-            rpc.path,
-            rpc.request,
-            rpc.reply,
-            handlers.get(name, _refuse),
-            rpc.streams,
-            NEEDS.get(name, "use"),
-            name in ("Predict", "Classify", "Regress"),
-        )
-        for service in (PREDICTION, MODEL)
-        for name, rpc in schema.service(service).items()
-    ]
+    pictures = ("Predict", "Classify", "Regress")
+    return [m for service in (PREDICTION, MODEL) for m in offer(service, handlers, _refuse, NEEDS, pictures)]
 
 
 async def _refuse(call: Invocation, request: Any) -> Any:

@@ -9,7 +9,8 @@ from pathlib import Path
 from saccade.errors import InferenceError, SaccadeError
 from saccade.inference.runtime import Health, OpenGraph
 from saccade.inference.runtimes.tensorflow.process import Gone, Process
-from saccade.inference.workers.losses import LONGEST_S, STEADY_S, WITHIN_S, Losses
+from saccade.inference.workers.again import again
+from saccade.inference.workers.losses import LONGEST_S, STEADY_S, Losses
 from saccade.process import cores
 from saccade.types import Array, TensorSpec
 
@@ -127,25 +128,7 @@ class Graph(OpenGraph):
 
     def _again(self) -> Process | None:
         """A new process, after the wait that is due; None once the graph is closed."""
-        while True:
-            with self._changed:
-                delay, often = self._losses.wait_s(), self._losses.often()
-                self._changed.notify_all()
-            if often:
-                log.error(
-                    "%d processes of a SavedModel were lost within %g s; the next one is started after %g s",
-                    often, WITHIN_S, delay,
-                )  # fmt: skip
-            if self._stop.wait(delay):
-                return None
-            try:
-                return self._started()
-            except Exception as error:  # noqa: BLE001 - whatever it was, it is tried again: nobody else would
-                if self._stop.is_set():
-                    return None
-                with self._changed:
-                    self._losses.failed(str(error))
-                log.error("the process of a SavedModel could not be started again: %s", error)
+        return again(self._started, self._losses, self._changed, self._stop, "a SavedModel")
 
     def _started(self) -> Process | None:
         began = time.monotonic()

@@ -17,6 +17,7 @@ from typing import Any
 from saccade.errors import InferenceError, PackageError
 from saccade.inference.runtimes.tensorflow.wire import Channel, Ended, Late
 from saccade.inference.workers import family, worker
+from saccade.inference.workers.again import ending
 from saccade.types import Array
 
 log = logging.getLogger("saccade.inference")
@@ -177,12 +178,7 @@ class Process:
         """Blocks until the process has ended; says how."""
         code = self._child.wait()
         self._listener.join(1)
-        if self._killed:
-            return f"ended here, {self._killed}"
-        if code < 0:
-            with contextlib.suppress(ValueError):
-                return f"ended by {signal.Signals(-code).name}"
-        return f"ended with code {code}"
+        return ending(code, self._killed)
 
     def close(self) -> None:
         """Waits for the calls at work, then for the process. A second call waits for the first."""
