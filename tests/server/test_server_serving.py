@@ -453,6 +453,9 @@ def test_metrics_and_loading_have_a_listener_of_their_own_where_the_operator_say
     server = Running("", tmp_path / "home", admin_port=admin_port).wait()
     public, unload = server.port, "/v2/repository/models/colors/unload"
     try:
+        page = server.ask("GET", "/")[2]
+        assert b"/docs" in page
+        assert b"/metrics" not in page, "the console points to nothing that is not there"
         assert server.ask("POST", PREDICT, png(1, 1, 1), **use)[0] == 200
         for method, path in (("GET", "/metrics"), ("POST", unload)):
             assert server.ask(method, path, **control)[0] == 404, "not even with the operator's key"

@@ -313,7 +313,8 @@ def build(
     routes = [route for protocol in spoken for route in protocol.routes(engine)]
     part = "public" if settings.admin_port else "whole"
     held = keys or Keys(settings.home)
-    return App(settings, engine, [*routes, *views.routes(engine)], held, metrics, state, spoken, part, offenders)
+    shown = views.routes(engine, metrics=part == "whole")
+    return App(settings, engine, [*routes, *shown], held, metrics, state, spoken, part, offenders)
 
 
 def _share(routes: Sequence[Route], part: str) -> list[Route]:

@@ -1,5 +1,6 @@
 """The console: one page at `/` and its static files. It asks the native API; nothing comes from elsewhere."""
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -37,16 +38,21 @@ GUARDS = [
 ]
 
 
-def routes(engine: Engine) -> list[Route]:
-    """The page needs no key: it holds no data. What it asks of the API needs one where the server does."""
+METRICS = b'      <a href="/metrics">Metrics</a>\n'
+
+
+def routes(engine: Engine, metrics: bool = True) -> list[Route]:
+    """The page needs no key: it holds no data. What it asks of the API needs one where the server does. metrics: whether they
+    are answered beside it, so that it points to them."""
+
+    async def page(call: Call) -> Reply:
+        reply = _file(HOME / "templates" / "index.html")
+        return reply if metrics else replace(reply, body=reply.body.replace(METRICS, b""))
+
     return [
-        Route("GET", "/", _page, open=True),
+        Route("GET", "/", page, open=True),
         Route("GET", "/console/{file}", _static, open=True),
     ]
-
-
-async def _page(call: Call) -> Reply:
-    return _file(HOME / "templates" / "index.html")
 
 
 async def _static(call: Call) -> Reply:

@@ -207,9 +207,10 @@ function showCurl() {
   const picture = state.picture;
   const name = (picture?.name || "photo.jpg").replaceAll("'", "'\\''");
   const type = picture?.type || "image/jpeg";
-  const key = at("key-box").hidden ? "" : `-H "Authorization: Bearer $SACCADE_KEY" \\\n`;
-  at("curl").textContent =
-    `curl --data-binary '@${name}' -H 'Content-Type: ${type}' \\\n${key}'${location.origin}${address()}'`;
+  // A line a part: in a narrow box a longer one would be broken before its backslash.
+  const parts = [`curl --data-binary '@${name}'`, `-H 'Content-Type: ${type}'`];
+  if (!at("key-box").hidden) parts.push('-H "Authorization: Bearer $SACCADE_KEY"');
+  at("curl").textContent = [...parts, `'${location.origin}${address()}'`].join(" \\\n  ");
 }
 
 async function copyCurl() {
