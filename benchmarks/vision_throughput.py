@@ -76,8 +76,9 @@ def fcos(data: Path, size: int, seconds: float, depth: str) -> float:
 
     with torch.library._scoped_library("torchvision", "FRAGMENT") as library:
         # A build for another processor has no compiled operators. Learning needs none of them.
-        if not hasattr(torch.ops.torchvision, "nms"):
-            library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        for name in ("nms", "qnms"):
+            if not hasattr(torch.ops.torchvision, name):
+                library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         from torchvision.models.detection import FCOS, fcos_resnet50_fpn
         from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
         from torchvision.ops.feature_pyramid_network import LastLevelP6P7

@@ -214,6 +214,10 @@ def test_heads_and_silence_have_their_time(run, monkeypatch):
             drops = await said(port, *(GET[i : i + 1] for i in range(20)), pause_s=0.04)
             assert statuses(drops) == [408], "a byte now and then does not extend it"
             assert statuses(await said(port, GET, GET, pause_s=0.1)) == [200, 200], "then silence, then closed"
+            # A first byte that another protocol could begin with begins the head all the same.
+            post = b"POST /echo HTTP/1.1\r\nHost: here\r\nContent-Length: 0\r\n\r\n"
+            slow = await said(port, post[:1], post[1:20], post[20:], pause_s=0.2)
+            assert statuses(slow) == [408], "it was whole 0.4 s after its first byte"
             ends = [b"\r\n"] * 40
             assert await said(port, *ends, GET, pause_s=0.04) == b"", "line ends before a request hold no connection"
             large = b"GET / HTTP/1.1\r\nHost: h\r\n" + b"".join(b"x-%d: %s\r\n" % (i, b"a" * 900) for i in range(40))

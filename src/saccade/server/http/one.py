@@ -49,7 +49,8 @@ class One(asyncio.Protocol):
         """Of the head that is read; of the body that is read, and of what was between its parts."""
         self._since = listener.now()
         """When the connection was made, its last answer sent, or its half-read head begun."""
-        self._expects = False
+        self._later = self._expects = False
+        """A request has begun on this connection."""
         self._unwished = b""
         """A head without its wish for another protocol."""
         self._ends = False
@@ -76,6 +77,8 @@ class One(asyncio.Protocol):
         if self._ends:
             return
         if self._fresh:
+            if not self._first:
+                self._since = self._listener.now()
             data = self._first = self._first + data
             if data.startswith(PREFACE):
                 self._listener.upgrade(self).data_received(data)
@@ -151,8 +154,11 @@ class One(asyncio.Protocol):
     # The parser
 
     def on_message_begin(self) -> None:
-        # Not with any byte: the line ends that may stand before a request would hold its connection for ever.
-        self._since = self._listener.now()
+        # Not with any byte: the line ends that may stand before a request would hold its connection for ever. Of the first request
+        # the first byte counts, though it might have been one of another protocol.
+        if self._later:
+            self._since = self._listener.now()
+        self._later = True
         self._url, self._headers, self._expects = b"", [], False
         self._head = self._begun = True
         self._head_bytes = 0
