@@ -9,6 +9,7 @@ import argparse
 import json
 import statistics
 import subprocess
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ def arguments(description: str, minutes: float, size: int = 0) -> argparse.Argum
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall",
                         help="what both sides have as much of: on a machine shared with others, processor seconds")  # fmt: skip
     parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave our runs in FOLDER, to look into")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a knob of our recipe")
     return parser
 
@@ -47,11 +49,12 @@ class Frame:
             self.dataset = split(self.dataset, 0)
         self.seconds = options.minutes * 60
         self._task, self._watched, self._options = task, watched, options
+        self._data, self._keep = options.data.name, options.keep
         self._knobs = dict(pair.split("=", 1) for pair in options.set)
         if options.threads:
             self._knobs["threads"] = str(options.threads)
             torch.set_num_threads(options.threads)
-        self._name = f"{figure}_{options.data.name}"
+        self._name = "_".join([figure, self._data, *(f"{k}-{Path(v).name}" for k, v in sorted(self._knobs.items()))])
         self._asked = {
             "minutes": options.minutes,
             "clock": options.clock,
@@ -70,10 +73,11 @@ class Frame:
     def recipe(self, seed: int) -> Recipe:
         return Recipe.load(None, {"task": self._task, "budget": self.seconds, "seed": seed, **self._knobs})
 
-    def measure(self, ours: Callable[[Recipe], Row], plain: Callable[[Recipe, Row], Row]) -> None:
-        """Every seed of the sides that are asked for. plain is given our row of that seed, which is empty when there is none."""
+    def measure(self, ours: Callable[[Recipe, Path], Row], plain: Callable[[Recipe, Row], Row]) -> None:
+        """Every seed of the sides that are asked for. ours is given the folder of its run, plain our row of that seed, which is
+        empty when there is none."""
         sides: dict[str, Callable[[Recipe], Row]] = {
-            OURS: ours,
+            OURS: lambda recipe: self._placed(ours, recipe),
             PLAIN: lambda recipe: plain(recipe, self._rows[OURS].get(str(recipe.seed), {})),
         }
         if self._options.only:
@@ -93,6 +97,11 @@ class Frame:
                 print(
                     f"{side:<11} {number:<9} {statistics.mean(scores):.4f}  spread {spread:.4f}  n {len(scores)}  at {of}"
                 )
+
+    def _placed(self, ours: Callable[[Recipe, Path], Row], recipe: Recipe) -> Row:
+        with tempfile.TemporaryDirectory() as passing:
+            folder = self._keep or Path(passing)
+            return ours(recipe, folder / f"{self._name}-{recipe.seed}")
 
     def _kept(self) -> dict[str, dict[str, Row]]:
         file = machine.results() / f"{self._name}.json"

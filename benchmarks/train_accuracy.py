@@ -6,7 +6,6 @@ Prints test accuracy of both for every seed, then mean and spread (sample standa
 benchmarks/results, one file a dataset (benchmarks/seeds.py says how).
 """
 
-import tempfile
 import time
 from pathlib import Path
 
@@ -105,16 +104,15 @@ def plain(train: Pack, test: Pack, classes: int, seconds: float, seed: int) -> f
     return float((said == test.targets["target"]).float().mean())
 
 
-def ours(dataset: Dataset, recipe: Recipe) -> Row:
+def ours(dataset: Dataset, recipe: Recipe, folder: Path) -> Row:
     trainer = find("torch")
-    with tempfile.TemporaryDirectory() as folder:
-        run = Run.create(Path(folder) / "run", recipe, dataset)
-        for _ in trainer.fit(run, dataset):
-            pass
-        test = pack(dataset.splits["test"], dataset.labels, TASK, run.preprocess, run.recipe)
-        scores = trainer.outputs(run, test.images.numpy())["scores"]
-        accuracy = float((scores.argmax(1) == test.targets["target"].numpy()).mean())
-        return {"accuracy": accuracy, "size": [run.preprocess.width, run.preprocess.height]}
+    run = Run.create(folder, recipe, dataset)
+    for _ in trainer.fit(run, dataset):
+        pass
+    test = pack(dataset.splits["test"], dataset.labels, TASK, run.preprocess, run.recipe)
+    scores = trainer.outputs(run, test.images.numpy())["scores"]
+    accuracy = float((scores.argmax(1) == test.targets["target"].numpy()).mean())
+    return {"accuracy": accuracy, "size": [run.preprocess.width, run.preprocess.height]}
 
 
 def main() -> None:
@@ -133,7 +131,7 @@ def main() -> None:
         train, test = (pack(dataset.splits[k], dataset.labels, TASK, spec, recipe) for k in ("train", "test"))
         return {"accuracy": plain(train, test, len(dataset.labels), frame.seconds, recipe.seed), "size": sides}
 
-    frame.measure(lambda recipe: ours(dataset, recipe), theirs)
+    frame.measure(lambda recipe, folder: ours(dataset, recipe, folder), theirs)
 
 
 if __name__ == "__main__":

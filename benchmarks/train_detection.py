@@ -12,7 +12,6 @@ Prints AP, AP50, images a processor second and parameters; keeps the raw numbers
 
 import itertools
 import math
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -121,17 +120,16 @@ def judged(dataset: Dataset, spec: PreprocessSpec, answer: Any) -> dict[str, flo
     return {n.name: round(n.value, 4) for n in scorer.card("test").numbers}
 
 
-def ours(dataset: Dataset, recipe: Recipe) -> Row:
+def ours(dataset: Dataset, recipe: Recipe, folder: Path) -> Row:
     trainer = find("torch")
-    with tempfile.TemporaryDirectory() as folder:
-        run = Run.create(Path(folder) / "run", recipe, dataset)
-        wall, cpu, steps, parameters = time.monotonic(), time.process_time(), 0, 0
-        for event in trainer.fit(run, dataset):
-            steps = getattr(event, "step", steps) or steps
-            parameters = getattr(event, "parameters", parameters)
-        spent = spent_since(cpu, wall, steps * int(run.recipe.batch))
-        found = judged(dataset, run.preprocess, lambda pixels: trainer.outputs(run, pixels))
-        return {**found, "parameters": parameters, "size": [run.preprocess.width, run.preprocess.height], **spent}
+    run = Run.create(folder, recipe, dataset)
+    wall, cpu, steps, parameters = time.monotonic(), time.process_time(), 0, 0
+    for event in trainer.fit(run, dataset):
+        steps = getattr(event, "step", steps) or steps
+        parameters = getattr(event, "parameters", parameters)
+    spent = spent_since(cpu, wall, steps * int(run.recipe.batch))
+    found = judged(dataset, run.preprocess, lambda pixels: trainer.outputs(run, pixels))
+    return {**found, "parameters": parameters, "size": [run.preprocess.width, run.preprocess.height], **spent}
 
 
 def spent_since(cpu: float, wall: float, images: int) -> Row:
@@ -203,7 +201,7 @@ def main() -> None:
         cpu_s = row["cpu_s"] if options.clock == "cpu" else 0.0
         return plain(frame.dataset, PreprocessSpec(*sides), recipe, cpu_s, frame.seconds)
 
-    frame.measure(lambda recipe: ours(frame.dataset, recipe), theirs)
+    frame.measure(lambda recipe, folder: ours(frame.dataset, recipe, folder), theirs)
 
 
 if __name__ == "__main__":

@@ -57,17 +57,16 @@ def judged(dataset: Dataset, spec: PreprocessSpec, answer: Any) -> dict[str, flo
     return {n.name: round(n.value, 4) for n in scorer.card("test").numbers}
 
 
-def ours(dataset: Dataset, recipe: Recipe) -> Row:
+def ours(dataset: Dataset, recipe: Recipe, folder: Path) -> Row:
     trainer = find("torch")
-    with tempfile.TemporaryDirectory() as folder:
-        run = Run.create(Path(folder) / "run", recipe, dataset)
-        wall, cpu = time.monotonic(), time.process_time()
-        seen = 0
-        for event in trainer.fit(run, dataset):
-            seen = getattr(event, "step", seen) or seen
-        spent = spent_since(cpu, wall, seen * int(run.recipe.batch) * run.recipe.accumulate)
-        found = judged(dataset, run.preprocess, lambda pixels: trainer.outputs(run, pixels)["mask"])
-        return {**found, "size": [run.preprocess.width, run.preprocess.height], **spent}
+    run = Run.create(folder, recipe, dataset)
+    wall, cpu = time.monotonic(), time.process_time()
+    seen = 0
+    for event in trainer.fit(run, dataset):
+        seen = getattr(event, "step", seen) or seen
+    spent = spent_since(cpu, wall, seen * int(run.recipe.batch) * run.recipe.accumulate)
+    found = judged(dataset, run.preprocess, lambda pixels: trainer.outputs(run, pixels)["mask"])
+    return {**found, "size": [run.preprocess.width, run.preprocess.height], **spent}
 
 
 def plain(dataset: Dataset, size: int, recipe: Recipe, cpu_s: float, wall_s: float) -> Row:
@@ -172,7 +171,7 @@ def main() -> None:
         cpu_s = row["cpu_s"] if options.clock == "cpu" else 0.0
         return plain(frame.dataset, options.size, recipe, cpu_s, frame.seconds)
 
-    frame.measure(lambda recipe: ours(frame.dataset, recipe), theirs)
+    frame.measure(lambda recipe, folder: ours(frame.dataset, recipe, folder), theirs)
 
 
 if __name__ == "__main__":
