@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
+from PIL import Image
 
 from saccade.cli.main import main
 from saccade.data.convert import convert
@@ -43,14 +44,72 @@ def test_masks_and_coco_agree() -> None:
     run()
 
 
-def test_masks_written_are_masks_read() -> None:
+@pytest.mark.parametrize("style", [s for s in keepers()["masks"].styles if s != "binary"])
+def test_masks_written_are_masks_read_in_every_style(style: str) -> None:
     @slow
     @given(dataset=suite.datasets("mask"))
     def run(dataset: Dataset) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            suite.check(keepers()["masks"], dataset, Path(folder) / "d")
+            suite.check(keepers()["masks"].styled(style), dataset, Path(folder) / "d")
+            suite.check_pair(keepers()["masks"].styled(style), keepers()["coco_masks"], dataset, Path(folder) / "p")
 
     run()
+
+
+def masked(values: list[int], originals: tuple[str | int, ...]) -> Dataset:
+    record = {"mask": np.tile(np.array([values], np.uint8), (16, 24 // len(values)))}
+    labels = Labels(tuple("abcd"[: len(originals)]), originals, exclusive=False)
+    parts = {k: (Sample(f"{k} 1.png", suite.picture(i), record),) for i, k in enumerate(("train", "val"))}
+    return Dataset("t", Path(), labels, parts)
+
+
+def test_each_style_lays_out_what_its_tools_expect(tmp_path: Path) -> None:
+    dataset = masked([0, 1, 255], (7, 3))
+    for style in ("palette", "voc", "camvid", "colour"):
+        convert(dataset, "masks", tmp_path / style, style)
+    with Image.open(tmp_path / "palette" / "masks" / "train" / "train 1.png") as image:
+        assert (image.mode, np.unique(np.asarray(image)).tolist()) == ("P", [3, 7, 255])
+        assert image.convert("RGB").getpixel((0, 0)) == (128, 128, 128)  # 7 in the colour map of VOC
+    voc = tmp_path / "voc"
+    assert (voc / "ImageSets/Segmentation/train.txt").read_text() == "train_1\n"
+    assert (voc / "JPEGImages/train_1.png").is_file()
+    with Image.open(voc / "SegmentationClass/val_1.png") as image:
+        assert (image.mode, image.getpixel((23, 0))) == ("P", 255)
+    camvid = tmp_path / "camvid"
+    assert (camvid / "train.txt").read_text() == "train/train_1.png trainannot/train_1.png\n"
+    assert (camvid / "_classes.csv").read_text().split() == ["Pixel", "Value,Class", "7,a", "3,b", "2,void"]
+    with Image.open(camvid / "valannot/val_1.png") as image:
+        assert np.unique(np.asarray(image)).tolist() == [2, 3, 7]
+    with Image.open(tmp_path / "colour" / "masks" / "val" / "val 1.png") as image:
+        assert image.mode == "RGB"
+    lines = (tmp_path / "colour" / "class_dict.csv").read_text().split()
+    assert lines == ["name,r,g,b", "a,0,0,0", "b,128,0,0", "void,224,224,192"]
+
+
+def test_colours_of_classes_stay_in_the_style_that_holds_colours(tmp_path: Path) -> None:
+    dataset = masked([0, 1, 255], ("#e0e0c0", "#804000"))
+    assert convert(dataset, "masks", tmp_path / "d", "colour").lost == ()
+    again = keepers()["masks"].read(tmp_path / "d")
+    assert again.labels == dataset.labels
+    assert np.array_equal(again.splits["val"][0].annotation["mask"], dataset.splits["val"][0].annotation["mask"])
+
+
+def test_binary_masks_hold_two_classes_and_nothing_ignored(tmp_path: Path) -> None:
+    suite.check(keepers()["masks"].styled("binary"), masked([0, 1], ("a", "b")), tmp_path / "d")
+    with Image.open(tmp_path / "d" / "masks" / "val" / "val 1.png") as image:
+        assert np.unique(np.asarray(image)).tolist() == [0, 255]
+    for values, originals, told in (([0, 1, 2], (0, 1, 2), "data has 3"), ([0, 1, 255], (0, 1), "ignored pixels")):
+        with pytest.raises(DataError, match=told):
+            convert(masked(values, originals), "masks", tmp_path / "no", "binary")
+        assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize(
+    ("to", "style", "told"), [("masks", "vok", "has no style 'vok'"), ("coco_masks", "voc", "no style")]
+)
+def test_a_style_nobody_knows_is_refused(to: str, style: str, told: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=told):
+        convert(masked([0, 1], (0, 1)), to, tmp_path / "d", style)
 
 
 @pytest.mark.parametrize("first", BOXED)

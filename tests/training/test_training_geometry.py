@@ -184,3 +184,25 @@ def test_what_is_learned_from_is_what_is_served(
         packed = images_of(samples, spec, recipe)
         for row, sample in zip(packed, samples, strict=True):
             np.testing.assert_array_equal(row, one_way.load(sample.image, spec)[0])
+
+
+@pytest.mark.parametrize("randaugment", [0, 2])
+def test_at_the_end_of_a_run_pictures_are_seen_whole_and_in_place(randaugment: int) -> None:
+    """A picture that was turned, zoomed and shifted before is now itself or its mirror image, and so are its boxes."""
+    moving = {"rotation": 30, "shift": 0.3, "zoom": 1.0, "crop": 0.3, "flip_horizontal": True, "flip_vertical": True}
+    knobs = Recipe.load(None, {**STILL, **moving, "mosaic": 1.0, "randaugment": randaugment, "randaugment_strength": 0})
+    images = torch.randint(0, 256, (12, 40, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    targets = {"boxes": torch.tensor([[[3.0, 5, 20, 33]]]).repeat(12, 1, 1), "box_classes": torch.zeros(12, 1).long()}
+    shown, moved = Augment(knobs)(images, targets, 1, several=False, still=True)
+    turns = set()
+    for before, after, box in zip(images, shown.permute(0, 2, 3, 1), moved["boxes"][:, 0].tolist(), strict=True):
+        given = before.float() / 255
+        ways = {(x, y): given.flip([a for a, on in ((1, x), (0, y)) if on]) for x in (0, 1) for y in (0, 1)}
+        x, y = min(ways, key=lambda way: float((ways[way] - after).abs().max()))
+        assert torch.allclose(ways[x, y], after, atol=1e-4)
+        assert box == pytest.approx([44 if x else 3, 7 if y else 5, 61 if x else 20, 35 if y else 33], abs=1e-3)
+        turns.add((x, y))
+    assert len(turns) > 1
+    mask = {"mask": images[..., 0] % 3}
+    assert torch.equal(Augment(Recipe.load(None, {**STILL, **moving, "flip_horizontal": False, "flip_vertical": False}))(
+        images, mask, 1, still=True)[1]["mask"], mask["mask"])  # fmt: skip

@@ -327,6 +327,31 @@ def test_a_mosaic_is_drawn_as_in_torch_and_shows_what_torch_shows() -> None:
         assert np.quantile(gaps, 0.99) < 1e-3
 
 
+@pytest.mark.parametrize("kind", ["boxes", "mask", "plain"])
+def test_at_the_end_of_a_run_pictures_stay_in_place_under_the_same_names(kind: str) -> None:
+    moving = {"rotation": 30, "shift": 0.3, "zoom": 1.0, "crop": 0.3, "mosaic": 1.0 if kind == "boxes" else 0}
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (6, 24, 32, 3), np.uint8)
+    targets = {
+        "boxes": {"boxes": np.array([[[3, 5, 20, 21]]] * 6, np.float32), "box_classes": np.zeros((6, 1), np.int64)},
+        "mask": {"mask": pixels[..., 0] % 3},
+        "plain": {},
+    }[kind]
+    for extra in ({}, {"flip_horizontal": True}, {"randaugment": 2, "randaugment_strength": 0}):
+        knobs = Recipe.load(None, {**STILL, **moving, **extra})
+        before, _ = augment.draw(knobs, targets, 6, (24, 32), 3, 1.0, True)
+        drawn, asked = augment.draw(knobs, targets, 6, (24, 32), 3, 1.0, False, still=True)
+        assert {k: (v.shape, v.dtype) for k, v in drawn.items()} == {k: (v.shape, v.dtype) for k, v in before.items()}
+        images, kept = augment.apply(pixels, {k: tf.constant(v) for k, v in asked.items()}, drawn)
+        given = pixels / np.float32(255)
+        for i in range(6):
+            ways = (given[i], given[i, :, ::-1]) if "flip_horizontal" in extra else (given[i],)
+            assert min(np.abs(way - images[i]).max() for way in ways) < 1e-4
+        if "flip_horizontal" not in extra:
+            for name, values in targets.items():
+                np.testing.assert_allclose(kept[name].numpy()[:, : values.shape[1]], values, atol=1e-4)
+
+
 def test_the_objects_of_both_pictures_are_asked_for() -> None:
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (3, 16, 16, 3)).astype(np.uint8)

@@ -286,3 +286,15 @@ def test_memory_that_runs_out_in_the_real_allocator_makes_smaller_pieces() -> No
     assert found is not None
     assert int(found[1]) < 128
     assert "out of memory: images now go through" in found[3]
+
+
+def test_the_end_of_a_run_shows_pictures_alone_then_in_place() -> None:
+    told = Recipe(mosaic_close=0.4, still=0.2)
+    assert [schedules.joins(told, p) for p in (0, 0.59, 0.61, 1)] == [True, True, False, False]
+    assert [schedules.rests(told, p) for p in (0, 0.79, 0.81, 1)] == [False, False, True, True]
+    assert not schedules.joins(Recipe(mosaic_close=0, still=0.3), 0.8), "what is joined is not seen whole"
+    assert not any(schedules.rests(Recipe(still=still), 0.99) for still in (0, "auto"))
+    assert all(schedules.rests(Recipe(still=1), p) for p in (0, 1))
+    calm = schedules.resting(Recipe(rotation=5, shift=0.1, zoom=0.5, crop=0.3, flip_vertical=True, hue=0.1))
+    assert (calm.rotation, calm.shift, calm.zoom, calm.crop) == (0, 0, 0, 1)
+    assert (calm.flip_vertical, calm.hue) == (True, 0.1)

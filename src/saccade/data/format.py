@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from saccade.data.dataset import Dataset
+from saccade.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,18 @@ class Format(ABC):
     """name: its word on the command line. holds: annotation fields that `write` keeps, of which it needs the first.
 
     keeps: of what a dataset has besides, what stays: "groups" of pictures, "originals" (whole numbers of classes, as
-    far as its files can hold them).
+    far as its files can hold them). styles: ways of writing that it reads alike, the usual one first.
     """
 
     name: str
     holds: tuple[str, ...] = ("classes",)
     keeps: frozenset[str] = frozenset()
+    styles: tuple[str, ...] = ()
+
+    def styled(self, style: str) -> "Format":
+        """A keeper that writes in one of `styles`. Raises UsageError for any other word."""
+        known = f"styles of {self.name} are {', '.join(self.styles)}" if self.styles else "leave --style away"
+        raise UsageError(f"{self.name} has no style {style!r}", hint=known)
 
     @abstractmethod
     def recognises(self, root: Path) -> Evidence | None:

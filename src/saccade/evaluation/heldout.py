@@ -10,7 +10,7 @@ import numpy as np
 from saccade.errors import DataError
 from saccade.images import preprocess
 from saccade.images.preprocess import PreprocessSpec
-from saccade.tasks.task import Task
+from saccade.tasks.task import Scorer, Task
 from saccade.types import Array, Labels, Sample, Scorecard
 
 BATCH = 16
@@ -23,13 +23,14 @@ Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 
 @dataclass(frozen=True)
 class Measured:
-    """card: over every picture. parts: the headline on disjoint shares, float64 [P], NaN where a share lacks it.
+    """card: over every picture. shares: of disjoint shares of them, None for one that has none; empty where the headline is a
+    mean over pictures, which are then paired one by one.
 
     classes: by name, which of card.keys hold the class, bool [n]; only for samples with `classes`.
     """
 
     card: Scorecard
-    parts: Array
+    shares: tuple[Scorecard | None, ...]
     classes: dict[str, Array]
 
 
@@ -72,15 +73,14 @@ class Heldout:
                 if shares:
                     shares[(start + k) % parts].add(answer, sample)
         card = whole.card(self._split)
-        # Means over pictures are paired picture by picture; only other headlines need the shares.
-        values = [] if card.headline.name in card.per_sample else [self._headline(s, card) for s in shares]
-        return Measured(card, np.array(values, np.float64), self._classes(card))
+        paired = card.headline.name in card.per_sample
+        return Measured(card, () if paired else tuple(self._card(s) for s in shares), self._classes(card))
 
-    def _headline(self, scorer: object, card: Scorecard) -> float:
+    def _card(self, scorer: Scorer) -> Scorecard | None:
         try:
-            return float(scorer.card(self._split)[card.headline.name].value)  # type: ignore[attr-defined]
-        except (DataError, KeyError):
-            return float("nan")
+            return scorer.card(self._split)
+        except DataError:
+            return None
 
     def _classes(self, card: Scorecard) -> dict[str, Array]:
         held = {s.key: np.asarray(s.annotation["classes"]) for s in self._samples if "classes" in s.annotation}

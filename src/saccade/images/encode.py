@@ -1,9 +1,11 @@
 """Pixels to PNG, JPEG or a data URI."""
 
 import base64
+import io
 
 import cv2
 import numpy as np
+from PIL import Image as pillow
 
 from saccade.errors import ImageError
 from saccade.types import Array
@@ -12,6 +14,15 @@ from saccade.types import Array
 def to_png(pixels: Array) -> bytes:
     """uint8 [H, W] or [H, W, 3] RGB to PNG. Raises ImageError for other arrays."""
     return _encode(".png", pixels, [])
+
+
+def to_palette_png(ids_HW: Array, colours_256x3: Array) -> bytes:
+    """uint8 [H, W] to a PNG that holds these values and shows them in these RGB colours."""
+    picture = pillow.fromarray(ids_HW)
+    picture.putpalette(colours_256x3.tobytes())
+    out = io.BytesIO()
+    picture.save(out, "PNG")
+    return out.getvalue()
 
 
 def to_jpeg(pixels: Array, quality: int = 90) -> bytes:

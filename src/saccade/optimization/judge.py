@@ -1,5 +1,6 @@
 """Is a variant as good as the graph it would replace? Task metric on both sides, overall and by class."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -20,13 +21,13 @@ Lippman-Hand 1983)."""
 
 
 class Measured(Protocol):
-    """card: over all held-back pictures. parts: the headline on each of several disjoint shares of them, NaN where
-    a share does not define it. classes: by class name, which of card.keys hold the class, bool [n]."""
+    """card: over all held-back pictures. shares: of each of several disjoint shares of them, None where there is none.
+    classes: by class name, which of card.keys hold the class, bool [n]."""
 
     @property
     def card(self) -> Scorecard: ...
     @property
-    def parts(self) -> Array: ...
+    def shares(self) -> Sequence[Scorecard | None]: ...
     @property
     def classes(self) -> dict[str, Array]: ...
 
@@ -87,40 +88,39 @@ def overall(before: Measured, after: Measured) -> Drop:
     one, other = before.card.headline, after.card.headline
     sign = 100.0 if one.higher_is_better else -100.0
     points, n = sign * (one.value - other.value), before.card.n
-    low, high, interval = None, None, "none: too few images for parts"
     if one.name in before.card.per_sample and before.card.keys == after.card.keys:
         low, high = _paired(before, after, one.name, np.ones(len(before.card.keys), bool), sign)
-        interval = "paired bootstrap over images"
-    else:
-        gaps = sign * (before.parts - after.parts)
-        gaps = gaps[np.isfinite(gaps)]
-        if len(gaps) in T95:
-            half = T95[len(gaps)] * float(gaps.std(ddof=1)) / len(gaps) ** 0.5 if gaps.any() else _least(n)
-            low, high = points - half, max(points + half, _least(n))
-            interval = f"paired differences on {len(gaps)} disjoint parts of the images"
-    return Drop(one.name, n, one.value, other.value, points, low, high, "images", interval)
+        return Drop(one.name, n, one.value, other.value, points, low, high, "images", "paired bootstrap over images")
+    theirs, ours = ([_headline(s, one.name) for s in side.shares] for side in (before, after))
+    start, end, interval = _parted(theirs, ours, sign, points, n)
+    return Drop(one.name, n, one.value, other.value, points, start, end, "images", interval)
 
 
 def by_class(before: Measured, after: Measured) -> list[Drop]:
     """The drop of every class that both sides give a number for.
 
-    Its interval belongs to the headline on the pictures that hold the class, where that is a mean over pictures; other
-    scorers give no number of a class picture by picture, and the drop says so.
+    Its interval belongs to the headline on the pictures that hold the class, where that is a mean over pictures; else to
+    the class's own number, from its differences on disjoint parts.
     """
     theirs, column, of = _classes(before.card)
     ours, _, _ = _classes(after.card)
+    one, two = ([_classes(s)[0] if s else {} for s in side.shares] for side in (before, after))
     metric = before.card.headline.name
     found = []
     for name, (n, value) in theirs.items():
         other = ours.get(name, (0, None))[1]
         if value is None or other is None:
             continue
-        low, high, interval = None, None, "none: the scorer tells no class picture by picture"
+        points = 100 * (value - other)
+        low: float | None
+        high: float | None
         member = before.classes.get(name)
         if metric in before.card.per_sample and member is not None and member.any():
             low, high = _paired(before, after, metric, member, 100.0)
             interval = f"paired bootstrap of {metric} over the images of the class"
-        points = 100 * (value - other)
+        else:
+            theirs_by_part, ours_by_part = ([_number(s.get(name, (0, None))[1]) for s in side] for side in (one, two))
+            low, high, interval = _parted(theirs_by_part, ours_by_part, 100.0, points, n)
         found.append(Drop(f"{name} ({column})", n, value, other, points, low, high, of, interval))
     return found
 
@@ -190,6 +190,31 @@ def _classes(card: Scorecard) -> tuple[dict[str, tuple[int, float | None]], str,
                 rows[str(row[0])] = (int(n or 0), float(value) if isinstance(value, int | float) else None)
             return rows, wanted[0], of
     return {}, "", COUNTS[0]
+
+
+def _headline(card: Scorecard | None, name: str) -> float:
+    return next((n.value for n in card.numbers if n.name == name), float("nan")) if card else float("nan")
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def _parted(
+    before: Sequence[float], after: Sequence[float], sign: float, points: float, n: int
+) -> tuple[float | None, float | None, str]:
+    """Low and high in points, and where they come from: the mean of paired differences on disjoint parts, of which those are
+    left out that do not define the number on both sides."""
+    gaps = sign * (np.array(before, np.float64) - np.array(after, np.float64))
+    gaps = gaps[np.isfinite(gaps)]
+    if len(gaps) not in T95:
+        return None, None, "none: too few images for parts"
+    half = T95[len(gaps)] * float(gaps.std(ddof=1)) / len(gaps) ** 0.5 if gaps.any() else _least(n)
+    return (
+        points - half,
+        max(points + half, _least(n)),
+        f"paired differences on {len(gaps)} disjoint parts of the images",
+    )
 
 
 def _paired(before: Measured, after: Measured, metric: str, member: Array, sign: float) -> tuple[float, float]:

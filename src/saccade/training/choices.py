@@ -280,6 +280,7 @@ def _flips(filler: _Filler, facts: Facts) -> None:
 def _boxes(filler: _Filler) -> None:
     filler.fill("finest", 8, "no boxes here")
     filler.fill("mosaic", 0.0, "no boxes here")
+    filler.fill("still", 0.0, "no figure speaks for it here")
 
 
 def handed_classes(names: Sequence[str]) -> list[str]:

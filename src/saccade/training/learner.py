@@ -19,7 +19,8 @@ from saccade.types import Array, Labels
 class Moving:
     """What moves while a run learns. position: images of this epoch already used; rate: the peak; elapsed: seconds.
 
-    micro: images that go through at once. share: of the input size. several: whether pictures may be joined.
+    micro: images that go through at once. share: of the input size. several: whether pictures may be joined. still: whether
+    they stay whole and in place.
     kept, ever: the watched number of the weights that are kept, and the highest. stale: validations without a gain.
     reserve: seconds of a budget that the end will take. per_step: images; total: steps of the whole run.
     """
@@ -33,6 +34,7 @@ class Moving:
     now: float = 0.0
     share: float = 1.0
     several: bool = True
+    still: bool = False
     step: int = 0
     epoch: int = 0
     position: int = 0

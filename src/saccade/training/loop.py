@@ -30,7 +30,7 @@ from saccade.training.trainer import Trainer
 from saccade.types import Labels, Sample
 
 SAY_EVERY_S = 0.1
-BEFORE = {"repeat": 1}
+BEFORE = {"repeat": 1, "still": 0.0}
 """What knobs meant that came later and are "auto" by default."""
 FEW = 20
 """Passes below which a run under a budget is told to be short."""
@@ -118,7 +118,7 @@ def _learn(run: Run, learner: Learner, began: float) -> Iterator[Event]:
                 break
             s.now = s.rate * schedules.factor(recipe, progress)
             s.share = schedules.size_share(recipe, progress, s.step)
-            s.several = progress < 1 - recipe.mosaic_close
+            s.several, s.still = schedules.joins(recipe, progress), schedules.rests(recipe, progress)
             places = turn[s.position : s.position + per_step]
             start = time.monotonic()
             loss, words = learner.step(places)

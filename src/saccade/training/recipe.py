@@ -144,6 +144,10 @@ class Recipe:
         "auto", "float", "boxes: share of batches in which four pictures become one", auto=True, low=0, high=1
     )
     mosaic_close: float = _knob(0.15, "float", "last share of a run without mosaic and mixup", low=0, high=1)
+    still: float | str = _knob(
+        "auto", "float", "last share of a run in which pictures are seen whole and in place, as they will be served",
+        auto=True, low=0, high=1,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         for knob in fields(self):

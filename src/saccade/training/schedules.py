@@ -2,6 +2,8 @@
 
 import math
 import random
+from dataclasses import replace
+from functools import cache
 
 from saccade.training.recipe import Recipe
 
@@ -23,6 +25,22 @@ def factor(recipe: Recipe, progress: float) -> float:
     if progress < rise:
         return start + (1 - start) * max(progress / rise, 0.01)
     return FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * (progress - rise) / max(1e-9, 1 - rise)))
+
+
+def joins(recipe: Recipe, progress: float) -> bool:
+    """Whether pictures with boxes may still be joined (mosaic) or blended (mixup) at `progress`."""
+    return progress < 1 - recipe.mosaic_close and not rests(recipe, progress)
+
+
+def rests(recipe: Recipe, progress: float) -> bool:
+    """Whether pictures stay whole and in place at `progress`."""
+    return progress >= 1 - (0.0 if recipe.is_auto("still") else float(recipe.still))
+
+
+@cache
+def resting(recipe: Recipe) -> Recipe:
+    """The recipe of that last share: mirror images and colours go on, for they leave at a border what is at a border."""
+    return replace(recipe, rotation=0.0, shift=0.0, zoom=0.0, crop=1.0)
 
 
 def size_share(recipe: Recipe, progress: float, step: int) -> float:

@@ -111,9 +111,16 @@ def check(
 
 
 def convert(
-    data: Path | str, out: Path | str, *, to: str, format: str | None = None, images: Path | None = None
+    data: Path | str,
+    out: Path | str,
+    *,
+    to: str,
+    style: str | None = None,
+    format: str | None = None,
+    images: Path | None = None,
 ) -> Conversion:
-    """Writes a dataset in another format into the new folder `out`, and says what that format cannot hold."""
+    """Writes a dataset in another format into the new folder `out`, and says what that format cannot hold. style: one of
+    several ways to write it (masks: index, palette, voc, camvid, colour, binary)."""
     target = copied_to(Path(out), Path(data))
     dataset, _ = formats.read(Path(data), format=format, images=images)
-    return conversion.convert(dataset, to, target)
+    return conversion.convert(dataset, to, target, style)

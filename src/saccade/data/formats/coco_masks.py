@@ -10,8 +10,10 @@ import numpy as np
 from saccade.data import folder, masks, outlines, rle, scale
 from saccade.data.dataset import Dataset, Fault
 from saccade.data.format import Evidence, Format
-from saccade.data.formats import coco
-from saccade.data.formats.coco import Picture
+from saccade.data.formats.coco import fields
+from saccade.data.formats.coco.entries import Picture, entries, unlisted
+from saccade.data.formats.coco.pages import categories, read_pages
+from saccade.data.formats.coco.write import write_pages
 from saccade.data.frames import Frame, frames
 from saccade.data.masks import IGNORED, MOST_CLASSES, LazyMask
 from saccade.data.pictures import Pictures
@@ -60,17 +62,19 @@ class CocoMasks(Format):
     def read(self, root: Path, images: Path | None = None) -> Dataset:
         faults: list[Fault] = []
         notes: list[str] = []
-        pages = coco.read_pages(root)
+        pages = read_pages(root)
         pictures = Pictures(images or (root.parent if root.is_file() else root))
-        names, ids = coco.categories(pages, notes)
+        names, ids = categories(pages, notes)
         whole = all(isinstance(p.info, Mapping) and p.info.get("every_pixel") is True for p in pages)
         labels, first = _ledger(names, whole, notes)
         rest = IGNORED if whole else labels.id(BACKGROUND)
         unheld: list[str] = []
-        found = coco.entries(pages, pictures, faults, unheld)
+        found = entries(pages, pictures, faults, unheld)
         sizes = frames([pictures.paths[p.key] for p in found])
         faults += scale.scaled([Stated(p.where, p.stated, size) for p, size in zip(found, sizes, strict=True)])
-        faults += outlines.faults([o for p in found for where, shape in p.shapes for o in coco.outlined(where, shape)])
+        faults += outlines.faults(
+            [o for p in found for where, shape in p.shapes for o in fields.outlined(where, shape)]
+        )
         pairs = []
         for picture, size in zip(found, sizes, strict=True):
             shapes = _outlines(picture, {k: v + first for k, v in ids.items()}, faults)
@@ -83,14 +87,14 @@ class CocoMasks(Format):
                     faults.append(Fault("orientation_unsure", picture.where, told))
                 record = Painted(shapes, stated, size, rest)
                 pairs.append((picture.page.split, Sample(picture.key, pictures.paths[picture.key], record)))
-        ignored = coco.unlisted(pictures, found, pages, faults, root)
+        ignored = unlisted(pictures, found, pages, faults, root)
         splits = folder.by_split(pairs, notes)
         return Dataset(
             self.name, root, labels, splits, tuple(ignored), tuple(notes), None, tuple(faults), tuple(unheld)
         )
 
     def write(self, dataset: Dataset, root: Path) -> None:
-        coco.write_pages(dataset, root, _shapes, every_pixel=True)
+        write_pages(dataset, root, _shapes, every_pixel=True)
 
 
 def _ledger(names: Mapping[int, str], whole: bool, notes: list[str]) -> tuple[Labels, int]:
@@ -141,11 +145,11 @@ def _stated(picture: Picture, size: Frame | None, faults: list[Fault]) -> tuple[
 def _area(where: str, outline: Any, width: int, height: int) -> Array:
     """bool [H, W]. Raises DataError naming the annotation."""
     try:
-        runs = coco.runs(outline, width, height)
+        runs = fields.runs(outline, width, height)
         if runs is not None:
             return rle.decode(runs, width, height)
         inside = np.zeros((height, width), np.bool_)
-        for part in coco.polygons(outline):
+        for part in fields.polygons(outline):
             points = np.array(part).reshape(-1, 2)
             if not np.isfinite(points).all() or np.abs(points).max() > 1e7:
                 raise ValueError("a polygon with a corner that is no place in a picture")

@@ -14,6 +14,8 @@ LEAST = 10
 SMALL = 12
 """A box whose shorter side is below so many px of the input wants a finer grid than 8 px."""
 CPU_PX, CUDA_PX = 320, 640
+STILL = 0.25
+"""Last share of a run without mosaic, shift and zoom. Measured in decision 10."""
 OWN = ("auto", "residual-32", "residual-64", "residual-224")
 QUERIES = "hf-"
 """How names of networks begin whose queries answer for one object each."""
@@ -66,6 +68,7 @@ def prefer(facts: Any, recipe: Any) -> Mapping[str, tuple[Any, str]]:
     found["crop"] = 1.0, "zoom and shift crop already"
     found["erase"] = 0.0, "an erased object would still be asked for"
     found["mosaic"] = 0.5, "four pictures in one: more neighbours, more borders"
+    found["still"] = STILL, "what is cut by a border, and whether it counts, is as it will be"
     if facts.no_up and not any(_handed(name) for name in facts.classes):
         found["flip_vertical"] = True, "boxes lie alike above and below, long and tall"
     return found

@@ -4,22 +4,18 @@ Layouts: NAME.jpg with NAME_mask.png (Roboflow), images/ with masks/ and its man
 CamVid's train/ with trainannot/, Cityscapes, and any two parallel trees of equal stems.
 """
 
-import csv
 from pathlib import Path
-
-import numpy as np
 
 from saccade.data import folder
 from saccade.data.dataset import Dataset, Fault, Ignored
 from saccade.data.format import Evidence, Format
 from saccade.data.formats.masks.classes import class_files, find_classes
 from saccade.data.formats.masks.layout import Layout, find_layout, split_lists
+from saccade.data.formats.masks.styles import NUMBERED, STYLES, write
 from saccade.data.frames import frames
-from saccade.data.masks import IGNORED, MOST_CLASSES, MaskFile
+from saccade.data.masks import MaskFile
 from saccade.data.masks import values as read_values
-from saccade.data.numbers import numbers
 from saccade.errors import DataError
-from saccade.images import encode
 from saccade.types import Sample
 
 NO_MASK = "picture without a mask"
@@ -32,7 +28,14 @@ LOOKED_AT, FEW = 8, 40
 class Masks(Format):
     name = "masks"
     holds = ("mask",)
-    keeps = frozenset({"originals"})
+    styles = STYLES
+
+    def __init__(self, style: str = STYLES[0]) -> None:
+        self.style = style
+        self.keeps = frozenset({"originals"} if style in NUMBERED else ())
+
+    def styled(self, style: str) -> Format:
+        return Masks(style) if style in self.styles else super().styled(style)
 
     def recognises(self, root: Path) -> Evidence | None:
         if not root.is_dir():
@@ -91,27 +94,8 @@ class Masks(Format):
         return Dataset(self.name, root, classes.labels(), splits, tuple(ignored), tuple(notes), None, tuple(faults))
 
     def write(self, dataset: Dataset, root: Path) -> None:
-        """images/, masks/ of index PNGs, and _classes.csv. Classes keep the values they had; without any, ledger ids."""
-        names = dataset.labels.names
-        if len(names) > MOST_CLASSES:
-            raise DataError(f"{len(names)} classes do not fit one byte a pixel, limit {MOST_CLASSES}")
-        stored = numbers(dataset.labels, 0, IGNORED - 1) or list(range(len(names)))
-        back = np.arange(256, dtype=np.uint8)
-        back[: len(stored)] = stored
-        folder.new(root)
-        with (root / "_classes.csv").open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream)
-            writer.writerow(("Pixel Value", "Class"))
-            writer.writerows(zip(stored, names, strict=True))
-        for split, samples in dataset.splits.items():
-            prefix = "" if split == "all" else split
-            taken: set[str] = set()
-            for sample in samples:
-                target = folder.put(sample, root / "images" / prefix, folder.free(folder.tail(sample.key), taken))
-                below = target.relative_to(root / "images").with_suffix(".png")
-                mask = root / "masks" / below
-                mask.parent.mkdir(parents=True, exist_ok=True)
-                mask.write_bytes(encode.to_png(back[sample.annotation["mask"]]))
+        """In the style of this keeper. Classes keep the values they had where it holds values; without any, ledger ids."""
+        write(dataset, root, self.style)
 
 
 def _few_values(root: Path, layout: Layout) -> bool:

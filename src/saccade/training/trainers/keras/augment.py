@@ -12,6 +12,7 @@ import numpy as np
 
 from saccade.tasks.keras import tf
 from saccade.training.recipe import Recipe
+from saccade.training.schedules import resting
 from saccade.types import Array
 
 GREY = (0.299, 0.587, 0.114)
@@ -24,23 +25,33 @@ SEEN = 0.25
 
 
 def draw(
-    recipe: Recipe, targets: Mapping[str, Array], n: int, given: tuple[int, int], seed: int, share: float, several: bool
+    recipe: Recipe,
+    targets: Mapping[str, Array],
+    n: int,
+    given: tuple[int, int],
+    seed: int,
+    share: float,
+    several: bool,
+    still: bool = False,
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """What happens to a batch, and its boxes moved along. given: height, width in px; share: of both sides, what comes out.
 
-    several: whether four pictures with boxes may become one (mosaic).
+    several: whether four pictures with boxes may become one (mosaic). still: whether all are seen whole and in place.
     """
     random = np.random.default_rng(seed)
     targets = dict(targets)
     found: dict[str, Array] = {}
-    moves = moves_of(recipe, n, given[1], given[0], random)
+    moves = moves_of(resting(recipe) if still else recipe, n, given[1], given[0], random)
     colours = colours_of(recipe, n, random)
     if recipe.randaugment:
+        there = moves
         moves, colours, found["tones"] = _randaugment(recipe, moves, colours, n, given, random)
+        moves = (_matrix(n) if there is None else there) if still else moves
     joins = "boxes" in targets and "mask" not in targets and float(recipe.mosaic or 0) > 0
     joined = joins and several and random.random() < float(recipe.mosaic)
     sides = given if share == 1 else (max(8, round(given[0] * share / 8) * 8), max(8, round(given[1] * share / 8) * 8))
-    if moves is None and (not recipe.one_size or joins):
+    # The arrays of a run keep their names, whatever its last share leaves in place.
+    if moves is None and (not recipe.one_size or joins or moves_of(recipe, 1, given[1], given[0], random) is not None):
         moves = _matrix(n)
     if joins and moves is not None:
         parts = _mosaic(recipe, n, given, sides, random) if joined else [(moves, (0, 0, sides[1], sides[0]), 0)]

@@ -34,13 +34,14 @@ class Pack:
 
 @dataclass(frozen=True)
 class Wish:
-    """A piece of a step: which images, and what may happen to them. share: of the input size; several: mosaic."""
+    """A piece of a step: which images, and what may happen to them. share: of the input size; several: mosaic. still: nothing moves."""
 
     step: int
     number: int
     places: Array
     share: float = 1.0
     several: bool = True
+    still: bool = False
 
 
 def pack(samples: Sequence[Sample], labels: Labels, task: Task, spec: PreprocessSpec, recipe: Recipe) -> Pack:
@@ -58,7 +59,9 @@ def drawn(data: Pack, recipe: Recipe, wish: Wish) -> dict[str, Any]:
     pixels, targets = data.take(wish.places)
     height, width = pixels.shape[1:3]
     seed = mixed(recipe.seed, wish.step, wish.number)
-    found, targets = augment.draw(recipe, targets, len(pixels), (height, width), seed, wish.share, wish.several)
+    found, targets = augment.draw(
+        recipe, targets, len(pixels), (height, width), seed, wish.share, wish.several, wish.still
+    )
     return {"wish": np.array([wish.step, wish.number], np.int64), "pixels": pixels, "targets": targets, "drawn": found}
 
 

@@ -107,9 +107,10 @@ class KerasLearner(Learner):
             while position < s.steps_an_epoch * s.per_step:
                 progress = s.progress(step)
                 places = turn[position : position + s.per_step]
-                share, several = schedules.size_share(s.recipe, progress, step), progress < 1 - s.recipe.mosaic_close
+                share = schedules.size_share(s.recipe, progress, step)
+                several, still = schedules.joins(s.recipe, progress), schedules.rests(s.recipe, progress)
                 for number, start in enumerate(range(0, len(places), micro)):
-                    yield Wish(step, number, places[start : start + micro], share, several)
+                    yield Wish(step, number, places[start : start + micro], share, several, still)
                 step, position = step + 1, position + s.per_step
             epoch, position = epoch + 1, 0
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from saccade.training.recipe import Recipe
+from saccade.training.schedules import resting
 
 GREY = (0.299, 0.587, 0.114)
 BORDER = 114 / 255
@@ -37,23 +38,31 @@ class Augment:
         self.recipe = recipe
 
     def __call__(
-        self, images_NHWC: Tensor, targets: Mapping[str, Tensor], seed: int, share: float = 1.0, several: bool = True
+        self,
+        images_NHWC: Tensor,
+        targets: Mapping[str, Tensor],
+        seed: int,
+        share: float = 1.0,
+        several: bool = True,
+        still: bool = False,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """uint8 [N, H, W, 3] to float32 [N, 3, H, W] in 0..1; targets named boxes and mask move with their picture.
 
         share: of both sides, to a multiple of 8 px, what comes out of what went in. Beyond its edge a picture goes on as
         its mirror image, with its mask; where there are boxes it is grey, for mirrored things would have none.
-        several: whether four pictures with boxes may become one (mosaic).
+        several: whether four pictures with boxes may become one (mosaic). still: whether all are seen whole and in place.
         """
         targets = dict(targets)
         random = torch.Generator().manual_seed(seed)
         images = as_float(images_NHWC)
         n, device = images.shape[0], images.device
-        moves = _moves(self.recipe, n, images.shape[3], images.shape[2], random)
+        moves = _moves(resting(self.recipe) if still else self.recipe, n, images.shape[3], images.shape[2], random)
         colours = _colours(self.recipe, n, random)
         tones = None
         if self.recipe.randaugment:
+            there = moves
             moves, colours, tones = _randaugment(self.recipe, moves, colours, images.shape, random)
+            moves = there if still else moves
         joined = several and "boxes" in targets and "mask" not in targets and self._joins(random)
         if (share != 1 or joined) and moves is None:
             moves = _matrix(n)

@@ -53,7 +53,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
 def loss_of(s: Session, train: Pack, places: Tensor, augment: Augment, seed: int) -> Tensor:
     pixels, targets = train.take(places, s.device)
     targets = s.half.soft_targets(targets, s.labels)
-    images, targets = augment(pixels, targets, seed, s.share, s.several)
+    images, targets = augment(pixels, targets, seed, s.share, s.several, s.still)
     images, targets = augment.mix(images, targets, seed, s.several)
     if s.recipe.channels_last:
         images = images.contiguous(memory_format=torch.channels_last)
