@@ -54,7 +54,11 @@ class Frame:
         if options.threads:
             self._knobs["threads"] = str(options.threads)
             torch.set_num_threads(options.threads)
-        self._name = "_".join([figure, self._data, *(f"{k}-{Path(v).name}" for k, v in sorted(self._knobs.items()))])
+        self._name = "_".join(
+            [figure, self._data, *(f"{k}-{v.replace('/', '-')}" for k, v in sorted(self._knobs.items()))]
+        )
+        if options.keep and (there := [s for s in options.seeds if self._folder(options.keep, s).exists()]):
+            raise SystemExit(f"{options.keep} holds runs of seeds {there} already: name another folder")
         self._asked = {
             "minutes": options.minutes,
             "clock": options.clock,
@@ -100,8 +104,10 @@ class Frame:
 
     def _placed(self, ours: Callable[[Recipe, Path], Row], recipe: Recipe) -> Row:
         with tempfile.TemporaryDirectory() as passing:
-            folder = self._keep or Path(passing)
-            return ours(recipe, folder / f"{self._name}-{recipe.seed}")
+            return ours(recipe, self._folder(self._keep or Path(passing), recipe.seed))
+
+    def _folder(self, root: Path, seed: int) -> Path:
+        return root / f"{self._name}-{seed}"
 
     def _kept(self) -> dict[str, dict[str, Row]]:
         file = machine.results() / f"{self._name}.json"

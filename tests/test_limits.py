@@ -18,10 +18,12 @@ from saccade.limits import (
     GRPC_LIMITS,
     IMAGE_LIMITS,
     LIMITS,
+    MEMORY_LIMITS,
     AnswerLimits,
     CallerLimits,
     GrpcLimits,
     ImageLimits,
+    MemoryLimits,
     find,
 )
 from saccade.server.settings import Settings
@@ -83,6 +85,11 @@ def test_every_image_limit_has_its_row() -> None:
     assert len(rows) == len(LIMITS), "a name stands for one limit"
     with pytest.raises(KeyError):
         find("nothing")
+
+
+def test_every_limit_of_memory_has_its_row() -> None:
+    for field in fields(MemoryLimits):
+        assert (find(field.name).default, find(field.name).id) == (getattr(MEMORY_LIMITS, field.name), "I4")
 
 
 def test_every_limit_of_a_caller_has_its_row() -> None:

@@ -54,7 +54,7 @@ class Choice:
             try:
                 with Theirs(peer, way, graph).ready() as asked:
                     record |= asked.load(Load("16 callers", data, 16), self._seconds)
-                rates[way.name] = record["per_s"] if not record["errors"] else 0.0
+                rates[way.name] = record["per_s"] if table.sound([record]) else 0.0
             except (RuntimeError, OSError) as error:
                 record["failed"] = str(error)
             self.tried.append(record)

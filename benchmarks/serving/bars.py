@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.serving.entrants import Figures
-from benchmarks.serving.table import grouped, middle, ours
+from benchmarks.serving.table import grouped, middle, ours, sound
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ class _Row:
 
     def value(self, load: str, entrant: str, key: str = "per_s") -> float | None:
         records = self._loads.get(load, {}).get(entrant)
-        return middle(records, key) if records else None
+        return middle(records, key) if records and (ours(entrant) or sound(records)) else None
 
     def best(self, load: str) -> float | None:
-        """The fastest peer that answered without an error."""
+        """The fastest peer that answered soundly."""
         entrants = self._loads.get(load, {})
-        rates = [middle(r, "per_s") for n, r in entrants.items() if not ours(n) and not any(x["errors"] for x in r)]
+        rates = [middle(r, "per_s") for n, r in entrants.items() if not ours(n) and sound(r)]
         return max(rates, default=None)
 
 

@@ -1,6 +1,6 @@
 """Every limit in one place: id, default, error code. Errors, docs and tests are made from it.
 
-The ids are those of LIMITS, sections A (requests), B (pictures) and C (tensors and queues). `IMAGE_LIMITS` is what a
+The ids are those of LIMITS, sections A (requests), B (pictures), C (tensors and queues) and I (operations). `IMAGE_LIMITS` is what a
 picture is held to unless the caller says otherwise: `decode(source, limits=replace(IMAGE_LIMITS, max_pixels=...))`.
 """
 
@@ -110,6 +110,20 @@ class CallerLimits:
 
 
 @dataclass(frozen=True)
+class MemoryLimits:
+    """When memory is short (I4), as a share of what bounds the server, and in bytes, for a share of a large machine is a lot.
+
+    Below shed_share and shed_bytes requests with several images and those that are not urgent are refused, below
+    refuse_share and refuse_bytes all.
+    """
+
+    shed_share: float = 0.10
+    shed_bytes: int = 1024 * MIB
+    refuse_share: float = 0.05
+    refuse_bytes: int = 512 * MIB
+
+
+@dataclass(frozen=True)
 class QueueLimits:
     """How long a request may wait (C5, C6), in seconds."""
 
@@ -127,6 +141,7 @@ JSON_LIMITS = JsonLimits()
 GRPC_LIMITS = GrpcLimits()
 CALLER_LIMITS = CallerLimits()
 QUEUE_LIMITS = QueueLimits()
+MEMORY_LIMITS = MemoryLimits()
 
 LIMITS = (
     Limit("A1", "head_s", HEAD_LIMITS.head_s, "request_timeout", "seconds for a whole head"),
@@ -172,6 +187,12 @@ LIMITS = (
     Limit("C5", "deadline_cap_s", QUEUE_LIMITS.deadline_cap_s, "deadline_exceeded", "the most that can be asked"),
     Limit("C6", "max_wait_s", QUEUE_LIMITS.max_wait_s, "overloaded", "expected wait of a single image, seconds"),
     Limit("C6", "max_batch_wait_s", QUEUE_LIMITS.max_batch_wait_s, "overloaded", "the same for several images"),
+    Limit(
+        "I4", "shed_share", MEMORY_LIMITS.shed_share, "overloaded", "free memory below which several images are refused"
+    ),
+    Limit("I4", "shed_bytes", MEMORY_LIMITS.shed_bytes, "overloaded", "and this in bytes"),
+    Limit("I4", "refuse_share", MEMORY_LIMITS.refuse_share, "overloaded", "free memory below which all are refused"),
+    Limit("I4", "refuse_bytes", MEMORY_LIMITS.refuse_bytes, "overloaded", "and this in bytes"),
 )
 """Every limit the house keeps, in the order of LIMITS."""
 

@@ -113,23 +113,31 @@ def free_memory() -> int | None:
 
     None where nothing tells.
     """
+    return min((free for free, _ in memory_bounds()), default=None)
+
+
+def memory_bounds() -> list[tuple[int, int]]:
+    """Bytes free and bytes in all of whatever bounds this process: the machine, and each control group with a limit."""
     found = []
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        for line in Path("/proc/meminfo").read_text("ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                found.append(int(line.split()[1]) * 1024)
+    with contextlib.suppress(OSError, ValueError, IndexError, KeyError):
+        lines = (line.split() for line in Path("/proc/meminfo").read_text("ascii").splitlines())
+        told = {words[0]: int(words[1]) * 1024 for words in lines if words[0] in ("MemTotal:", "MemAvailable:")}
+        found.append((told["MemAvailable:"], told["MemTotal:"]))
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/cgroup").read_text("ascii", errors="replace").splitlines():
             _, kinds, path = line.split(":", 2)
             if not kinds:
-                found += _group_free(Path("/sys/fs/cgroup"), path, "memory.max", "memory.current", "inactive_file")
+                found += _group_free(
+                    Path("/sys/fs/cgroup"), path, "memory.max", "memory.current", ("inactive_file", "active_file")
+                )
             elif "memory" in kinds.split(","):
-                names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+                caches = ("total_inactive_file", "total_active_file")
+                names = ("memory.limit_in_bytes", "memory.usage_in_bytes", caches)
                 found += _group_free(Path("/sys/fs/cgroup/memory"), path, *names)
-    return min(found, default=None)
+    return found
 
 
-def _group_free(root: Path, path: str, limit: str, usage: str, cache: str) -> list[int]:
+def _group_free(root: Path, path: str, limit: str, usage: str, caches: tuple[str, ...]) -> list[tuple[int, int]]:
     """Of a control group and all it lies in. Inside a container the path may not exist; its root is then the group."""
     found = []
     place = root / path.lstrip("/")
@@ -137,7 +145,8 @@ def _group_free(root: Path, path: str, limit: str, usage: str, cache: str) -> li
         with contextlib.suppress(OSError, ValueError):
             most, used = (int((folder / name).read_text("ascii")) for name in (limit, usage))
             stat = dict(line.split() for line in (folder / "memory.stat").read_text("ascii").splitlines())
-            found.append(max(0, most - used + int(stat.get(cache, 0))))
+            # The kernel gives cached files up before it ends a process, as MemAvailable of the machine counts them.
+            found.append((max(0, most - used + sum(int(stat.get(name, 0)) for name in caches)), most))
     return found
 
 

@@ -7,19 +7,23 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 from saccade import process
-from saccade.bench.figures import cpu_s, figures, peak_mib
+from saccade.bench import curves, energy, open_inference
+from saccade.bench.figures import SHARES, cpu_s, figures, peak_mib
 from saccade.bench.load import Load, Target, closed, poisson
+from saccade.bench.served import served
 from saccade.cli.main import main
 from saccade.errors import ServerError, UsageError
 from saccade.inference import tuning
 from saccade.inference.model import Model
 from saccade.inference.options import Options
 from saccade.inference.tuning import Tuned
+from saccade.package import reader
 from saccade.testing.packages import colors, png
 
 
@@ -190,3 +194,165 @@ def test_a_tuning_that_cannot_be_understood_is_left_alone(tmp_path, text, monkey
     assert tuning.read(tmp_path, "e" * 64, "default") is None
     monkeypatch.setattr(process, "host", lambda: "another")
     assert tuning.read(tmp_path, "d" * 64, "default") is None
+
+
+def described(inputs, extensions=("binary_tensor_data",)):
+    """A server that describes one model and keeps what it was asked."""
+
+    class Described(Answer):
+        got: ClassVar[list] = []
+
+        def do_GET(self):
+            told = {"inputs": inputs} if self.path.endswith("/m") else {"extensions": list(extensions)}
+            data = json.dumps(told if self.path != "/v2/models/odd" else ["no"]).encode()
+            self.send_response(404 if self.path.endswith("/gone") else 200)
+            self.send_header("content-length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+    return Described
+
+
+@pytest.fixture
+def describing():
+    running = []
+
+    def start(*args, **words):
+        handler = described(*args, **words)
+        listening = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        threading.Thread(target=listening.serve_forever, daemon=True).start()
+        running.append(listening)
+        return handler, f"http://127.0.0.1:{listening.server_port}"
+
+    yield start
+    for one in running:
+        one.shutdown()
+        one.server_close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "sent"),
+    [
+        ("UINT8", [-1, 6, 8, 3], [1, 6, 8, 3]),
+        ("FP32", [-1, 3, 6, 8], [1, 3, 6, 8]),
+        ("FP16", [-1, -1, -1, 3], [1, 30, 40, 3]),
+        ("FP32", [3, 6, 8], [3, 6, 8]),
+        ("BYTES", [-1, 1], [1, 1]),
+    ],
+)
+def test_an_open_inference_request_is_what_the_server_describes(describing, kind, shape, sent):
+    handler, url = describing([{"name": "x", "datatype": kind, "shape": shape}])
+    image = png(51, 102, 204)
+    load = closed(open_inference.target(url, "m", image, "secret"), 1, 0.2)
+    assert load.errors == 0
+    path, form, key, body = handler.got[0]
+    assert (path, form, key) == ("/v2/models/m/infer", "application/octet-stream", "Bearer secret")
+    head, rest = json.JSONDecoder().raw_decode(body.decode("latin-1"))
+    (entry,), data = head["inputs"], body[rest:]
+    assert (entry["name"], entry["datatype"], entry["shape"]) == ("x", kind, sent)
+    assert entry["parameters"]["binary_data_size"] == len(data)
+    if kind == "BYTES":
+        assert data == len(image).to_bytes(4, "little") + image
+    else:
+        values = np.frombuffer(data, open_inference.TYPES[kind]).reshape(sent)
+        spread = values.reshape(3, -1)[:, 0] if sent[-1] != 3 else values.reshape(-1, 3)[0]
+        assert spread.tolist() == pytest.approx([51, 102, 204] if kind == "UINT8" else [0.2, 0.4, 0.8], rel=1e-3)
+
+
+def test_a_server_without_binary_tensors_gets_json(describing):
+    handler, url = describing([{"name": "x", "datatype": "UINT8", "shape": [-1, 2, 2, 3]}], extensions=())
+    assert closed(open_inference.target(url, "m", png(1, 2, 3)), 1, 0.1).errors == 0
+    _, form, _, body = handler.got[0]
+    assert form == "application/json"
+    assert json.loads(body)["inputs"][0]["data"] == [1, 2, 3] * 4
+
+
+@pytest.mark.parametrize(
+    ("inputs", "told"),
+    [
+        ([], "takes 0 inputs"),
+        (None, "takes no inputs"),
+        ([{"name": "a"}, {"name": "b"}], "takes 2 inputs"),
+        ([{"name": "a", "datatype": "FP32", "shape": "x"}], "without a shape"),
+        ([{"name": "a", "datatype": "FP32", "shape": [1, 10]}], "expected"),
+        ([{"name": "a", "datatype": "BOOL", "shape": [1, 2, 2, 3]}], "takes BOOL"),
+        ([{"name": "a", "datatype": "UINT8", "shape": [8, 2, 2, 3]}], "batches of 8"),
+        ([{"name": "a", "datatype": "BYTES", "shape": [8, 1]}], "batches of 8"),
+    ],
+)
+def test_a_model_that_takes_no_picture_is_refused(describing, inputs, told):
+    _, url = describing(inputs)
+    with pytest.raises((UsageError, ServerError), match=told):
+        open_inference.target(url, "m", png(1, 2, 3))
+
+
+def test_bytes_need_binary_tensors_and_a_description_must_be_one(describing):
+    _, url = describing([{"name": "x", "datatype": "BYTES", "shape": [-1]}], extensions=())
+    with pytest.raises(UsageError, match="no binary tensors"):
+        open_inference.target(url, "m", b"x")
+    for model, told in (("gone", "answers 404"), ("odd", "gives no description, but list")):
+        with pytest.raises(ServerError, match=told):
+            open_inference.target(url, model, b"x")
+    with pytest.raises(ServerError, match="gives no description"):
+        open_inference.target("http://127.0.0.1:9", "m", b"x")
+
+
+def test_our_own_server_is_loaded_through_open_inference(tmp_path, capsys):
+    package = colors(tmp_path / "p").path
+    (tmp_path / "one.png").write_bytes(png(1, 2, 3))
+    with served(package, tmp_path / "home") as running:
+        name = reader.open_package(package).manifest.name
+        command = ["bench", running.url, "--model", name, "--image", str(tmp_path / "one.png"), "--seconds", "0.3"]
+        plot = tmp_path / "load.svg"
+        assert main([*command, "--protocol", "open_inference", "--plot", str(plot), "--json"]) == 0
+        record = json.loads(capsys.readouterr().out)
+        assert all(f["errors"] == 0 and f["answered"] > 0 for f in record["figures"])
+        assert f"/v2/models/{name} with" in record["what"]
+        assert main([*command, "--plot", str(plot)]) == 1
+        assert "already there" in capsys.readouterr().err
+    root = ElementTree.fromstring(plot.read_text())
+    assert len(root.findall("{http://www.w3.org/2000/svg}path")) == 2 * len(record["figures"])
+    for words in (["--protocol", "open_inference"], ["--protocol", "open_inference", "--model", "m"]):
+        assert main(["bench", str(package), "--seconds", "0.1", *words]) == 2
+
+
+def test_energy_is_read_where_the_kernel_tells(tmp_path):
+    def zone(name, now, most=999_999):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "name").write_text({"intel-rapl:2": "psys", "intel-rapl:0:0": "core"}.get(name, "package-0"))
+        (tmp_path / name / "energy_uj").write_text(f"{now}\n")
+        (tmp_path / name / "max_energy_range_uj").write_text(f"{most}\n")
+
+    assert energy.counters(tmp_path) == {}
+    assert energy.spent_j({}, {}) is None
+    zone("intel-rapl:0", 900_000)
+    zone("intel-rapl:0:0", 5)
+    zone("intel-rapl:1", 10)
+    zone("intel-rapl:2", 10)  # the whole machine, with the packages in it
+    before = energy.counters(tmp_path)
+    assert sorted(p.name for p in before) == ["intel-rapl:0", "intel-rapl:1"], "what lies inside is not counted twice"
+    zone("intel-rapl:0", 400_000)
+    zone("intel-rapl:1", 500_010)
+    assert energy.spent_j(before, energy.counters(tmp_path)) == pytest.approx(1.0), "one of them ran over"
+    load = Load("closed", seconds=1.0, latencies_s=[0.01] * 4)
+    assert figures(load, joules=1.0).joules == 0.25
+    assert figures(load).joules is None
+
+
+def test_a_curve_ends_where_nothing_was_measured():
+    assert "<svg" in curves.draw("a < b", "host", [figures(Load("none", 1.0))])
+    drawn = {
+        n: curves.draw("a < b", "host", [figures(Load("l", 1.0, [0.001 * i for i in range(n)]))]) for n in (5, 10_000)
+    }
+    assert "a &lt; b" in drawn[5]
+    points = {n: len(ElementTree.fromstring(svg)[-3].attrib["d"].split("L")) for n, svg in drawn.items()}
+    assert points == {5: sum(s <= 0.8 for s in SHARES), 10_000: len(SHARES)}, "of five the slowest is the last fifth"
+    assert "5 answers" in drawn[5]
+
+
+def test_a_plot_that_cannot_be_written_is_told_before_the_load(tmp_path, capsys):
+    colors(tmp_path / "p")
+    assert main(["bench", str(tmp_path / "p"), "--seconds", "60", "--plot", str(tmp_path / "no" / "p.svg")]) == 1
+    assert "no folder" in capsys.readouterr().err
+    for words in (["--plot", "p.svg"], ["--protocol", "open_inference"]):
+        assert main(["bench", str(tmp_path / "p"), "--tune", *words]) == 2

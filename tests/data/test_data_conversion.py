@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -242,3 +243,32 @@ def test_the_suite_sees_what_a_format_lost(lost: str) -> None:
         suite.same(whole, less, "t", record.keys(), {"groups", "originals"})
     if lost not in ("box_classes", "boxes"):
         suite.same(whole, less, "t", record.keys() - {lost}, set())
+
+
+@pytest.mark.parametrize("style", keepers()["masks"].styles)
+def test_no_mask_takes_the_place_of_another(style: str, tmp_path: Path) -> None:
+    """Names that differ in their ending, their folder or a space alone, and an ending that stands twice."""
+    keys = {"train": ("a.jpg", "b c.png", "b_c.jpg", "x/a.png"), "val": ("a.png", "d.jpg.png")}
+    count, parts = 0, {}
+    for split, names in keys.items():
+        samples = []
+        for name in names:
+            mask = np.zeros((16, 24), np.uint8)
+            mask.flat[: count + 1] = 1
+            samples.append(Sample(name, suite.picture(count), {"mask": mask}))
+            count += 1
+        parts[split] = tuple(samples)
+    dataset = Dataset("t", Path(), Labels(("a", "b"), (0, 1), exclusive=False), parts)
+    keeper = keepers()["masks"].styled(style)
+    keeper.write(dataset, tmp_path / "d")
+    again = keeper.read(tmp_path / "d")
+    assert not again.faults
+    suite.same(dataset, again, style, ("mask",), ())
+
+
+def test_a_background_is_black_in_binary_masks_wherever_it_stands(tmp_path: Path) -> None:
+    dataset = replace(masked([0, 1], ("a", "b")), labels=Labels(("crack", "Background"), (0, 1), exclusive=False))
+    suite.check(keepers()["masks"].styled("binary"), dataset, tmp_path / "d")
+    with Image.open(tmp_path / "d" / "masks" / "val" / "val 1.png") as image:
+        assert image.getpixel((0, 0)) == 255
+    assert "255,crack" in (tmp_path / "d" / "_classes.csv").read_text()

@@ -249,9 +249,9 @@ def test_free_memory_minds_every_control_group(tmp_path: Path) -> None:
     for folder, limit, used in ((tmp_path, "max", 9), (tmp_path / "a", "1000", 400), (inner, "5000", 100)):
         (folder / "memory.max").write_text(f"{limit}\n")
         (folder / "memory.current").write_text(f"{used}\n")
-        (folder / "memory.stat").write_text("anon 7\ninactive_file 50\n")
-    names = ("memory.max", "memory.current", "inactive_file")
-    assert process._group_free(tmp_path, "/a/b", *names) == [4950, 650]
+        (folder / "memory.stat").write_text("anon 7\ninactive_file 30\nactive_file 20\n")
+    names = ("memory.max", "memory.current", ("inactive_file", "active_file"))
+    assert process._group_free(tmp_path, "/a/b", *names) == [(4950, 5000), (650, 1000)]
     assert process._group_free(tmp_path, "/else/where", *names) == []
     free = process.free_memory()
     assert free is None or free > 0

@@ -167,6 +167,12 @@ def test_classes_of_boxes_are_compared_as_their_own_card_tells_them():
     assert len(doubts(overall(both(True), both(True)), classes, Budget())) == 2
     alone = by_class(Measured(judged(True)), Measured(judged(False)))
     assert {(d.high, d.interval) for d in alone} == {(None, "none: too few images for parts")}
+    assert (
+        doubts(overall(both(True), both(True)), alone, Budget())[-1]
+        == "not proven: too few images show cell (AP), rare (AP)"
+    )
+    once = by_class(Measured(judged(True), (judged(True), None)), Measured(judged(True), (judged(True), None)))
+    assert once[0].interval == "none: defined in 1 of 2 parts, 2 are needed"
 
 
 def test_classes_of_masks_get_their_intervals_from_parts():

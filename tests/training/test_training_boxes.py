@@ -160,13 +160,16 @@ def test_a_small_set_makes_an_epoch_by_being_repeated(tmp_path: Path, monkeypatc
 def test_a_run_from_before_a_knob_existed_goes_on(tmp_path: Path) -> None:
     run, _ = fit(tmp_path / "run", dataset())
     found = checkpoints.read(checkpoints.last(run))
-    new = {"repeat", "multi_scale", "confidence"}
+    new = {"repeat", "multi_scale", "confidence", "still"}
     record = {**found.record, "recipe": {k: v for k, v in found.record["recipe"].items() if k not in new}}
     parts = {name: found.part(name) for name in ("network", "optimizer", "average")}
     checkpoints.write(run, checkpoints.last(run), parts, record)
+    plan = run.folder / "recipe.toml"
+    plan.write_text("".join(line for line in plan.read_text().splitlines(True) if line.split()[0] not in new))
+    run = Run.open(run.folder)
     assert any(isinstance(e, Finished) for e in find("torch").fit(run, dataset()))
     checkpoints.write(run, checkpoints.last(run), parts, record)
-    plan = run.folder / "recipe.toml"
+    assert "still = 0.0" in plan.read_text(), "what began without it goes on without it"
     plan.write_text(
         plan.read_text().replace("repeat = 1", "repeat = 3").replace("multi_scale = 0.0", "multi_scale = 0.3")
     )

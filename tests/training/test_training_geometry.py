@@ -190,7 +190,9 @@ def test_what_is_learned_from_is_what_is_served(
 def test_at_the_end_of_a_run_pictures_are_seen_whole_and_in_place(randaugment: int) -> None:
     """A picture that was turned, zoomed and shifted before is now itself or its mirror image, and so are its boxes."""
     moving = {"rotation": 30, "shift": 0.3, "zoom": 1.0, "crop": 0.3, "flip_horizontal": True, "flip_vertical": True}
-    knobs = Recipe.load(None, {**STILL, **moving, "mosaic": 1.0, "randaugment": randaugment, "randaugment_strength": 0})
+    knobs = Recipe.load(
+        None, {**STILL, **moving, "mosaic": 1.0, "erase": 1, "randaugment": randaugment, "randaugment_strength": 0}
+    )
     images = torch.randint(0, 256, (12, 40, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     targets = {"boxes": torch.tensor([[[3.0, 5, 20, 33]]]).repeat(12, 1, 1), "box_classes": torch.zeros(12, 1).long()}
     shown, moved = Augment(knobs)(images, targets, 1, several=False, still=True)

@@ -329,7 +329,14 @@ def test_a_mosaic_is_drawn_as_in_torch_and_shows_what_torch_shows() -> None:
 
 @pytest.mark.parametrize("kind", ["boxes", "mask", "plain"])
 def test_at_the_end_of_a_run_pictures_stay_in_place_under_the_same_names(kind: str) -> None:
-    moving = {"rotation": 30, "shift": 0.3, "zoom": 1.0, "crop": 0.3, "mosaic": 1.0 if kind == "boxes" else 0}
+    moving = {
+        "rotation": 30,
+        "shift": 0.3,
+        "zoom": 1.0,
+        "crop": 0.3,
+        "mosaic": 1.0 if kind == "boxes" else 0,
+        "erase": 1,
+    }
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (6, 24, 32, 3), np.uint8)
     targets = {

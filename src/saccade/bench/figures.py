@@ -8,10 +8,14 @@ import numpy as np
 
 from saccade.bench.load import Load
 
+SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.99, 0.995, 0.999)
+
 
 @dataclass(frozen=True)
 class Figures:
-    """Times in ms. cpu_s: of the server for one image; None where it is not ours to ask."""
+    """Times in ms. cpu_s: of the server for one image; None where it is not ours to ask. joules: of this machine's processors
+    for one image, None where the kernel does not tell. quantiles_ms: the latency of each of SHARES, empty without an answer.
+    """
 
     load: str
     per_s: float
@@ -21,14 +25,17 @@ class Figures:
     answered: int
     errors: int
     cpu_s: float | None = None
+    joules: float | None = None
+    quantiles_ms: tuple[float, ...] = ()
 
 
-def figures(load: Load, cpu_s: float | None = None) -> Figures:
-    """cpu_s: of the server during the whole load."""
+def figures(load: Load, cpu_s: float | None = None, joules: float | None = None) -> Figures:
+    """cpu_s: of the server during the whole load. joules: of the machine."""
     n = len(load.latencies_s)
     p50, p95, p99 = (1e3 * float(v) for v in np.quantile(load.latencies_s, (0.5, 0.95, 0.99))) if n else (None,) * 3
-    each = cpu_s / n if cpu_s is not None and n else None
-    return Figures(load.name, n / load.seconds, p50, p95, p99, n, load.errors, each)
+    each, work = (total / n if total is not None and n else None for total in (cpu_s, joules))
+    curve = tuple(1e3 * float(v) for v in np.quantile(load.latencies_s, SHARES)) if n else ()
+    return Figures(load.name, n / load.seconds, p50, p95, p99, n, load.errors, each, work, curve)
 
 
 def cpu_s(pid: int) -> float | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from saccade.bench.figures import Figures
 from saccade.cli.progress import Progress
 from saccade.cli.text import duration_s, table
+from saccade.errors import UsageError
 from saccade.verbs import bench as verbs
 
 
@@ -17,6 +18,9 @@ def bench_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", metavar="TARGET", help="a package, name[@alias], or an http address")
     parser.add_argument("--image", type=Path, help="default: a golden picture of the package")
     parser.add_argument("--model", help="with http://HOST:PORT of saccade: name or name@alias")
+    parser.add_argument(
+        "--protocol", choices=verbs.PROTOCOLS, default="native", help="with an address and --model: what it speaks"
+    )
     parser.add_argument("--key", default=os.environ.get("SACCADE_KEY"), help="default: $SACCADE_KEY")
     parser.add_argument("--variant", help="default: the fastest certified on this host")
     parser.add_argument("--concurrency", type=int, default=16)
@@ -27,12 +31,17 @@ def bench_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tune", action="store_true", help="measure runners, threads and batch size, and keep the best"
     )
+    parser.add_argument("--plot", metavar="FILE", type=Path, help="latency curves as SVG, a new file")
     parser.add_argument("--home", type=Path)
     parser.add_argument("--json", action="store_true")
 
 
 def bench(options: argparse.Namespace) -> int:
     listen = (lambda event: None) if options.json else Progress(sys.stdout).hear
+    if options.tune and (options.plot is not None or options.protocol != "native"):
+        raise UsageError(
+            "--tune measures settings of a package, and takes neither --plot nor --protocol", hint="leave them away"
+        )
     if options.tune:
         tuned, file = verbs.tune(
             options.target, image=options.image, variant=options.variant, home=options.home, listen=listen
@@ -47,11 +56,13 @@ def bench(options: argparse.Namespace) -> int:
         options.target,
         image=options.image,
         model=options.model,
+        protocol=options.protocol,
         key=options.key,
         variant=options.variant,
         concurrency=options.concurrency,
         seconds=options.seconds,
         p99_s=options.p99,
+        plot=options.plot,
         home=options.home,
         listen=listen,
     )
@@ -60,8 +71,10 @@ def bench(options: argparse.Namespace) -> int:
         print(json.dumps(asdict(done), indent=2))
         return int(failed)
     print(f"\n{done.host}; {done.what}\n")
-    head = ("load", "images/s", "p50", "p95", "p99", "errors", "CPU ms an image")
-    print(table(head, [_row(f) for f in done.figures]))
+    head = ["load", "images/s", "p50", "p95", "p99", "errors", "CPU ms an image"]
+    # Few machines let one read it: an empty column would only ask why.
+    powered = any(f.joules is not None for f in done.figures)
+    print(table([*head, *(["J an image"] if powered else [])], [_row(f, powered) for f in done.figures]))
     if done.peak_mib is not None:
         print(f"\nmemory   {done.peak_mib:.0f} MiB at most")
     if done.sentence:
@@ -69,7 +82,8 @@ def bench(options: argparse.Namespace) -> int:
     return int(failed)
 
 
-def _row(found: Figures) -> tuple[str, ...]:
+def _row(found: Figures, powered: bool) -> tuple[str, ...]:
     times = [f"{t:.1f} ms" if t is not None else "" for t in (found.p50_ms, found.p95_ms, found.p99_ms)]
     cpu = f"{1e3 * found.cpu_s:.1f}" if found.cpu_s is not None else ""
-    return found.load, f"{found.per_s:.1f}", *times, str(found.errors), cpu
+    energy = (f"{found.joules:.3f}" if found.joules is not None else "",) if powered else ()
+    return found.load, f"{found.per_s:.1f}", *times, str(found.errors), cpu, *energy

@@ -27,12 +27,17 @@ class Conversion:
     lost: tuple[str, ...]
 
 
+def writer(to: str, style: str | None = None) -> Format:
+    """Raises UsageError for an unknown format or style."""
+    if to not in keepers():
+        raise UsageError(f"no format {to!r}", hint=f"formats are {', '.join(keepers())}")
+    return keepers()[to] if style is None else keepers()[to].styled(style)
+
+
 def convert(dataset: Dataset, to: str, out: Path, style: str | None = None) -> Conversion:
     """Writes a dataset in the format `to`, in one of its styles. Raises UsageError for an unknown format or style, DataError
     when it holds none of what the data has, StorageError when `out` exists."""
-    if to not in keepers():
-        raise UsageError(f"no format {to!r}", hint=f"formats are {', '.join(keepers())}")
-    keeper = keepers()[to] if style is None else keepers()[to].styled(style)
+    keeper = writer(to, style)
     if not set(keeper.holds) & dataset.fields:
         raise DataError(
             f"{to} holds {keeper.holds[0]}, and the data has {', '.join(sorted(dataset.fields)) or 'no annotation'}",

@@ -14,6 +14,7 @@ from saccade.images import decode
 from saccade.inference.intake import Intake
 from saccade.inference.model import Model
 from saccade.inference.options import Options
+from saccade.inference.pressure import Pressure
 from saccade.inference.request import Answer, Request
 from saccade.inference.stages import Outcome
 from saccade.inference.workers.starter import Starter
@@ -74,11 +75,14 @@ class Engine:
         max_images: int = 64,
         max_deadline_s: float = 60.0,
         observer: Observer | None = None,
+        pressure: Pressure | None = None,
     ) -> None:
+        """pressure: refuses while memory is short; None, as for an engine inside another program, never does."""
         self.options = options or Options(max_wait_s=0.25)
         self.max_images = max_images
         self.max_deadline_s = max_deadline_s
         self.observer = observer
+        self._pressure = pressure
         self._intake = Intake(decode_threads or cores(), isolation=decode_isolation)
         self._starter = Starter() if self.options.isolation == "process" else None
         self._shelves: dict[str, _Shelf] = {}
@@ -287,6 +291,8 @@ class Engine:
             caller=request.caller,
             urgent=_urgent(request),
         )
+        if self._pressure is not None:
+            self._pressure.admit(_urgent(request) and len(request.images) == 1)
         if len(request.images) > 1 and entry.model is not None and "mask" in entry.model.places:
             _refuse_masks(request)
         return entry
@@ -303,14 +309,16 @@ class Engine:
     ) -> Entry:
         """As `find`, for a caller whose pictures are still to come: what can be refused without them is refused here.
 
-        Raises InferenceError, beside those of `find`: overloaded when the wait would be too long. several: the request may hold
-        more than one picture, which then may wait longer, as those may that are not urgent; None: not said, so one is.
+        Raises InferenceError, beside those of `find`: overloaded when the wait would be too long, or memory is short.
+        several: the request may hold more than one picture, which then may wait longer, as those may that are not urgent;
+        None: not said, so one is.
         """
         entry = self.find(model, version)
         assert entry.model is not None
-        if (
-            self.options.max_wait_s is not None and deadline_s > 0
-        ):  # one that is over is told as such, picture by picture
+        if self._pressure is not None:
+            self._pressure.admit(urgent is not False)
+        # A deadline that is over is told as such, picture by picture.
+        if self.options.max_wait_s is not None and deadline_s > 0:
             soon = not several if urgent is None else urgent
             bound = self.options.max_wait_s * (1 if soon and not several else 20)
             wait = entry.model.expected_wait_s(caller, soon)

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from saccade.tasks import statistics
-from saccade.types import Array, Scorecard
+from saccade.types import Array, Scorecard, names_text
 
 CLASS_METRICS = ("f1", "iou", "AP", "average precision")
 """Columns of a scorecard's table "Classes" that can be compared, the first one there is taken."""
@@ -145,6 +145,8 @@ def doubts(total: Drop, classes: list[Drop], budget: Budget) -> list[str]:
         found.append(f"not proven: {total.n} images give no interval of {total.name}")
     elif total.high > budget.max_drop + 1e-9:
         found.append(f"not proven: {_open(total, total.high)}, allowed {budget.max_drop:g}")
+    if bare := [d.name for d in classes if d.high is None]:
+        found.append(f"not proven: too few images show {names_text(bare, 3)}")
     wide = [(d.high, d) for d in classes if d.high is not None and d.high > budget.of_class(d) + 1e-9]
     if wide:
         high, worst = max(wide, key=lambda pair: pair[0])
@@ -208,7 +210,8 @@ def _parted(
     gaps = sign * (np.array(before, np.float64) - np.array(after, np.float64))
     gaps = gaps[np.isfinite(gaps)]
     if len(gaps) not in T95:
-        return None, None, "none: too few images for parts"
+        why = f"defined in {len(gaps)} of {len(before)} parts, 2 are needed" if before else "too few images for parts"
+        return None, None, f"none: {why}"
     half = T95[len(gaps)] * float(gaps.std(ddof=1)) / len(gaps) ** 0.5 if gaps.any() else _least(n)
     return (
         points - half,

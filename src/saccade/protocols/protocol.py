@@ -99,7 +99,7 @@ TITLES: dict[str, str] = {
     "inference_failed": "The model failed on this image",
     "internal": "Something went wrong here; the server's log knows more",
     "not_implemented": "This is not implemented",
-    "overloaded": "The server has more work than it can do in time",
+    "overloaded": "The server has more work than it can take on now",
     "not_ready": "The model is not ready",
     "worker_lost": "The process that ran the model was lost",
     "not_enough_memory": "There is not enough memory to load the model",

@@ -13,6 +13,7 @@ from saccade import confine
 from saccade.errors import SaccadeError, ServerError, UsageError
 from saccade.inference.engine import Engine
 from saccade.inference.options import Options
+from saccade.inference.pressure import Pressure
 from saccade.inference.request import Answer
 from saccade.protocols import routes as heads
 from saccade.protocols.native.http import Native
@@ -368,6 +369,7 @@ def make_engine(settings: Settings) -> Engine:
         decode_isolation=_decodes_in(settings),
         max_images=settings.max_images,
         max_deadline_s=settings.deadline_cap_s,
+        pressure=Pressure() if settings.memory_guard else None,
     )
 
 

@@ -29,7 +29,7 @@ class Settings:
     isolation: none runs graphs in the server's process, process each version in `replicas` of its own, where a run that
     lasts longer than hang_s is ended. decode_isolation: process decodes in confined processes, where a picture that takes too
     long is ended with its decoder; auto does where strangers can connect.
-    processes: whole servers that share the port, each with its own copy of every model.
+    memory_guard: refuse requests while memory is short, several images first. processes: whole servers that share the port, each with its own copy of every model.
     protocols: dialects spoken beside the native API. oip_style: how the Open Inference Protocol says "not ready".
     """
 
@@ -74,6 +74,7 @@ class Settings:
     poll_s: float = 0.5
     drain_s: float = 5.0
     finish_s: float = 30.0
+    memory_guard: bool = True
     connections: int = 1024
     processes: int = 1
     log_format: str = "text"

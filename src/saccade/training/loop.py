@@ -23,15 +23,13 @@ from saccade.training import checkpoints, schedules
 from saccade.training.events import Event, Finished, Note, Resumed, Started, Step
 from saccade.training.judge import calibrate, validate, validate_every
 from saccade.training.learner import Learner, Moving
-from saccade.training.outset import choose_knobs, half_of, samples_of, task_name, tiny_boxes
+from saccade.training.outset import BEFORE, choose_knobs, half_of, samples_of, task_name, tiny_boxes
 from saccade.training.recipe import Recipe
 from saccade.training.run import Run
 from saccade.training.trainer import Trainer
 from saccade.types import Labels, Sample
 
 SAY_EVERY_S = 0.1
-BEFORE = {"repeat": 1, "still": 0.0}
-"""What knobs meant that came later and are "auto" by default."""
 FEW = 20
 """Passes below which a run under a budget is told to be short."""
 

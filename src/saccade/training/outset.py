@@ -21,6 +21,8 @@ from saccade.training.recipe import Recipe
 from saccade.training.run import Run
 from saccade.types import Array, Labels, Sample, TensorSpec
 
+BEFORE = {"repeat": 1, "still": 0.0}
+"""What knobs meant that came later and are "auto" by default."""
 TINY_PX = 3.0
 """A box with a side below this many px of the network's input is told to be too small."""
 LOOKED_AT = 1000
@@ -99,9 +101,13 @@ def choose_knobs(
     _refuse_foreign_loss(run.recipe, half.losses(labels), task)
     _refuse_foreign_extras(run.recipe, task)
     # What has begun needs no earlier run any more.
-    known = {} if checkpoints.last(run).exists() else earlier.settled(run.recipe, task.name)
-    choices = choose(run.recipe, facts, lambda recipe: half.prefer(facts, recipe), known)
-    if choices.chosen:
+    begun = checkpoints.last(run).exists()
+    known = {} if begun else earlier.settled(run.recipe, task.name)
+    # Its recipe is complete but for knobs that came later, which have had their old meaning all along.
+    later = {k: v for k, v in BEFORE.items() if run.recipe.is_auto(k)} if begun else {}
+    recipe = run.recipe.replace_from(later)
+    choices = choose(recipe, facts, lambda recipe: half.prefer(facts, recipe), known)
+    if choices.chosen or later:
         run.keep_recipe(choices.recipe, choices.reasons)
     yield from choices.chosen
 

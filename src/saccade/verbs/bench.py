@@ -6,17 +6,21 @@ from functools import partial
 from pathlib import Path
 
 from saccade import process
+from saccade.bench import curves, energy, open_inference
 from saccade.bench.figures import Figures, cpu_s, figures, peak_mib
 from saccade.bench.load import Load, Target, closed, kind_of, poisson, read_image
 from saccade.bench.served import served
 from saccade.bench.tune import tune as measure_settings
-from saccade.errors import UsageError
+from saccade.errors import StorageError, UsageError
 from saccade.inference import tuning
 from saccade.inference.tuning import Tuned
 from saccade.package import reader
 from saccade.registry.registry import home_folder
+from saccade.storage.files import Files
 from saccade.verbs.hear import Hear, silent
 from saccade.verbs.home import package_folder
+
+PROTOCOLS = ("native", "open_inference")
 
 
 @dataclass(frozen=True)
@@ -39,42 +43,74 @@ def bench(
     *,
     image: Path | None = None,
     model: str | None = None,
+    protocol: str = "native",
     key: str | None = None,
     variant: str | None = None,
     concurrency: int = 16,
     seconds: float = 5.0,
     p99_s: float | None = None,
+    plot: Path | None = None,
     home: Path | None = None,
     listen: Hear = silent,
 ) -> Benched:
-    """Loads a package behind our own server, or an http address. Raises UsageError, ServerError(unreachable)."""
+    """Loads a package behind our own server, or an http address. protocol: with an address and a model, native (our image
+    API) or open_inference (any server of that protocol). plot: a new SVG file of the latencies.
+
+    Raises UsageError, StorageError where that file is there, ServerError(unreachable).
+    """
     if concurrency < 1 or seconds <= 0:
         raise UsageError(f"concurrency is from 1 and seconds above 0, got {concurrency} and {seconds:g}")
+    if plot is not None and plot.exists():
+        raise StorageError(
+            f"{plot} is already there, and nothing is overwritten", hint="name a new file", code="already_exists"
+        )
+    if plot is not None and not plot.absolute().parent.is_dir():
+        raise StorageError(f"there is no folder {plot.parent} for {plot.name}", hint="make it", code="not_found")
     if str(target).startswith(("http://", "https://")):
-        if image is None:
-            raise UsageError("an address needs --image FILE, the picture that is sent")
-        url = f"{str(target).rstrip('/')}/api/v1/models/{model}/predict" if model else str(target)
-        picture = read_image(image)
-        aim = Target.at(url, picture, kind_of(picture), key)
-        return _loaded(aim, None, f"{url} with {image}", concurrency, seconds, p99_s, listen)
-    folder = package_folder(target, home)
-    picture = read_image(image) if image else _golden(folder)
-    with served(folder, home_folder(home), variant) as server:
-        name = reader.open_package(folder).manifest.name
-        listen(f"serving  {folder}, graph {server.variant(name)}")
-        aim = Target.at(f"{server.url}/api/v1/models/{name}/predict", picture, kind_of(picture))
-        what = f"{name}, graph {server.variant(name)}, a picture of {len(picture):,} bytes"
-        return _loaded(aim, server.pid, what, concurrency, seconds, p99_s, listen)
+        aim, what = _address(str(target).rstrip("/"), image, model, protocol, key)
+        done = _loaded(aim, None, what, concurrency, seconds, p99_s, listen)
+    elif protocol != "native":
+        raise UsageError("a package is asked through our image API", hint="serve it, and give its address")
+    else:
+        folder = package_folder(target, home)
+        sent = read_image(image) if image else _golden(folder)
+        with served(folder, home_folder(home), variant) as server:
+            name = reader.open_package(folder).manifest.name
+            listen(f"serving  {folder}, graph {server.variant(name)}")
+            aim = Target.at(f"{server.url}/api/v1/models/{name}/predict", sent, kind_of(sent))
+            what = f"{name}, graph {server.variant(name)}, a picture of {len(sent):,} bytes"
+            done = _loaded(aim, server.pid, what, concurrency, seconds, p99_s, listen)
+    if plot is not None:
+        try:
+            Files().replace(plot, curves.draw(done.what, done.host, done.figures).encode())
+        except OSError as error:
+            raise StorageError.of(error, f"{plot} could not be written", room="free some space there") from error
+    return done
+
+
+def _address(base: str, image: Path | None, model: str | None, protocol: str, key: str | None) -> tuple[Target, str]:
+    """What is sent where, and in words."""
+    if image is None:
+        raise UsageError("an address needs --image FILE, the picture that is sent")
+    sent = read_image(image)
+    if protocol == "open_inference":
+        if model is None:
+            raise UsageError("the Open Inference Protocol asks a model by its name", hint="give --model NAME")
+        return open_inference.target(base, model, sent, key), f"{base}/v2/models/{model} with {image}"
+    if protocol != "native":
+        raise UsageError(f"protocol is {' or '.join(PROTOCOLS)}, got {protocol!r}")
+    url = f"{base}/api/v1/models/{model}/predict" if model else base
+    return Target.at(url, sent, kind_of(sent), key), f"{url} with {image}"
 
 
 def _loaded(
     aim: Target, pid: int | None, what: str, concurrency: int, seconds: float, p99_s: float | None, listen: Hear
 ) -> Benched:
     def measured(run: Callable[[], Load]) -> Figures:
-        before = cpu_s(pid) if pid else None
+        before, power = (cpu_s(pid), energy.counters()) if pid else (None, {})
         done = run()
-        after = cpu_s(pid) if pid else None
-        found = figures(done, after - before if after is not None and before is not None else None)
+        after, joules = (cpu_s(pid), energy.spent_j(power, energy.counters())) if pid else (None, None)
+        found = figures(done, after - before if after is not None and before is not None else None, joules)
         listen(f"load     {found.load}: {found.per_s:.1f} images/s, {found.errors} errors")
         return found
 

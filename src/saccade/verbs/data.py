@@ -120,7 +120,8 @@ def convert(
     images: Path | None = None,
 ) -> Conversion:
     """Writes a dataset in another format into the new folder `out`, and says what that format cannot hold. style: one of
-    several ways to write it (masks: index, palette, voc, camvid, colour, binary)."""
+    several ways to write it, of those that have any (`Format.styles`)."""
+    conversion.writer(to, style)  # before all of the data is read
     target = copied_to(Path(out), Path(data))
     dataset, _ = formats.read(Path(data), format=format, images=images)
     return conversion.convert(dataset, to, target, style)

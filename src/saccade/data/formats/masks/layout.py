@@ -195,7 +195,7 @@ def split_lists(root: Path, layout: Layout, faults: list[Fault]) -> tuple[dict[s
         for number, line in enumerate(lines, 1):
             # Lists of other machines hold absolute paths, and the mask behind the picture: only the name counts.
             name = PurePosixPath(line.split()[0].replace("\\", "/")).name if line.split() else ""
-            stem = PurePosixPath(name).stem if folder.is_image(name) else name
+            stem = PurePosixPath(name).stem if folder.is_image(name) and name not in known else name
             where = f"{folder.name(file, root)} line {number}"
             if stem and stem not in found and stem not in known:
                 faults.append(Fault("missing_image", where, f"{stem} is neither a picture nor a mask"))

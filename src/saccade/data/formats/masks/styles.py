@@ -9,6 +9,7 @@ binary    images/, masks/ of 0 and 255, for two classes
 """
 
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
@@ -49,15 +50,18 @@ def write(dataset: Dataset, root: Path, style: str) -> None:
     values = _values(labels, style)
     folder.new(root)
     _class_file(root, labels, values, style)
+    stems: set[str] = set()
     for split, samples in dataset.splits.items():
-        stems: set[str] = set()
+        stems = stems if style == "voc" else set()  # VOC has one folder for all splits
         lines = []
         for sample in samples:
             pictures, masks = _folders(root, split, style)
-            name = folder.free(folder.tail(sample.key), stems)
-            # Lists are of words.
-            target = folder.put(sample, pictures, "_".join(name.split()) if style in ("voc", "camvid") else name)
+            name = folder.tail(sample.key)
+            name = "_".join(name.split()) if style in ("voc", "camvid") else name  # lists are of words
+            target = folder.put(sample, pictures, folder.free(name, stems))
             file = masks / f"{target.stem}.png"
+            if file.exists():
+                raise DataError(f"{sample.key} and another picture would share {file.name}", hint="rename one of them")
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(_png(values[sample.annotation["mask"]], style))
             places = [p.relative_to(root).as_posix() for p in (target, file)]
@@ -91,7 +95,8 @@ def _values(labels: Labels, style: str) -> Array:
         return table
     table = np.arange(256, dtype=np.uint8)
     if style == "binary":
-        table[:2] = 0, 255
+        # What other tools take for the object is 255.
+        table[:2] = (255, 0) if labels.names[1].lower() == "background" else (0, 255)
         return table
     stored = numbers(labels, 0, IGNORED - 1) or list(range(count))
     table[:count] = stored
@@ -101,13 +106,9 @@ def _values(labels: Labels, style: str) -> Array:
 
 
 def _colour(original: str | int) -> tuple[int, ...] | None:
+    """Red, green and blue of an original like #804000; None for any other."""
     text = str(original)
-    if len(text) != 7 or text[0] != "#":
-        return None
-    try:
-        return tuple(bytes.fromhex(text[1:]))
-    except ValueError:
-        return None
+    return tuple(bytes.fromhex(text[1:])) if re.fullmatch(r"#[0-9a-fA-F]{6}", text) else None
 
 
 def _class_file(root: Path, labels: Labels, values: Array, style: str) -> None:

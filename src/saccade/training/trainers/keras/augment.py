@@ -41,7 +41,8 @@ def draw(
     random = np.random.default_rng(seed)
     targets = dict(targets)
     found: dict[str, Array] = {}
-    moves = moves_of(resting(recipe) if still else recipe, n, given[1], given[0], random)
+    now = resting(recipe) if still else recipe
+    moves = moves_of(now, n, given[1], given[0], random)
     colours = colours_of(recipe, n, random)
     if recipe.randaugment:
         there = moves
@@ -71,9 +72,9 @@ def draw(
     if colours is not None:
         found["matrix"], found["contrast"] = colours
     if float(recipe.erase):
-        found.update(_erased(n, float(recipe.erase), random))
+        found.update(_erased(n, float(now.erase), random))
     if any(float(getattr(recipe, k)) > 0 for k in ("mixup", "cutmix")):
-        found.update(_mixed(recipe, n, seed, several or "boxes" not in targets))
+        found.update(_mixed(recipe, n, seed, (several or "boxes" not in targets) and not still))
         if "boxes" in targets and found["mix_kind"]:
             targets.update(_both(targets["boxes"], targets["box_classes"], found["mix_share"]))
     return {k: v if v.dtype == np.int32 else v.astype(np.float32) for k, v in found.items()}, targets

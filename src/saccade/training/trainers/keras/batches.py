@@ -34,7 +34,8 @@ class Pack:
 
 @dataclass(frozen=True)
 class Wish:
-    """A piece of a step: which images, and what may happen to them. share: of the input size; several: mosaic. still: nothing moves."""
+    """A piece of a step: which images, and what may happen to them. share: of the input size; several: mosaic; still: all are
+    seen whole and in place."""
 
     step: int
     number: int

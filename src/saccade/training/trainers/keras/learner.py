@@ -158,7 +158,9 @@ class KerasLearner(Learner):
 
     def sheet(self, most: int) -> tuple[list[Array], list[str]]:
         s = self.s
-        piece = drawn(self._train, s.recipe, Wish(0, 0, self.order(0)[: min(most, int(s.recipe.batch))]))
+        places = self.order(0)[: min(most, int(s.recipe.batch))]
+        wish = Wish(0, 0, places, several=schedules.joins(s.recipe, 0), still=schedules.rests(s.recipe, 0))
+        piece = drawn(self._train, s.recipe, wish)
         images, targets = augment.apply(piece["pixels"], self._soften(_tensors(piece["targets"])), piece["drawn"])
         pictures = np.clip(images.numpy() * 255, 0, 255).round().astype(np.uint8)
         return list(pictures), s.half.captions(targets, s.labels)

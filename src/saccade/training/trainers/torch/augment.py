@@ -56,7 +56,8 @@ class Augment:
         random = torch.Generator().manual_seed(seed)
         images = as_float(images_NHWC)
         n, device = images.shape[0], images.device
-        moves = _moves(resting(self.recipe) if still else self.recipe, n, images.shape[3], images.shape[2], random)
+        now = resting(self.recipe) if still else self.recipe
+        moves = _moves(now, n, images.shape[3], images.shape[2], random)
         colours = _colours(self.recipe, n, random)
         tones = None
         if self.recipe.randaugment:
@@ -87,8 +88,8 @@ class Augment:
             images = _recolour(images, colours[0].to(device), colours[1].to(device))
         if tones is not None:
             images = _retone(images, tones.to(device))
-        if float(self.recipe.erase):
-            images = _erase(images, float(self.recipe.erase), random)
+        if float(now.erase):
+            images = _erase(images, float(now.erase), random)
         return images, targets
 
     def _joins(self, random: torch.Generator) -> bool:

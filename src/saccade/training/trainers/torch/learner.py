@@ -9,6 +9,7 @@ from torch import Tensor
 
 from saccade.images.fonts import names
 from saccade.tasks.task import Task
+from saccade.training import schedules
 from saccade.training.checkpoints import Checkpoint
 from saccade.training.events import RateFound
 from saccade.training.learner import Learner
@@ -61,7 +62,10 @@ class TorchLearner(Learner):
         pixels, targets = self._train.take(places, s.device)
         seed = mixed(s.recipe.seed, 0, 0)
         soft = s.half.soft_targets(targets, s.labels)
-        images, soft = self._augment.mix(*self._augment(pixels, soft, seed), seed)
+        several, still = schedules.joins(s.recipe, 0), schedules.rests(s.recipe, 0)
+        images, soft = self._augment(pixels, soft, seed, several=several, still=still)
+        if not still:
+            images, soft = self._augment.mix(images, soft, seed, several)
         pictures = (images.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
         return list(pictures), s.half.captions(soft, replace(s.labels, names=names(s.labels.names)))
 

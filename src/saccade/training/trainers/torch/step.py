@@ -54,7 +54,8 @@ def loss_of(s: Session, train: Pack, places: Tensor, augment: Augment, seed: int
     pixels, targets = train.take(places, s.device)
     targets = s.half.soft_targets(targets, s.labels)
     images, targets = augment(pixels, targets, seed, s.share, s.several, s.still)
-    images, targets = augment.mix(images, targets, seed, s.several)
+    if not s.still:
+        images, targets = augment.mix(images, targets, seed, s.several)
     if s.recipe.channels_last:
         images = images.contiguous(memory_format=torch.channels_last)
     torch.manual_seed(seed)  # dropout
