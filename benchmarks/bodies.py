@@ -1,10 +1,11 @@
-"""Bodies and messages that lie, many of them: what the fuzzers of the test suite find in 100,000 cases instead of 60 each.
+"""Bodies and messages that lie, many of them: what the fuzzers of the test suite find in 100,000 cases instead of 60
+each.
 
 python -m benchmarks.bodies [--cases 100000] [--file tests/protocols/test_protocols_fuzz.py ...]
 
-Each property of every dialect gets its share of the cases, drawn anew each time (a failure prints the case, and the seed
-that repeats it). Prints the cases by property, the time, and the most memory the process had. Exit code 1 when a case
-was neither answered nor refused by a typed error.
+Each property of every dialect gets its share of the cases, drawn anew each time (a failure prints the case, and the
+seed that repeats it). Prints the cases by property, the time, and the most memory the process had. Exit code 1 when a
+case was neither answered nor refused by a typed error.
 """
 
 import argparse

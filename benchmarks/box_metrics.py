@@ -2,7 +2,8 @@
 
     python -m benchmarks.box_metrics [--images 5000] [--classes 20]
 
-Answers are true boxes moved a little, and chance boxes; one core. Prints processor seconds of both and how far AP differs.
+Answers are true boxes moved a little, and chance boxes; one core. Prints processor seconds of both and how far AP
+differs.
 """
 
 import argparse

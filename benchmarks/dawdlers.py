@@ -1,9 +1,11 @@
-"""Callers that hold a connection and give next to nothing: heads and bodies of a byte a second, silence, answers never read.
+"""Callers that hold a connection and give next to nothing: heads and bodies of a byte a second, silence, answers never
+read.
 
     python -m benchmarks.dawdlers PORT NUMBER
 
-A third of NUMBER of each kind but the last, of which there are UNREAD. Prints, as JSON, for each kind after how many seconds the server let go of them; null for one that
-was still held after PATIENCE_S. Whoever does not read cannot see the end either, so after LOOK_S those read what is there.
+A third of NUMBER of each kind but the last, of which there are UNREAD. Prints, as JSON, for each kind after how many
+seconds the server let go of them; null for one that was still held after PATIENCE_S. Whoever does not read cannot see
+the end either, so after LOOK_S those read what is there.
 """
 
 import json

@@ -2,9 +2,9 @@
 
 python -m benchmarks.faults [ROW...] [--short] [--isolation process]
 
-rows: overhead, decoders, kill, swaps, memory, overload, poisson, dawdle; none runs all. Every row says what was asked of it and what came.
-The client runs on the same machine and takes its share of the cores. The long form kills every 2 s for 2 minutes, swaps
-1,000 times, serves 10 models, and loads for 20 s at a time.
+rows: overhead, decoders, kill, swaps, memory, overload, poisson, dawdle; none runs all. Every row says what was asked
+of it and what came. The client runs on the same machine and takes its share of the cores. The long form kills every 2 s
+for 2 minutes, swaps 1,000 times, serves 10 models, and loads for 20 s at a time.
 """
 
 import argparse
@@ -158,7 +158,8 @@ def p99_ms(callers: list[Caller], since: float, until: float) -> float:
 
 
 def kill(options: argparse.Namespace) -> dict[str, Any]:
-    """kill -9 of a worker: only what it had at work is answered 503, no answer is wrong, others' p99 within 1.5 times."""
+    """kill -9 of a worker: only what it had at work is answered 503, no answer is wrong, others' p99 within 1.5
+    times."""
     seconds, every = (12, 2) if options.short else (120, 2)
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
@@ -412,7 +413,8 @@ def dawdle(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def slow(folder: Path, wanted_ms: float = 25.0) -> Path:
-    """A sealed package whose graph takes about so long on one core here: `colors`, and convolutions that count for nothing."""
+    """A sealed package whose graph takes about so long on one core here: `colors`, and convolutions that count for
+    nothing."""
     from saccade.inference import runtimes
 
     layers = 2

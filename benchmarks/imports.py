@@ -2,12 +2,12 @@
 
 python -m benchmarks.imports FOLDER [--seconds 2] [--form onnx --form savedmodel]
 
-FOLDER holds ONNX files and golden_onnx.json: for every file the sum, the largest magnitude and the first eight values of
-each output, for inputs whose element i is ((i * 37) mod 256) / 255. Form onnx: the file is imported as tensors, opened, and
-asked that. Form savedmodel: that package is exported for TensorFlow Serving, the SavedModel imported again, opened in its own
-process, and asked the same. One line each: largest relative difference, and runs per second of the file as it is in ONNX
-Runtime and through the package, one after the other with the same threads. Exit code 1 when a model is refused or differs by
-more than 1e-3.
+FOLDER holds ONNX files and golden_onnx.json: for every file the sum, the largest magnitude and the first eight values
+of each output, for inputs whose element i is ((i * 37) mod 256) / 255. Form onnx: the file is imported as tensors,
+opened, and asked that. Form savedmodel: that package is exported for TensorFlow Serving, the SavedModel imported again,
+opened in its own process, and asked the same. One line each: largest relative difference, and runs per second of the
+file as it is in ONNX Runtime and through the package, one after the other with the same threads. Exit code 1 when a
+model is refused or differs by more than 1e-3.
 """
 
 import argparse
@@ -31,7 +31,8 @@ from saccade.verbs.export import export
 
 ALLOWED = 1e-3
 NOISE = 3e-7
-"""Of float32 about 1, not counted: ONNX Runtime's own Sigmoid gives 0 for what is 1.04e-7, where TensorFlow gives that."""
+"""Of float32 about 1, not counted: ONNX Runtime's own Sigmoid gives 0 for what is 1.04e-7, where TensorFlow gives
+that."""
 
 
 def apart(output: Array, golden: dict[str, Any]) -> float:

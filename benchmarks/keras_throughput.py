@@ -1,10 +1,11 @@
-"""Training throughput with augmentation: our Keras trainer, a plain `model.fit` as the tutorials write it, our torch trainer.
+"""Training throughput with augmentation: our Keras trainer, a plain `model.fit` as the tutorials write it, our torch
+trainer.
 
     python -m benchmarks.keras_throughput [--size 64] [--images 2048] [--rounds 3] [--xla]
 
-All train cnn-small from pictures in memory, batch 32, rotating, shifting, zooming and mirroring each. The tutorial's way is
-an ImageDataGenerator feeding `fit`. With --xla ours runs once more with `compile=true`, whose first pass, as everybody's, is not
-counted. Each contestant runs in its own process, in turn; the median of the rounds is printed.
+All train cnn-small from pictures in memory, batch 32, rotating, shifting, zooming and mirroring each. The tutorial's
+way is an ImageDataGenerator feeding `fit`. With --xla ours runs once more with `compile=true`, whose first pass, as
+everybody's, is not counted. Each contestant runs in its own process, in turn; the median of the rounds is printed.
 """
 
 import argparse

@@ -51,7 +51,8 @@ PLAIN: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class Result:
-    """accuracy, seen: shares of the unseen and of the training pictures; loss: of the last epoch; seconds: of training."""
+    """accuracy, seen: shares of the unseen and of the training pictures; loss: of the last epoch; seconds: of
+    training."""
 
     accuracy: float
     seen: float
@@ -99,7 +100,8 @@ def _draw(pen: ImageDraw.ImageDraw, kind: str, middle: Array, radius: float, ang
 def drawn(
     train: int = 480, *, turn: float = 20, shift: float = 0.15, centred: bool = False, rare: bool = False
 ) -> Dataset:
-    """Shapes to learn from and unseen ones alike. centred: only the unseen are turned and shifted. rare: few crosses."""
+    """Shapes to learn from and unseen ones alike. centred: only the unseen are turned and shifted. rare: few
+    crosses."""
     learn = shapes(1, train) if centred else shapes(1, train, turn, shift)
     if rare:
         learn = few_crosses(learn)
@@ -306,7 +308,8 @@ def table(name: str, seeds: int, epochs: int) -> str:
 
 
 def judge(epochs: int) -> str:
-    """One network that saw few crosses, judged on four sets: what a number is worth depends on what it was taken from."""
+    """One network that saw few crosses, judged on four sets: what a number is worth depends on what it was taken
+    from."""
     dataset = drawn(rare=True)
     unseen = shapes(3, 960, 20, 0.15)
     sets = {

@@ -1,8 +1,8 @@
 """The frame of every figure of learning: seeds of two sides on the same data in the same time, their mean and spread.
 
-A row is one seed of one side. Rows are kept in benchmarks/results with the commit that gave them, and those of the same machine,
-versions and options stay: hours of training may be measured one seed and one side at a time (`--seeds`, `--only`), and the
-table printed at the end is of all of them.
+A row is one seed of one side. Rows are kept in benchmarks/results with the commit that gave them, and those of the same
+machine, versions and options stay: hours of training may be measured one seed and one side at a time (`--seeds`,
+`--only`), and the table printed at the end is of all of them.
 """
 
 import argparse
@@ -78,8 +78,8 @@ class Frame:
         return Recipe.load(None, {"task": self._task, "budget": self.seconds, "seed": seed, **self._knobs})
 
     def measure(self, ours: Callable[[Recipe, Path], Row], plain: Callable[[Recipe, Row], Row]) -> None:
-        """Every seed of the sides that are asked for. ours is given the folder of its run, plain our row of that seed, which is
-        empty when there is none."""
+        """Every seed of the sides that are asked for. ours is given the folder of its run, plain our row of that seed,
+        which is empty when there is none."""
         sides: dict[str, Callable[[Recipe], Row]] = {
             OURS: lambda recipe: self._placed(ours, recipe),
             PLAIN: lambda recipe: plain(recipe, self._rows[OURS].get(str(recipe.seed), {})),

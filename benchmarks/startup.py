@@ -86,7 +86,8 @@ def doors(n: int) -> dict[str, list[float]]:
 
 
 def serving_install() -> dict:
-    """MB of a fresh environment that can serve, without and with byte code; what is largest in it; whether it has torch."""
+    """MB of a fresh environment that can serve, without and with byte code; what is largest in it; whether it has
+    torch."""
     with tempfile.TemporaryDirectory() as folder:
         venv = Path(folder) / "venv"
         environment.install(venv, ["-c", str(REPOSITORY / "constraints.txt"), f"{REPOSITORY}[server]"])

@@ -5,7 +5,8 @@ python -m benchmarks.tensors [--seconds 4] [--rounds 5] [--connections 8]
 MobileNetV3-small, 224 px, a 512x384 JPEG: as a file (decoded by the server), or as the tensor that it becomes. Closed
 loop from a process of its own on the same cores; the mouths take turns, medians of the rounds are printed. The server's
 CPU time a picture (Linux) says the same as the rate without the client's share: grpc's client costs far more than the
-bare sockets that ask over HTTP. The bar is 0.9 of the native API for tensors over gRPC and binary REST; exit code 1 below.
+bare sockets that ask over HTTP. The bar is 0.9 of the native API for tensors over gRPC and binary REST; exit code 1
+below.
 """
 
 import argparse

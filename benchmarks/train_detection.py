@@ -2,12 +2,12 @@
 
     python -m benchmarks.train_detection DATA --minutes 20 --seeds 0 1 2 [--clock cpu] [--threads N] [--only ours]
 
-The plain loop follows arXiv:1904.07850: a small residual network with one upward path to stride 4, a heat map with focal
-loss, sizes and offsets with L1, AdamW 2e-3 with a cosine, mirror images both ways and brightness, an average of the
-weights, bfloat16 where the processor multiplies it. Both are measured on the test split by the same scorer (the COCO
-definition). On a machine shared with others, `--clock cpu` gives the plain loop the processor seconds that ours had.
-Prints AP, AP50, images a processor second and parameters; keeps the raw numbers in benchmarks/results, one file a dataset
-(benchmarks/seeds.py says how).
+The plain loop follows arXiv:1904.07850: a small residual network with one upward path to stride 4, a heat map with
+focal loss, sizes and offsets with L1, AdamW 2e-3 with a cosine, mirror images both ways and brightness, an average of
+the weights, bfloat16 where the processor multiplies it. Both are measured on the test split by the same scorer (the
+COCO definition). On a machine shared with others, `--clock cpu` gives the plain loop the processor seconds that ours
+had. Prints AP, AP50, images a processor second and parameters; keeps the raw numbers in benchmarks/results, one file a
+dataset (benchmarks/seeds.py says how).
 """
 
 import itertools

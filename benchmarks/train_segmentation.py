@@ -4,11 +4,11 @@
     python -m benchmarks.train_segmentation DATA --serving
 
 The plain loop: smp U-Net with a ResNet-18 from scratch, cross-entropy, Adam 1e-3 with a cosine, mirror images, bfloat16
-where the processor multiplies it, batches of 8. Both are measured on the test split at the pictures' own size by the same
-scorer. On a machine shared with others, `--clock cpu` gives the plain loop the processor seconds that ours had, where
-`wall` gives it the same minutes. Prints class-mean IoU, images a processor second and parameters; with --serving the
-time of one picture through both sealed graphs, in turns. Keeps the raw numbers in benchmarks/results, one file a dataset
-(benchmarks/seeds.py says how).
+where the processor multiplies it, batches of 8. Both are measured on the test split at the pictures' own size by the
+same scorer. On a machine shared with others, `--clock cpu` gives the plain loop the processor seconds that ours had,
+where `wall` gives it the same minutes. Prints class-mean IoU, images a processor second and parameters; with --serving
+the time of one picture through both sealed graphs, in turns. Keeps the raw numbers in benchmarks/results, one file a
+dataset (benchmarks/seeds.py says how).
 """
 
 import math
@@ -31,6 +31,7 @@ from saccade import tasks
 from saccade.data import formats
 from saccade.data.dataset import Dataset
 from saccade.images import preprocess
+from saccade.images.norms import MEAN, STD
 from saccade.images.preprocess import PreprocessSpec
 from saccade.tasks.segmentation import torch as half
 from saccade.tasks.segmentation.learning import LIGHT
@@ -78,7 +79,7 @@ def plain(dataset: Dataset, size: int, recipe: Recipe, cpu_s: float, wall_s: flo
         "resnet18", encoder_weights=None, classes=len(dataset.labels)
     )
     network = network.to(memory_format=torch.channels_last)
-    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (networks.MEAN, networks.STD))
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     native = torch.cpu._is_avx512_bf16_supported()
     n, position, images_seen, places = len(train), 0, 0, torch.randperm(len(train))

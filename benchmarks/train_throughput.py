@@ -2,8 +2,8 @@
 
     python -m benchmarks.train_throughput [--steps 10] [--rounds 3] [--ablate]
 
-Each contestant runs in its own process, in turn; the median of the rounds is printed with the ratio to ours. --ablate adds
-ours with one thing left out or put in, so that it can be seen what each is worth on this processor.
+Each contestant runs in its own process, in turn; the median of the rounds is printed with the ratio to ours. --ablate
+adds ours with one thing left out or put in, so that it can be seen what each is worth on this processor.
 """
 
 import argparse
@@ -85,8 +85,8 @@ ABLATED = {
     "+ torch.compile": partial(ours, compile=True),
     "+ bfloat16": lambda steps: ours(1, precision="bfloat16"),
 }
-""""Auto" takes bfloat16 where the processor multiplies it; elsewhere it is emulated, and its row says at what cost: of a minute
-a step one is enough."""
+""""Auto" takes bfloat16 where the processor multiplies it; elsewhere it is emulated, and its row says at what cost: of
+a minute a step one is enough."""
 
 
 def _timed(step, steps: int) -> float:

@@ -2,10 +2,11 @@
 
     python -m benchmarks.twins DATA [--seeds 0 1 2] [--epochs 30] [--size 64] [--set key=value]
 
-Trains every seed with each engine in a process of its own, on the splits of the data, and measures the sealed packages on
-its test split. Per seed: does each engine's number lie in the other's 95 % interval, and how do the two differ on the same
-pictures? Over the seeds: the difference of the means with its 95 % interval (Welch). The engines agree when that interval holds 0:
-two runs of one engine with other seeds differ on the same pictures too, so a single pair says little.
+Trains every seed with each engine in a process of its own, on the splits of the data, and measures the sealed packages
+on its test split. Per seed: does each engine's number lie in the other's 95 % interval, and how do the two differ on
+the same pictures? Over the seeds: the difference of the means with its 95 % interval (Welch). The engines agree when
+that interval holds 0: two runs of one engine with other seeds differ on the same pictures too, so a single pair says
+little.
 """
 
 import argparse

@@ -1,11 +1,12 @@
-"""Training throughput of boxes and masks: our default recipe against a plain loop around another library's network, equal sizes.
+"""Training throughput of boxes and masks: our default recipe against a plain loop around another library's network,
+equal sizes.
 
     python -m benchmarks.vision_throughput CELLS FLOOR [--size 320] [--seconds 20] [--rounds 3]
 
-boxes: ours against torchvision's FCOS, as its documentation makes it (ResNet-50) and on a ResNet-18. masks: ours against the U-Net
-with a ResNet-18 of segmentation-models-pytorch. Ours is timed inside a real run, from the tenth step on, with everything that its
-recipe does to a picture; the plain loops mirror pictures and nothing else. Batches of 8 all, AdamW. Each in a process of its own, in
-turns; medians of the rounds, and what ours is times each.
+boxes: ours against torchvision's FCOS, as its documentation makes it (ResNet-50) and on a ResNet-18. masks: ours
+against the U-Net with a ResNet-18 of segmentation-models-pytorch. Ours is timed inside a real run, from the tenth step
+on, with everything that its recipe does to a picture; the plain loops mirror pictures and nothing else. Batches of 8
+all, AdamW. Each in a process of its own, in turns; medians of the rounds, and what ours is times each.
 """
 
 import argparse

@@ -4,7 +4,8 @@
 
 The application is the one of examples/flask under gunicorn with gthread workers; the picture is the package of
 benchmarks/sealed.py. Three ways take turns: packages in the workers, the application before `saccade serve`, and that
-server alone, the baseline. Memory is the proportional set size (PSS) of all processes of a way: shared pages count once.
+server alone, the baseline. Memory is the proportional set size (PSS) of all processes of a way: shared pages count
+once.
 """
 
 import argparse

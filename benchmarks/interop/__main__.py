@@ -2,8 +2,8 @@
 
 Each client lives in an environment of its own, made once from the requirements beside it (`--prepare` only makes them).
 What must come is worked out in this process, by the in-process engine, and compared to 1e-6 by the client's side.
-Prints a line for each client, protocol and model with the number of calls that passed, then every call that failed; then
-the calls of tritonclient side by side with the real Triton (beside.py).
+Prints a line for each client, protocol and model with the number of calls that passed, then every call that failed;
+then the calls of tritonclient side by side with the real Triton (beside.py).
 
     python -m benchmarks.interop [CLIENT ...] [--prepare] [--alone] [--json FILE]
 """

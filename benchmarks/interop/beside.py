@@ -1,8 +1,8 @@
 """Side by side: every call of tritonclient against saccade and against the real Triton, over the same exported models.
 
 A package of each kind is served here, and loaded by Triton as `saccade export triton` wrote it. Both are asked the same
-calls by the same client, over HTTP and gRPC, blocking and asyncio; statuses must be equal, arrays to 1e-6. Where the two
-answer differently on purpose, the reason stands in `APART` and the line says so.
+calls by the same client, over HTTP and gRPC, blocking and asyncio; statuses must be equal, arrays to 1e-6. Where the
+two answer differently on purpose, the reason stands in `APART` and the line says so.
 
     python -m benchmarks.interop.beside [--json FILE]
 """
@@ -58,7 +58,8 @@ def main() -> int:
 
 
 def run(file: Path | None) -> int:
-    """Prints the matrix, and writes every call to the file if there is one. Returns 1 when anything differs unexplained."""
+    """Prints the matrix, and writes every call to the file if there is one. Returns 1 when anything differs
+    unexplained."""
     client = environment.python_of(HERE / "triton.txt")
     pairs: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:

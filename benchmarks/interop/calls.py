@@ -1,7 +1,7 @@
 """The same calls of tritonclient, whatever server is asked: what came of each, its status and its arrays.
 
-Runs in the environment of tritonclient (triton.txt). Prints a JSON line for each call: protocol, call, status ("ok" or the
-error's), facts (what is compared as it is), arrays (name to dtype, shape and base64, compared to 1e-6).
+Runs in the environment of tritonclient (triton.txt). Prints a JSON line for each call: protocol, call, status ("ok" or
+the error's), facts (what is compared as it is), arrays (name to dtype, shape and base64, compared to 1e-6).
 """
 
 import argparse

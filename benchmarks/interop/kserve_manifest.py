@@ -1,7 +1,7 @@
 """Are manifests InferenceServices? Held to the schema that KServe and Kubernetes publish in their Python clients.
 
-Every field must be one that the schema has, of the type it has there; what the schema demands must be there. Runs in the
-environment of KServe (kserve_rest.txt). Prints a line for each fault, or that a file is valid.
+Every field must be one that the schema has, of the type it has there; what the schema demands must be there. Runs in
+the environment of KServe (kserve_rest.txt). Prints a line for each fault, or that a file is valid.
 """
 
 import re

@@ -1,4 +1,5 @@
-"""ONNX Runtime behind the name of Triton's own backend, which the wheel of Triton does not bring: a Python-based backend.
+"""ONNX Runtime behind the name of Triton's own backend, which the wheel of Triton does not bring: a Python-based
+backend.
 
 Triton reads and checks the model's configuration, batches and answers as ever; only the graph is run from Python. The
 harness puts this file into `backends/onnxruntime/model.py`.

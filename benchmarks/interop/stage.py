@@ -1,4 +1,5 @@
-"""What the clients meet: packages, a running server, and a case of pictures and rows with the answers that must come."""
+"""What the clients meet: packages, a running server, and a case of pictures and rows with the answers that must
+come."""
 
 import json
 import os
@@ -60,7 +61,8 @@ def case(package: Path, file: Path) -> Path:
 
 @contextmanager
 def served(package: Path, home: Path, **around: str) -> Iterator[Server]:
-    """around: of its environment. A server of its own process, until the block ends. Raises RuntimeError when it is not ready in 30 s."""
+    """around: of its environment. A server of its own process, until the block ends. Raises RuntimeError when it is not
+    ready in 30 s."""
     port, grpc_port = free(), free()
     command = [sys.executable, "-m", "saccade", "serve", str(package), "--home", str(home)]
     process = subprocess.Popen(
@@ -95,7 +97,8 @@ def _wait(process: "subprocess.Popen[bytes]", port: int) -> None:
 
 
 def prepared(client: str, make: bool = True) -> Python | None:
-    """What runs a client's script; None when its environment is not there and not to be made. Raises CalledProcessError.
+    """What runs a client's script; None when its environment is not there and not to be made. Raises
+    CalledProcessError.
 
     tensorflow-serving-api is nothing but stubs that need tensorflow: it stands beside the one installed here.
     """

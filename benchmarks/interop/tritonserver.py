@@ -1,7 +1,7 @@
 """The real Triton over a model repository: the binary of the nvidia-pytriton wheel, on this machine's CPU.
 
-The wheel brings the Python backend alone, so the backend that runs ONNX graphs is `onnxruntime_backend.py` under the name
-of Triton's own; the repository is loaded as it was exported.
+The wheel brings the Python backend alone, so the backend that runs ONNX graphs is `onnxruntime_backend.py` under the
+name of Triton's own; the repository is loaded as it was exported.
 """
 
 import os

@@ -4,12 +4,13 @@
     python -m benchmarks.serving --short
     python -m benchmarks.serving --prepare
 
-Rows: mobilenet resnet50 boxes masks empty, and curves of growing work: sizes connections several models. Every peer lives
-in an environment of its own, made once from pinned requirements; --prepare makes these and the packages, and measures
-nothing. One that cannot be installed or started is named with the reason. In each round every entrant is started, asked
-for its answer (which must be the loop's), warmed, measured, and stopped; the next round begins with another one. --ways
-tries every configuration of each peer first and takes the fastest, and does for ours what `saccade bench --tune` does;
-otherwise the first one listed stands for a peer, and for ours what was tuned last, if anything was. Writes a table (serving.md), a plot (serving.svg) and everything raw (serving.json).
+Rows: mobilenet resnet50 boxes masks empty, and curves of growing work: sizes connections several models. Every peer
+lives in an environment of its own, made once from pinned requirements; --prepare makes these and the packages, and
+measures nothing. One that cannot be installed or started is named with the reason. In each round every entrant is
+started, asked for its answer (which must be the loop's), warmed, measured, and stopped; the next round begins with
+another one. --ways tries every configuration of each peer first and takes the fastest, and does for ours what
+`saccade bench --tune` does; otherwise the first one listed stands for a peer, and for ours what was tuned last, if anything was.
+Writes a table (serving.md), a plot (serving.svg) and everything raw (serving.json).
 """
 
 import argparse

@@ -2,8 +2,9 @@
 
     PORT METHOD MESSAGE_FILE CALLERS SECONDS
 
-A closed loop on one channel: each caller sends its next call once the last was answered. Bytes are ready-made both ways.
-Prints the JSON of `benchmarks.serving.client`, and the client's own CPU time a call, which is grpc's and not small.
+A closed loop on one channel: each caller sends its next call once the last was answered. Bytes are ready-made both
+ways. Prints the JSON of `benchmarks.serving.client`, and the client's own CPU time a call, which is grpc's and not
+small.
 """
 
 import asyncio

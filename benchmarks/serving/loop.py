@@ -2,8 +2,8 @@
 
     PACKAGE VARIANT PICTURE AT_ONCE SECONDS
 
-One thread for each picture that is at work at once, at most one a core, and each does nothing but decode, preprocess and
-run. A single one has all cores for its run of the graph, or one if that is faster here. Prints JSON.
+One thread for each picture that is at work at once, at most one a core, and each does nothing but decode, preprocess
+and run. A single one has all cores for its run of the graph, or one if that is faster here. Prints JSON.
 """
 
 import json

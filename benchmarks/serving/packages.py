@@ -1,7 +1,8 @@
-"""The packages that are served: made once from the sample data of this repository, and kept under the user's cache folder.
+"""The packages that are served: made once from the sample data of this repository, and kept under the user's cache
+folder.
 
-Networks for speed have random weights below and a head fitted by least squares on top: they cost what trained ones cost,
-and still have an accuracy that a variant can lose.
+Networks for speed have random weights below and a head fitted by least squares on top: they cost what trained ones
+cost, and still have an accuracy that a variant can lose.
 """
 
 import hashlib

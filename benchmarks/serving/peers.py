@@ -47,7 +47,8 @@ class Way:
 
 @dataclass(frozen=True)
 class Peer:
-    """body: a picture as this peer takes it. read: its answer as the same JSON that all give. prepare: fills {folder}, gives environment."""
+    """body: a picture as this peer takes it. read: its answer as the same JSON that all give. prepare: fills {folder},
+    gives environment."""
 
     name: str
     ways: tuple[Way, ...]

@@ -55,8 +55,8 @@ _NUMBERS: dict[str, tuple[int, dict[str, int]]] = {
         },
     ),
 }  # fmt: skip
-"""Of each architecture its mark in a filter (<linux/audit.h>) and what is left to a process (<asm/unistd.h>): it may read and
-answer on a socket it has, use memory, wait and end. Nothing here opens, names or starts anything."""
+"""Of each architecture its mark in a filter (<linux/audit.h>) and what is left to a process (<asm/unistd.h>): it may
+read and answer on a socket it has, use memory, wait and end. Nothing here opens, names or starts anything."""
 
 
 TRIAL = "from saccade import confine; confine.confine(1 << 28)"
@@ -64,7 +64,8 @@ TRIAL = "from saccade import confine; confine.confine(1 << 28)"
 
 @functools.cache
 def check() -> None:
-    """Raises UsageError where this system cannot confine a process: another one is tried, for a container may forbid it."""
+    """Raises UsageError where this system cannot confine a process: another one is tried, for a container may forbid
+    it."""
     _check()
     tried = subprocess.run(
         [sys.executable, "-P", "-c", TRIAL],

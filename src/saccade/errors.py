@@ -54,7 +54,8 @@ class DataError(SaccadeError):
 
 
 class ImageError(SaccadeError):
-    """Codes: image_format_unsupported, image_too_many_pixels, image_too_complex, image_decode_timeout, image_undecodable."""
+    """Codes: image_format_unsupported, image_too_many_pixels, image_too_complex, image_decode_timeout,
+    image_undecodable."""
 
     code = "image_undecodable"
 

@@ -1,7 +1,8 @@
 """Every limit in one place: id, default, error code. Errors, docs and tests are made from it.
 
-The ids are those of LIMITS, sections A (requests), B (pictures), C (tensors and queues) and I (operations). `IMAGE_LIMITS` is what a
-picture is held to unless the caller says otherwise: `decode(source, limits=replace(IMAGE_LIMITS, max_pixels=...))`.
+The ids are those of LIMITS, sections A (requests), B (pictures), C (tensors and queues) and I (operations).
+`IMAGE_LIMITS` is what a picture is held to unless the caller says otherwise:
+`decode(source, limits=replace(IMAGE_LIMITS, max_pixels=...))`.
 """
 
 from dataclasses import dataclass
@@ -45,14 +46,14 @@ class ImageLimits:
 class AnswerLimits:
     """How large an answer about one picture may grow (B11, B12).
 
-    max_mask_edges: runs, or lattice points on borders between classes, of a mask that may become run lengths or polygons;
-    max_mask_corners: of all its polygons. max_mask_pixels: of all masks of a request, which are held until it is answered.
-    max_tiles: windows that a picture larger than the network is asked in.
+    max_mask_edges: runs, or lattice points on borders between classes, of a mask that may become run lengths or
+    polygons; max_mask_corners: of all its polygons. max_mask_pixels: of all masks of a request, which are held until it
+    is answered. max_tiles: windows that a picture larger than the network is asked in.
     """
 
     max_mask_edges: int = 1_000_000
     max_mask_corners: int = 200_000
-    max_tiles: int = 256
+    max_tiles: int = 512
     max_mask_pixels: int = 200_000_000
 
 
@@ -102,7 +103,8 @@ class GrpcLimits:
 
 @dataclass(frozen=True)
 class CallerLimits:
-    """When a key is asked to slow down (B9): after max_bad_images within bad_images_s, for slow_s, to one request a second."""
+    """When a key is asked to slow down (B9): after max_bad_images within bad_images_s, for slow_s, to one request a
+    second."""
 
     max_bad_images: int = 20
     bad_images_s: float = 60.0
@@ -111,7 +113,8 @@ class CallerLimits:
 
 @dataclass(frozen=True)
 class MemoryLimits:
-    """When memory is short (I4), as a share of what bounds the server, and in bytes, for a share of a large machine is a lot.
+    """When memory is short (I4), as a share of what bounds the server, and in bytes, for a share of a large machine is
+    a lot.
 
     Below shed_share and shed_bytes requests with several images and those that are not urgent are refused, below
     refuse_share and refuse_bytes all.

@@ -1,8 +1,8 @@
 """How a process starts: what the allocator keeps, and how many threads each library may use.
 
-Called once by an entry point, never by importing. On 2 busy AMD EPYC cores raised
-thresholds decoded a 12 MP photo 1.3 times as fast (1.0 to 1.7 over 4 pairs of processes, `python -m benchmarks.decode`).
-The price: up to `trim_threshold` of free heap stays with the process, until `give_back`.
+Called once by an entry point, never by importing. On 2 busy AMD EPYC cores raised thresholds decoded a 12 MP photo 1.3
+times as fast (1.0 to 1.7 over 4 pairs of processes, `python -m benchmarks.decode`). The price: up to `trim_threshold`
+of free heap stays with the process, until `give_back`.
 """
 
 import contextlib
@@ -38,8 +38,8 @@ TRAINING = Memory(1024 * MIB, 2047 * MIB)
 """For a process that trains: one activation of the tutorial network at 224 px, batch 32, is 100 to 200 MiB."""
 
 SERVING = Memory(arenas=1)
-"""For a process that serves. glibc cannot trim the top of a thread's own heap, so there is only the main one: after 1,146
-hostile pictures 48 MB stayed otherwise, and decoding on 2 cores took the same time."""
+"""For a process that serves. glibc cannot trim the top of a thread's own heap, so there is only the main one: after
+1,146 hostile pictures 48 MB stayed otherwise, and decoding on 2 cores took the same time."""
 
 
 def tune_memory(memory: Memory | None = None) -> bool:
@@ -218,10 +218,11 @@ def _quota() -> int | None:
 
 
 def report_nothing() -> None:
-    """Keeps libraries from telling their makers over the network that they are used. Call this before they are imported.
+    """Keeps libraries from telling their makers over the network that they are used. Call this before they are
+    imported.
 
-    Hazard: none of them asks. Importing onnxruntime (1.32) starts a thread that sends events under an id it keeps in the
-    home, and importing openvino or nncf writes such an id and sends one through a package they can do without.
+    Hazard: none of them asks. Importing onnxruntime (1.32) starts a thread that sends events under an id it keeps in
+    the home, and importing openvino or nncf writes such an id and sends one through a package they can do without.
     """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]

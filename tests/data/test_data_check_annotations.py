@@ -263,7 +263,8 @@ def test_a_copied_mask_is_told() -> None:
 
 @pytest.mark.parametrize("kind", ["boxes", "masks"])
 def test_frames_of_one_video_in_two_splits(kind: str) -> None:
-    """A camera that moves over a long wall; every fourth frame is held out. Numbered photos of other walls are no video."""
+    """A camera that moves over a long wall; every fourth frame is held out. Numbered photos of other walls are no
+    video."""
     random = np.random.default_rng(0)
 
     def wall() -> Array:

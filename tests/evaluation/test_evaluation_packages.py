@@ -15,7 +15,7 @@ from saccade.data import formats, lock
 from saccade.data.dataset import Dataset
 from saccade.errors import DataError, PackageError, UsageError
 from saccade.evaluation.compare import compare_packages
-from saccade.evaluation.evaluate import UNREADABLE, evaluate, evaluate_model
+from saccade.evaluation.evaluate import UNREADABLE, evaluate_model
 from saccade.evaluation.gallery import gallery
 from saccade.evaluation.report import Report
 from saccade.evaluation.slices import slices
@@ -26,6 +26,11 @@ from saccade.verbs import judge
 
 RGB = ("red", "green", "blue")
 SEED = 5
+
+
+def evaluate(package, dataset, split):
+    with Model.open(package) as model:
+        return evaluate_model(model, dataset, split)
 
 
 def photos(n: int, classes: Sequence[int] | None = None) -> list[tuple[bytes, int]]:

@@ -1,4 +1,5 @@
-"""The web examples as their READMEs start them: gunicorn with several workers, real uploads, a worker that is killed."""
+"""The web examples as their READMEs start them: gunicorn with several workers, real uploads, a worker that is
+killed."""
 
 import os
 import re

@@ -178,7 +178,8 @@ np.savez(out, **answers)
 
 
 def photos(folder: Path) -> list[Path]:
-    """Pictures of every road through the decoder: scaled JPEG, turned, grey, alpha, 16 bits, palette, WebP; two broken."""
+    """Pictures of every road through the decoder: scaled JPEG, turned, grey, alpha, 16 bits, palette, WebP; two
+    broken."""
     dice = np.random.default_rng(0)
     small = np.kron(dice.integers(0, 256, (12, 17, 3), np.uint8), np.ones((5, 4, 1), np.uint8))
     big = Image.fromarray(np.kron(small, np.ones((6, 6, 1), np.uint8)))

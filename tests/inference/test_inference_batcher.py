@@ -294,7 +294,8 @@ def test_closing_does_not_wait_for_a_run_that_never_ends():
 
 
 def lost(mark=13):
-    """A graph whose process ends over a mark; runs, marks of each, in order; and whether any two ever overlapped a second one."""
+    """A graph whose process ends over a mark; runs, marks of each, in order; and whether any two ever overlapped a
+    second one."""
     seen, lock, beside = [], threading.Lock(), []
     at_work = []
 

@@ -1,4 +1,5 @@
-"""Which graph answers: speed, host and runtime of its certificate, and what becomes of a package whose variant was changed."""
+"""Which graph answers: speed, host and runtime of its certificate, and what becomes of a package whose variant was
+changed."""
 
 import logging
 from dataclasses import replace
@@ -22,7 +23,8 @@ KNOWN = Certified("", "", {"1": 1.0, "8": 1.0}, {"1": 2.0, "8": 2.0}, 2.0, 0.01,
 
 
 def with_variants(folder: Path, **told: dict[str, Any]) -> Package:
-    """`colors` with its own graph as further variants, certified here; told: by variant, what its certificate says else."""
+    """`colors` with its own graph as further variants, certified here; told: by variant, what its certificate says
+    else."""
     package = colors(folder)
     default = package.manifest.graphs["default"]
     graphs, extra = {"default": default}, {}

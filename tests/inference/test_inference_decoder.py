@@ -1,4 +1,5 @@
-"""Pictures in confined processes: the same pixels, the same errors, and one that takes too long or kills costs itself only."""
+"""Pictures in confined processes: the same pixels, the same errors, and one that takes too long or kills costs itself
+only."""
 
 import io
 import os

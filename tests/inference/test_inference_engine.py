@@ -177,7 +177,8 @@ def test_swapping_under_load_loses_nobody(tmp_path):
     [t.start() for t in threads]
     for version in (2, 3, 4):
         time.sleep(0.1)
-        engine.swap(packages[version - 1].path, "colors", version)
+        engine.load(packages[version - 1].path, "colors", version)
+        engine.unload("colors", version - 1)
     time.sleep(0.1)
     stop.set()
     [t.join() for t in threads]

@@ -1,4 +1,5 @@
-"""Golden answers of variants: graphs of another shape or far from them are passed over in words, and the next is taken."""
+"""Golden answers of variants: graphs of another shape or far from them are passed over in words, and the next is
+taken."""
 
 import logging
 from collections.abc import Callable

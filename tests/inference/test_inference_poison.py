@@ -41,7 +41,8 @@ if "saccade.inference.workers.child" in sys.orig_argv:
 
     onnxruntime._Graph.run, runtime.open = run, opened
 """
-"""Runs first in every worker: one that meets a picture all red crashes, one that opens a graph ends while there is a file `now`."""
+"""Runs first in every worker: one that meets a picture all red crashes, one that opens a graph ends while there is a
+file `now`."""
 RED = 255
 
 

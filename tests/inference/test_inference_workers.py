@@ -296,7 +296,7 @@ def test_workers_end_with_their_server_and_get_none_of_its_secrets(tmp_path: Pat
 
 
 def test_wrong_isolation_is_said() -> None:
-    for wrong in ({"isolation": "thread"}, {"replicas": 0}, {"hang_s": 0}):
+    for wrong in ({"isolation": "thread"}, {"replicas": 0}, {"replicas": 2}, {"hang_s": 0}):
         with pytest.raises(UsageError):
             Options(**wrong)  # type: ignore[arg-type]
 

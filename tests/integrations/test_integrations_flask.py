@@ -1,4 +1,5 @@
-"""The blueprint in a Flask application: the native API, its refusals, guards, uploads and limits; no socket is opened."""
+"""The blueprint in a Flask application: the native API, its refusals, guards, uploads and limits; no socket is
+opened."""
 
 import functools
 import io

@@ -1,4 +1,5 @@
-"""Pictures with boxes and with masks go the same road: checked, learned, sealed, judged, drawn, continued and served."""
+"""Pictures with boxes and with masks go the same road: checked, learned, sealed, judged, drawn, continued and
+served."""
 
 import json
 import signal

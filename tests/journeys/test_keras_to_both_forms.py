@@ -80,7 +80,8 @@ def test_sealing_again_keeps_the_saved_model(package: Path, tmp_path: Path) -> N
 
 
 def served(package: Path, *more: str) -> tuple[dict[str, Any], list[float], set[int]]:
-    """What a server says of the model, its scores of a golden picture, and the processes of its that have loaded TensorFlow."""
+    """What a server says of the model, its scores of a golden picture, and the processes of its that have loaded
+    TensorFlow."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

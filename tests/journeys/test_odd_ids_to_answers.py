@@ -1,4 +1,5 @@
-"""Class ids with holes, a group among the categories, a background and an order of its own, from the file to the answer over HTTP."""
+"""Class ids with holes, a group among the categories, a background and an order of its own, from the file to the answer
+over HTTP."""
 
 import json
 import socket

@@ -1,4 +1,5 @@
-"""From a sealed package and pictures to certified variants: real quantisers, real runtimes, and who serves in the end."""
+"""From a sealed package and pictures to certified variants: real quantisers, real runtimes, and who serves in the
+end."""
 
 import json
 import logging
@@ -90,7 +91,8 @@ def test_int8_is_int8(made):
 
 
 def with_gains(made, folder, **gains):
-    """A copy of the package whose variants are this many times as fast; the others are slower than the default graph."""
+    """A copy of the package whose variants are this many times as fast; the others are slower than the default
+    graph."""
     shutil.copytree(made[0] / "p", folder)
     package = open_package(folder)
     graphs = {

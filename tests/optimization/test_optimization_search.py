@@ -24,7 +24,8 @@ COLORS = {"red": (190, 60, 50), "green": (50, 180, 70), "blue": (60, 50, 200)}
 
 
 class Edited(Optimizer):
-    """Offers the sealed graph again and again, each time with one weight changed. edits: by candidate, weight and how."""
+    """Offers the sealed graph again and again, each time with one weight changed. edits: by candidate, weight and
+    how."""
 
     name = "edited"
 

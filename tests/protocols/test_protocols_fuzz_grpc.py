@@ -1,4 +1,5 @@
-"""Messages that lie, near the valid ones of every gRPC method: each is answered or refused in words, never broken by."""
+"""Messages that lie, near the valid ones of every gRPC method: each is answered or refused in words, never broken
+by."""
 
 import asyncio
 import os
@@ -50,7 +51,8 @@ def methods(engine: Engine) -> dict[str, Method]:
 
 
 def send(method: Method, data: bytes) -> str:
-    """The status, OK for an answer. Raises whatever is no typed refusal, and AssertionError for what no caller may see."""
+    """The status, OK for an answer. Raises whatever is no typed refusal, and AssertionError for what no caller may
+    see."""
 
     async def run() -> Any:
         request, call = schema.read(method.request, data), Invocation("r")

@@ -1,4 +1,5 @@
-"""TensorFlow Serving's messages without a socket: tensors in every form, examples, one number a row, records of models."""
+"""TensorFlow Serving's messages without a socket: tensors in every form, examples, one number a row, records of
+models."""
 
 from collections.abc import Iterator
 from typing import Any

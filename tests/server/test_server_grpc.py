@@ -1,4 +1,5 @@
-"""The gRPC listener on a real socket, asked by grpc's own client: keys, limits, deadlines, callers that leave, drain."""
+"""The gRPC listener on a real socket, asked by grpc's own client: keys, limits, deadlines, callers that leave,
+drain."""
 
 import asyncio
 import contextlib

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from saccade.errors import RegistryError
+from saccade.errors import RegistryError, UsageError
 from saccade.inference.engine import Engine
 from saccade.inference.request import Request
 from saccade.registry.registry import Registry
@@ -48,6 +48,8 @@ def test_only_what_was_named_is_wanted(tmp_path):
     assert wanted("colors@stable") == {"colors": [1]}
     with pytest.raises(RegistryError):
         Home(tmp_path / "home", ["nobody"])
+    with pytest.raises(UsageError, match="follows names and aliases"):
+        Home(tmp_path / "home", ["colors:2"])
 
 
 @pytest.mark.parametrize("fault", [MemoryError("no room"), RuntimeError("can't start new thread"), OSError(5, "gone")])

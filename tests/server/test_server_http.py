@@ -578,7 +578,8 @@ def test_http2_streams_that_are_cancelled_leave_no_trace(run, caplog):
 
 
 def test_http2_a_window_and_a_reset_in_one_breath_cost_no_other_stream(run):
-    """As browsers and curl do when they give up a download: h2 has seen the reset before we push what the window allows."""
+    """As browsers and curl do when they give up a download: h2 has seen the reset before we push what the window
+    allows."""
 
     async def story():
         async with served(Echo()) as port:

@@ -68,6 +68,7 @@ def test_settings_come_from_keyword_environment_file_and_default(tmp_path):
         {"port": "x"},
         {"port": 65536},
         {"port": -1},
+        {"replicas": 2},
         {"tls_cert": "a"},
         {"tls_cert": "a", "tls_key": "b"},
     ):

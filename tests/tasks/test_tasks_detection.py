@@ -189,7 +189,8 @@ def test_an_answer_out_of_the_ledger_or_not_finite_is_refused() -> None:
 def crowded_world(
     seed: int, rounded: bool, images: int = 30, classes: int = 4
 ) -> tuple[Labels, list[Sample], list[Prediction]]:
-    """Answers near and far of objects of all sizes; `rounded` to multiples of 8 and 0.1, which makes ties everywhere."""
+    """Answers near and far of objects of all sizes; `rounded` to multiples of 8 and 0.1, which makes ties
+    everywhere."""
     random = np.random.default_rng(seed)
     samples, answers = [], []
     for i in range(images):

@@ -1,4 +1,5 @@
-"""Detection in PyTorch: overlaps, assignment and losses on paper, one batch learned by heart, the graph against itself."""
+"""Detection in PyTorch: overlaps, assignment and losses on paper, one batch learned by heart, the graph against
+itself."""
 
 import re
 from importlib.util import find_spec
@@ -13,15 +14,17 @@ from torch import nn
 from saccade import tasks
 from saccade.errors import UsageError
 from saccade.tasks.detection import torch as half
+from saccade.tasks.detection.plan import BINS
 from saccade.tasks.detection.torch.assign import heat, task_aligned
 from saccade.tasks.detection.torch.boxes import ciou, giou, iou
-from saccade.tasks.detection.torch.dense import BINS, distances, grid_points
+from saccade.tasks.detection.torch.dense import distances, grid_points
 from saccade.tasks.detection.torch.loss import distribution, ignored
 from saccade.tasks.detection.torch.suppress import suppress
 from saccade.training.choices import Facts
+from saccade.training.pictures import BORDER
 from saccade.training.recipe import Recipe
 from saccade.training.trainers.torch import export, networks
-from saccade.training.trainers.torch.augment import BORDER, Augment
+from saccade.training.trainers.torch.augment import Augment
 from saccade.types import Labels, TensorSpec
 
 LABELS = Labels(("ball", "bat"))
@@ -251,7 +254,8 @@ def small_queries(monkeypatch: pytest.MonkeyPatch) -> str:
 
 @needs_transformers
 def test_queries_learn_one_batch_by_heart_and_are_sealed(small_queries: str, tmp_path: Path) -> None:
-    """At a size that is no multiple of the stride, with fewer places than queries; weights of a snapshot and of our own."""
+    """At a size that is no multiple of the stride, with fewer places than queries; weights of a snapshot and of our
+    own."""
     torch.manual_seed(0)
     made = half.whole(small_queries, LABELS, 90, 60, "none")
     assert made is not None

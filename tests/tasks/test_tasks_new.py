@@ -1,4 +1,5 @@
-"""A task of another distribution, found by its entry point, goes the whole way with a loss that nobody here has heard of."""
+"""A task of another distribution, found by its entry point, goes the whole way with a loss that nobody here has heard
+of."""
 
 from pathlib import Path
 

@@ -138,7 +138,8 @@ def test_a_graph_that_names_classes_beyond_the_ledger_is_refused() -> None:
 
 
 def test_how_sure_a_pixel_is_goes_along() -> None:
-    """To the original's size, 0 where nothing was seen; a threshold makes unsure pixels void; a class tells its mean."""
+    """To the original's size, 0 where nothing was seen; a threshold makes unsure pixels void; a class tells its
+    mean."""
     answer = {"mask": grid("aab", "abb")[None], "confidence": np.array([[[255, 51, 204], [153, 102, 255]]], np.uint8)}
     check_task(TASK, ABC, {k: np.concatenate([v, v]) for k, v in answer.items()}, [sample(grid("aab", "abb"))] * 2)
     (found,) = TASK.decode(answer, [Placement(6, 4, scale_x=0.5, scale_y=0.5, shift_x=0, shift_y=0)], ABC)

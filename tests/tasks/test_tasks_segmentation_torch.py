@@ -77,7 +77,8 @@ def test_focal_by_hand() -> None:
 
 
 def test_dice_by_hand() -> None:
-    """Class 0: 2 (0.8 + 0.4) + 1 over (0.8 + 0.4 + 0.3) + 2 + 1; class 1: 2 * 0.7 + 1 over 1.5 + 1 + 1; class 2 is absent."""
+    """Class 0: 2 (0.8 + 0.4) + 1 over (0.8 + 0.4 + 0.3) + 2 + 1; class 1: 2 * 0.7 + 1 over 1.5 + 1 + 1; class 2 is
+    absent."""
     chance = torch.tensor([[0.8, 0.2, 1e-9], [0.4, 0.6, 1e-9], [0.3, 0.7, 1e-9], [0.1, 0.9, 1e-9]])
     logits = chance.log().T.reshape(1, 3, 1, 4)
     mask = torch.tensor([[[0, 0, 1, 255]]], dtype=torch.uint8)
@@ -275,7 +276,8 @@ needs_transformers = pytest.mark.skipif(find_spec("transformers") is None, reaso
 
 @needs_transformers
 def test_a_segformer_by_name_learns_and_is_sealed(tmp_path: Path) -> None:
-    """At a size that is no multiple of its stride; weights of a snapshot and of our own file; the graph at any batch."""
+    """At a size that is no multiple of its stride; weights of a snapshot and of our own file; the graph at any
+    batch."""
     made = half.whole("hf-segformer-b0", ABC, 50, 38, "none")
     assert made is not None
     network, mean, std, said = made

@@ -1,4 +1,5 @@
-"""Boxes in the training loop: any backbone's maps, a validation split without objects, and what is said of tiny boxes."""
+"""Boxes in the training loop: any backbone's maps, a validation split without objects, and what is said of tiny
+boxes."""
 
 from importlib.util import find_spec
 from pathlib import Path

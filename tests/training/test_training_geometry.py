@@ -18,8 +18,9 @@ from saccade.images.preprocess import PreprocessSpec, placement, preprocess
 from saccade.tasks.task import Task
 from saccade.training.outset import refuse_mixing
 from saccade.training.packed import images_of, targets_of
+from saccade.training.pictures import BORDER
 from saccade.training.recipe import Recipe
-from saccade.training.trainers.torch.augment import BORDER, Augment, fewest, sampling
+from saccade.training.trainers.torch.augment import Augment, fewest, sampling
 from saccade.training.trainers.torch.batches import Pack
 from saccade.training.trainers.torch.networks import backbone
 from saccade.types import Array, Labels, Sample

@@ -1,4 +1,5 @@
-"""The Keras trainer held to the torch one number by number, and what is its own: names, user networks, bfloat16, kills."""
+"""The Keras trainer held to the torch one number by number, and what is its own: names, user networks, bfloat16,
+kills."""
 
 import os
 import signal
@@ -20,6 +21,7 @@ from saccade.tasks.keras import keras, tf
 from saccade.testing import trainers as suite
 from saccade.training import checkpoints
 from saccade.training.outset import half_of
+from saccade.training.pictures import BORDER
 from saccade.training.recipe import Recipe
 from saccade.training.run import Run
 from saccade.training.trainers import find
@@ -46,8 +48,8 @@ STILL = {
 
 
 def alike(theirs: np.ndarray, ours: np.ndarray) -> None:
-    """Two samples from one distribution: the largest gap between theirs (Kolmogorov and Smirnov) is below what equal ones exceed once
-    in a hundred thousand times."""
+    """Two samples from one distribution: the largest gap between theirs (Kolmogorov and Smirnov) is below what equal
+    ones exceed once in a hundred thousand times."""
     both = np.sort(np.concatenate([theirs, ours]))
     n = len(theirs)
     assert len(ours) == n
@@ -157,8 +159,8 @@ def test_averages_are_those_of_torch() -> None:
 
 
 def test_what_is_drawn_is_drawn_from_the_same_distributions() -> None:
-    """Two samples of 4,000 of every number that decides a picture; the largest gap of their distributions (Kolmogorov and
-    Smirnov) stays below what equal ones exceed once in a hundred thousand times."""
+    """Two samples of 4,000 of every number that decides a picture; the largest gap of their distributions (Kolmogorov
+    and Smirnov) stays below what equal ones exceed once in a hundred thousand times."""
     knobs, n, same = Recipe.load(None, {k: v for k, v in MOVING.items() if k not in ("mixup", "cutmix")}), 4000, alike
     generator, random = torch.Generator().manual_seed(0), np.random.default_rng(0)
     shape = torch.Size((n, 3, 20, 30))
@@ -319,11 +321,11 @@ def test_a_mosaic_is_drawn_as_in_torch_and_shows_what_torch_shows() -> None:
         "windows": np.array([w for _, w, _ in parts], np.int32),
     }
     ours = augment.apply(pixels, {"boxes": tf.zeros((5, 0, 4))}, drawn)[0].numpy()
-    plain = torch_augment.as_float(torch.tensor(pixels)) - torch_augment.BORDER
+    plain = torch_augment.as_float(torch.tensor(pixels)) - BORDER
     for moves, (x0, y0, x1, y1), step in parts:
         grid = torch_augment.sampling(torch.tensor(moves, dtype=torch.float32), (40, 56), (x0, y0, x1, y1))
         shown = torch.nn.functional.grid_sample(plain.roll(step, 0), grid, padding_mode="zeros", align_corners=False)
-        gaps = np.abs(ours[:, y0:y1, x0:x1] - (shown + torch_augment.BORDER).permute(0, 2, 3, 1).numpy())
+        gaps = np.abs(ours[:, y0:y1, x0:x1] - (shown + BORDER).permute(0, 2, 3, 1).numpy())
         assert np.quantile(gaps, 0.99) < 1e-3
 
 

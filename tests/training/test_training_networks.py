@@ -26,7 +26,8 @@ def convolutions(network: Small) -> list[nn.Conv2d]:
 
 
 def test_cnn_small_is_the_network_of_the_tutorials() -> None:
-    """Convolution 3x3, relu, pooling 2x2, three times, then one dense layer. Here pooling comes before relu, which is the same."""
+    """Convolution 3x3, relu, pooling 2x2, three times, then one dense layer. Here pooling comes before relu, which is
+    the same."""
     network, images = small(), torch.randn(2, 3, 48, 64)
     assert [(c.in_channels, c.out_channels, c.kernel_size, c.padding) for c in convolutions(network)] == [
         (3, 32, (3, 3), (1, 1)), (32, 64, (3, 3), (1, 1)), (64, 128, (3, 3), (1, 1)),

@@ -1,4 +1,5 @@
-"""One step of the loop by hand-written formulas: gradients in pieces, clipping, averages, losses, optimizers, memory."""
+"""One step of the loop by hand-written formulas: gradients in pieces, clipping, averages, losses, optimizers,
+memory."""
 
 import os
 import re
@@ -14,13 +15,14 @@ from torch import Tensor, nn
 
 from saccade import tasks
 from saccade.data.dataset import Dataset
-from saccade.training import schedules
+from saccade.training import checkpoints, schedules
 from saccade.training.recipe import Recipe
 from saccade.training.run import Run
 from saccade.training.trainers import find
-from saccade.training.trainers.torch import checkpoints, optimizers
+from saccade.training.trainers.torch import optimizers
 from saccade.training.trainers.torch.augment import Augment
 from saccade.training.trainers.torch.batches import Pack
+from saccade.training.trainers.torch.checkpoints import to_tensors
 from saccade.training.trainers.torch.ema import Average
 from saccade.training.trainers.torch.session import Session, open_session, torch_half
 from saccade.training.trainers.torch.step import find_rate, one_step
@@ -77,7 +79,7 @@ def test_accumulated_batches_move_the_weights_like_one_large_batch(tmp_path: Pat
         run = Run.create(tmp_path / name, recipe(**changes), data)
         for _ in find("torch").fit(run, data):
             pass
-        return checkpoints.read(checkpoints.last(run)).part("network")
+        return to_tensors(checkpoints.read(checkpoints.last(run)).part("network"))
 
     large, added = weights("large", batch=8), weights("added", batch=2, accumulate=4)
     for name, value in large.items():

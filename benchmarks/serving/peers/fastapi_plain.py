@@ -1,4 +1,5 @@
-"""FastAPI and ONNX Runtime as users write it: one process, Pillow, a session as it comes. python fastapi_plain.py PORT"""
+"""FastAPI and ONNX Runtime as users write it: one process, Pillow, a session as it comes. python fastapi_plain.py
+PORT"""
 
 import io
 import os

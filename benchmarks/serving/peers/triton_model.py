@@ -1,4 +1,5 @@
-"""A model of Triton's Python backend with ONNX Runtime. The picture comes as the one BYTES element of a binary tensor."""
+"""A model of Triton's Python backend with ONNX Runtime. The picture comes as the one BYTES element of a binary
+tensor."""
 
 import json
 import os

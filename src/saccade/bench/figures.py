@@ -13,8 +13,9 @@ SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.99, 0.
 
 @dataclass(frozen=True)
 class Figures:
-    """Times in ms. cpu_s: of the server for one image; None where it is not ours to ask. joules: of this machine's processors
-    for one image, None where the kernel does not tell. quantiles_ms: the latency of each of SHARES, empty without an answer.
+    """Times in ms. cpu_s: of the server for one image; None where it is not ours to ask. joules: of this machine's
+    processors for one image, None where the kernel does not tell. quantiles_ms: the latency of each of SHARES, empty
+    without an answer.
     """
 
     load: str

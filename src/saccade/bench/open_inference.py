@@ -1,5 +1,6 @@
-"""A request of the Open Inference Protocol that a server's own description of a model asks for: its picture as bytes, or as a
-tensor of the shape and type it wants. Loads tell how fast a server answers, so what values mean to the graph is not asked.
+"""A request of the Open Inference Protocol that a server's own description of a model asks for: its picture as bytes,
+or as a tensor of the shape and type it wants. Loads tell how fast a server answers, so what values mean to the graph is
+not asked.
 """
 
 import json
@@ -30,8 +31,8 @@ MOST = 1024 * 1024
 
 
 def target(url: str, model: str, picture: bytes, key: str | None = None) -> Target:
-    """url: http://HOST:PORT of the server. Raises UsageError for a model that does not take one picture, ImageError for no
-    picture, ServerError where the server does not describe the model."""
+    """url: http://HOST:PORT of the server. Raises UsageError for a model that does not take one picture, ImageError for
+    no picture, ServerError where the server does not describe the model."""
     told = _ask(f"{url}/v2/models/{quote(model)}", key)
     extensions = _ask(f"{url}/v2", key).get("extensions", [])
     inputs = told.get("inputs")

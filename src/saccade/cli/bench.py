@@ -12,6 +12,7 @@ from saccade.cli.progress import Progress
 from saccade.cli.text import duration_s, table
 from saccade.errors import UsageError
 from saccade.verbs import bench as verbs
+from saccade.verbs.hear import silent
 
 
 def bench_options(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +38,7 @@ def bench_options(parser: argparse.ArgumentParser) -> None:
 
 
 def bench(options: argparse.Namespace) -> int:
-    listen = (lambda event: None) if options.json else Progress(sys.stdout).hear
+    listen = silent if options.json else Progress(sys.stdout).hear
     if options.tune and (options.plot is not None or options.protocol != "native"):
         raise UsageError(
             "--tune measures settings of a package, and takes neither --plot nor --protocol", hint="leave them away"

@@ -1,10 +1,10 @@
 """saccade keys: make, list and revoke the API keys of a home."""
 
 import argparse
-import os
 from pathlib import Path
 
 from saccade.errors import UsageError
+from saccade.registry.registry import home_folder
 from saccade.server.keys import Keys
 
 
@@ -17,7 +17,7 @@ def keys_options(parser: argparse.ArgumentParser) -> None:
 
 
 def keys(options: argparse.Namespace) -> int:
-    held = Keys(options.home or Path(os.environ.get("SACCADE_HOME") or Path.home() / ".saccade"))
+    held = Keys(home_folder(options.home))
     if options.action == "list":
         for key in held.list():
             print(key)

@@ -10,6 +10,7 @@ from saccade.cli.text import table
 from saccade.optimization.judge import Drop
 from saccade.optimization.search import Tried
 from saccade.verbs import optimize as verbs
+from saccade.verbs.hear import silent
 
 
 def optimize_options(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +37,7 @@ def optimize(options: argparse.Namespace) -> int:
         only=options.only,
         format=options.format,
         images=options.images,
-        listen=(lambda event: None) if options.json else Progress(sys.stdout).hear,
+        listen=silent if options.json else Progress(sys.stdout).hear,
     )
     if options.json:
         print(json.dumps(done.to_json(), indent=2, ensure_ascii=False))

@@ -29,7 +29,9 @@ def serve_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--isolation", choices=ISOLATIONS, help="where graphs run: in the server's process, or their own"
     )
-    parser.add_argument("--replicas", type=int, metavar="N", help="processes of each version; default 1")
+    parser.add_argument(
+        "--replicas", type=int, metavar="N", help="processes of each version, with --isolation process; default 1"
+    )
     parser.add_argument("--processes", type=int, help="whole servers that share the port; default 1")
     parser.add_argument("--insecure", action="store_true", default=None, help="beyond loopback without keys")
     parser.add_argument("--strict", action="store_true", default=None, help="refuse what is otherwise warned of")

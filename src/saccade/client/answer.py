@@ -19,8 +19,8 @@ class Readable(Protocol):
 
 
 def is_open(image: object) -> TypeGuard[Readable]:
-    """Whether something can be read. Asked for by name: uploads hand `read` on to the file inside, which `isinstance` with a
-    protocol does not see."""
+    """Whether something can be read. Asked for by name: uploads hand `read` on to the file inside, which `isinstance`
+    with a protocol does not see."""
     return callable(getattr(image, "read", None))
 
 
@@ -47,7 +47,8 @@ class Found(TypedDict, total=False):
 
 
 class Share(TypedDict):
-    """One class of a mask; fraction: of all pixels of the picture; confidence, 0..1: mean of its pixels, of models that tell."""
+    """One class of a mask; fraction: of all pixels of the picture; confidence, 0..1: mean of its pixels, of models that
+    tell."""
 
     class_id: int
     label: str
@@ -121,8 +122,8 @@ class Answer(dict[str, Any]):
         return drawing.mask(self)
 
     def confidence_pixels(self) -> Array:
-        """How sure each pixel of the mask is, uint8 [H, W], 255ths. Raises UsageError when it was not asked for, or the model
-        does not tell."""
+        """How sure each pixel of the mask is, uint8 [H, W], 255ths. Raises UsageError when it was not asked for, or the
+        model does not tell."""
         from saccade.client import drawing
 
         return drawing.confidence(self)

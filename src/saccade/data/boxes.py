@@ -33,9 +33,9 @@ def annotation(
 ) -> Annotation:
     """The record of a picture: boxes float32 [K, 4], box_classes int64 [K], and the extras asked for.
 
-    extras: of box_crowd, box_difficult (bool [K]) and box_area (float32 [K], px). Boxes without area, beyond the picture
-    or not finite are left out, those across the border are cut; each is told in `faults`. frame: None when the picture
-    cannot be read, then nothing is cut.
+    extras: of box_crowd, box_difficult (bool [K]) and box_area (float32 [K], px). Boxes without area, beyond the
+    picture or not finite are left out, those across the border are cut; each is told in `faults`. frame: None when the
+    picture cannot be read, then nothing is cut.
     """
     kept = [(box, corners) for box in boxes if (corners := _usable(box, frame, faults)) is not None]
     record: dict[str, Array] = {

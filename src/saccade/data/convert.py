@@ -35,8 +35,8 @@ def writer(to: str, style: str | None = None) -> Format:
 
 
 def convert(dataset: Dataset, to: str, out: Path, style: str | None = None) -> Conversion:
-    """Writes a dataset in the format `to`, in one of its styles. Raises UsageError for an unknown format or style, DataError
-    when it holds none of what the data has, StorageError when `out` exists."""
+    """Writes a dataset in the format `to`, in one of its styles. Raises UsageError for an unknown format or style,
+    DataError when it holds none of what the data has, StorageError when `out` exists."""
     keeper = writer(to, style)
     if not set(keeper.holds) & dataset.fields:
         raise DataError(
@@ -78,7 +78,8 @@ def _unheld(dataset: Dataset, keeper: Format) -> list[str]:
 
 
 def _renumbered(dataset: Dataset, again: Dataset, keeper: Format) -> list[str]:
-    """Ids and colours of classes that became others in the copy. Ids that count from 0 are those of the ledger itself."""
+    """Ids and colours of classes that became others in the copy. Ids that count from 0 are those of the ledger
+    itself."""
     names, originals = dataset.labels.names, dataset.labels.originals
     if originals == tuple(range(len(originals))):
         return []

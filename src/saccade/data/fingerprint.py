@@ -53,7 +53,8 @@ def content_hashes(samples: Sequence[Sample]) -> list[str]:
 
 @dataclass(frozen=True)
 class Print:
-    """bits: 64-bit pHash, None for a picture so even that its bits would be noise. grey: float32 [1024], unit length."""
+    """bits: 64-bit pHash, None for a picture so even that its bits would be noise. grey: float32 [1024], unit
+    length."""
 
     bits: int | None
     grey: Array
@@ -89,8 +90,8 @@ def near_pairs(
 ) -> list[tuple[int, int]]:
     """Index pairs (low, high) whose hashes differ in at most `distance` bits and whose pictures correlate.
 
-    Of `most` pairs every one is given, of more only those that join pictures which no pair before joined: of ten thousand
-    frames of a fixed camera each is like each, and their fifty million pairs say no more than ten thousand do.
+    Of `most` pairs every one is given, of more only those that join pictures which no pair before joined: of ten
+    thousand frames of a fixed camera each is like each, and their fifty million pairs say no more than ten thousand do.
 
     The 64 bits are cut into distance + 1 bands: two hashes that near agree in at least one whole band, so only
     pictures that share a band are compared.

@@ -164,8 +164,8 @@ def measured(*splits: str) -> str:
 
 
 def by_split(pairs: Iterable[tuple[str, Sample]], notes: list[str]) -> dict[str, tuple[Sample, ...]]:
-    """Samples under their splits, in the order of the house. Pictures of no split beside others are to learn from, and a
-    note says so."""
+    """Samples under their splits, in the order of the house. Pictures of no split beside others are to learn from, and
+    a note says so."""
     made: dict[str, list[Sample]] = {}
     for split, sample in pairs:
         made.setdefault(split, []).append(sample)

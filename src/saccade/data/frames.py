@@ -35,8 +35,8 @@ class Frame:
         return (self.height, self.width) if self.orientation >= 5 else (self.width, self.height)
 
     def fits_both(self, stated: tuple[float, float] = (0, 0)) -> bool:
-        """True when EXIF turns the picture and nothing says which way up it was annotated: its sides tell nothing, or no
-        size is stated."""
+        """True when EXIF turns the picture and nothing says which way up it was annotated: its sides tell nothing, or
+        no size is stated."""
         same = self.orientation < 5 or self.width == self.height
         return self.orientation != 1 and (same or min(stated) <= 0)
 

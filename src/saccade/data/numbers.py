@@ -7,7 +7,8 @@ from saccade.types import Labels
 
 
 def numbers(labels: Labels, least: int | None = None, most: int | None = None) -> list[int] | None:
-    """One whole number a class, in ledger order: its original where that is one that no other has, and fits least..most.
+    """One whole number a class, in ledger order: its original where that is one that no other has, and fits
+    least..most.
 
     The other classes get free numbers from 0 on. None when no class has such a number.
     """

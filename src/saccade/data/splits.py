@@ -25,10 +25,10 @@ def split(
 ) -> Dataset:
     """Makes the splits that are missing, and leaves those the dataset came with.
 
-    fractions: train, val, test, summing to 1. A dataset with train and test gets its val from train. kept: content hashes to the
-    side that these pictures had before, and keep; what stood on several sides, alike pictures counted as one, is learned from.
-    Raises DataError when a class has too few independent images to stand on every side, UsageError when there is nothing to
-    split.
+    fractions: train, val, test, summing to 1. A dataset with train and test gets its val from train. kept: content
+    hashes to the side that these pictures had before, and keep; what stood on several sides, alike pictures counted as
+    one, is learned from. Raises DataError when a class has too few independent images to stand on every side,
+    UsageError when there is nothing to split.
     """
     sides = missing(dataset)
     if not sides:
@@ -63,7 +63,8 @@ def _beside(
     seed: int,
     kept: Mapping[str, str],
 ) -> dict[str, tuple[Sample, ...]]:
-    """What was seen before stays where it was; the rest is shared out, or learned from where it is too little for that."""
+    """What was seen before stays where it was; the rest is shared out, or learned from where it is too little for
+    that."""
     sides = [kept.get(content) for content in content_hashes(samples)]
     place = {id(sample): i for i, sample in enumerate(samples)}
     parts: dict[str, list[int]] = {name: [] for name in names}

@@ -16,8 +16,8 @@ def pictures(image: Image, truth: Prediction, answer: Prediction, labels: Labels
     """The truth, then the answer with its mistakes, each with its name; nothing when there is no place to draw.
 
     image: uint8 [H, W, 3]; truth, answer: boxes in its px, masks of its size. Boxes: an answer that no true box of its
-    class overlaps is captioned, a true box that no answer found is dashed; what nobody is asked about, and answers there, are left
-    out. Masks: a picture of the wrong pixels more.
+    class overlaps is captioned, a true box that no answer found is dashed; what nobody is asked about, and answers
+    there, are left out. Masks: a picture of the wrong pixels more.
     """
     if truth.boxes is not None and answer.boxes is not None:
         asked = _asked(truth)

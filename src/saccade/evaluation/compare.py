@@ -77,8 +77,8 @@ class Side:
 
 @dataclass(frozen=True)
 class Comparison:
-    """differences: one per shared per-sample metric, the main one first; sentence: what to make of it; notes: what is to
-    be known of the images, such as which were left out."""
+    """differences: one per shared per-sample metric, the main one first; sentence: what to make of it; notes: what is
+    to be known of the images, such as which were left out."""
 
     n: int
     differences: tuple[Difference, ...]

@@ -1,8 +1,7 @@
 """Runs a sealed package over a split of a dataset: the very thing that will be served."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -15,22 +14,12 @@ AT_ONCE = 256
 UNREADABLE = "Unreadable images"
 
 
-def evaluate(
-    package: Path | str, dataset: Dataset, split: str, *, progress: Callable[[int, int], None] | None = None
-) -> Scorecard:
-    """Opens the package (digests and golden outputs are checked) and scores it on dataset.splits[split].
+def evaluate_model(model: Model, dataset: Dataset, split: str) -> Scorecard:
+    """Scores an open package on dataset.splits[split].
 
-    progress hears (done, total). Images that cannot be read are left out of every number, counted and named in the
-    table "Unreadable images". Raises DataError when split, ledger or annotations do not fit, PackageError.
+    Images that cannot be read are left out of every number, counted and named in the table "Unreadable images". Raises
+    DataError when split, ledger or annotations do not fit.
     """
-    with Model.open(package) as model:
-        return evaluate_model(model, dataset, split, progress=progress)
-
-
-def evaluate_model(
-    model: Model, dataset: Dataset, split: str, *, progress: Callable[[int, int], None] | None = None
-) -> Scorecard:
-    """The same for a package that is open already."""
     samples = aligned(dataset, split, model.labels)
     missing = sorted(set(model.task.needs) - dataset.fields)
     if missing:
@@ -45,8 +34,6 @@ def evaluate_model(
                 unreadable.append(_named(sample, result))
             else:
                 scorer.add(result, sample)
-        if progress is not None:
-            progress(start + len(part), len(samples))
     if len(unreadable) == len(samples):
         raise DataError(f"none of {len(samples)} images of split {split!r} can be read: {unreadable[0][2]}")
     card = scorer.card(split)
@@ -59,8 +46,8 @@ def evaluate_model(
 def aligned(dataset: Dataset, split: str, labels: Labels) -> tuple[Sample, ...]:
     """The samples of a split with class ids of the package's ledger; classes are matched by name.
 
-    Raises DataError when the split is missing or empty, or the dataset has a class that the package does not know. Where several
-    classes may hold at once, a class of the package may be missing: formats list what occurs.
+    Raises DataError when the split is missing or empty, or the dataset has a class that the package does not know.
+    Where several classes may hold at once, a class of the package may be missing: formats list what occurs.
     """
     samples = dataset.splits.get(split, ())
     if not samples:

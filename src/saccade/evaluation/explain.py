@@ -68,9 +68,9 @@ def rise(model: Model, image: Image, class_id: int, box_4: Array | None = None) 
     """Covers parts at random and asks how much of one answer is left: which pixels must be seen for it to stand.
 
     image: uint8 [H, W, 3], upright. box_4: the box that is asked about, in px of the image; None for answers that are
-    masks, where it is the region called class_id. What is left of a box is the best score x IoU of an answer of its class
-    with it, of a region the IoU with what is called so now. heat: float32 [h, w] over the picture; evidence and lowest:
-    what is left of the answer, uncovered and at the worst cover. Raises ImageError.
+    masks, where it is the region called class_id. What is left of a box is the best score x IoU of an answer of its
+    class with it, of a region the IoU with what is called so now. heat: float32 [h, w] over the picture; evidence and
+    lowest: what is left of the answer, uncovered and at the worst cover. Raises ImageError.
     """
     base = _shrunk(image)
     height, width = base.shape[:2]

@@ -80,8 +80,8 @@ def _explained(
 ) -> tuple[str, Explanation, str]:
     """Name and explanation of what went wrong with a class, and what it speaks of.
 
-    The place of an answer is asked by covers at random: the wrong box of the class that was surest, else the box that was
-    missed, else the surest; or the region called so. An answer without a place is asked part by part.
+    The place of an answer is asked by covers at random: the wrong box of the class that was surest, else the box that
+    was missed, else the surest; or the region called so. An answer without a place is asked part by part.
     """
     if answer.mask is not None:
         return "RISE", rise(model, image, class_id), "the region called "

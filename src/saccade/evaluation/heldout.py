@@ -23,8 +23,8 @@ Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 
 @dataclass(frozen=True)
 class Measured:
-    """card: over every picture. shares: of disjoint shares of them, None for one that has none; empty where the headline is a
-    mean over pictures, which are then paired one by one.
+    """card: over every picture. shares: of disjoint shares of them, None for one that has none; empty where the
+    headline is a mean over pictures, which are then paired one by one.
 
     classes: by name, which of card.keys hold the class, bool [n]; only for samples with `classes`.
     """

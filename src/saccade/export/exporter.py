@@ -1,4 +1,5 @@
-"""The contract of an exporter: from a sealed package to a folder that another server loads. Keepers: export/exporters/*."""
+"""The contract of an exporter: from a sealed package to a folder that another server loads. Keepers:
+export/exporters/*."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -10,7 +11,8 @@ from saccade.package.reader import Package
 
 @dataclass(frozen=True)
 class Wish:
-    """What was asked for. name: the model's name there; version: its number, from 1; settings: a value for each of Exporter.settings."""
+    """What was asked for. name: the model's name there; version: its number, from 1; settings: a value for each of
+    Exporter.settings."""
 
     name: str
     version: int = 1
@@ -40,6 +42,6 @@ class Exporter(ABC):
     def write(self, package: Package, folder: Path, wish: Wish) -> Written:
         """folder: empty; it becomes what was asked for when this returns. The module opens without `needs`.
 
-        Whoever can run what was written compares it with the package before returning. Raises UsageError for a wish or a
-        package that has no form there, naming what; PackageError(golden_mismatch) for answers too far apart.
+        Whoever can run what was written compares it with the package before returning. Raises UsageError for a wish or
+        a package that has no form there, naming what; PackageError(golden_mismatch) for answers too far apart.
         """

@@ -1,8 +1,8 @@
 """Pictures for people: boxes, masks, captions, contact sheets, heat overlays.
 
 A class has the same colour everywhere, by its id. The colours are told apart by people who are colour-blind, and no
-colour is the only sign: a name stands beside it, as far as fonts can show it (`fonts.names`). Small pictures are enlarged so
-that their captions can be read.
+colour is the only sign: a name stands beside it, as far as fonts can show it (`fonts.names`). Small pictures are
+enlarged so that their captions can be read.
 """
 
 from collections.abc import Sequence
@@ -71,8 +71,8 @@ def boxes(
 def mask(image: Image, mask_HW: Array, names: Sequence[str], strength: float = 0.5) -> Image:
     """The picture under the colours of its classes, edges drawn firm, and a legend of the classes below.
 
-    mask_HW: class ids, the picture's size; 255 is void, drawn as hatching. names: of all classes, by id. The legend gives
-    each class's share of the picture. Small pictures come back enlarged.
+    mask_HW: class ids, the picture's size; 255 is void, drawn as hatching. names: of all classes, by id. The legend
+    gives each class's share of the picture. Small pictures come back enlarged.
     """
     zoom = _zoom(image)
     plain, ids = _enlarged(image, zoom), _enlarged(np.asarray(mask_HW, np.uint8), zoom)

@@ -1,22 +1,10 @@
-"""The way back: points, boxes and masks from network input to the original picture."""
+"""The way back: boxes and masks from network input to the original picture."""
 
 import cv2
 import numpy as np
 
 from saccade.images.preprocess import Placement
 from saccade.types import Array
-
-
-def points_to_original(points_N2: Array, placement: Placement) -> Array:
-    """x, y in input px to px of the upright original, not clipped. Pixel edges are whole numbers. float64 [N, 2]."""
-    scale, shift = _axes(placement)
-    return np.asarray((points_N2 - shift) / scale)
-
-
-def points_to_input(points_N2: Array, placement: Placement) -> Array:
-    """The inverse of points_to_original."""
-    scale, shift = _axes(placement)
-    return np.asarray(points_N2 * scale + shift)
 
 
 def boxes_to_original(boxes_N4: Array, placement: Placement) -> Array:
@@ -66,7 +54,8 @@ def iou_matrix(boxes_N4: Array, others_M4: Array) -> Array:
 
 
 def iou_pairs(boxes: Array, others: Array, crowd: Array | None = None) -> Array:
-    """The same of boxes [..., 4] that broadcast; where `crowd`, over the area of `boxes` alone, as pycocotools has it."""
+    """The same of boxes [..., 4] that broadcast; where `crowd`, over the area of `boxes` alone, as pycocotools has
+    it."""
     a, b = np.asarray(boxes, np.float64), np.asarray(others, np.float64)
     width = np.minimum(a[..., 2], b[..., 2]) - np.maximum(a[..., 0], b[..., 0])
     height = np.minimum(a[..., 3], b[..., 3]) - np.maximum(a[..., 1], b[..., 1])
@@ -80,10 +69,3 @@ def iou_pairs(boxes: Array, others: Array, crowd: Array | None = None) -> Array:
 def area(boxes: Array) -> Array:
     """px² of boxes [..., 4]; 0 for one that ends before it begins."""
     return np.asarray(np.maximum(boxes[..., 2] - boxes[..., 0], 0) * np.maximum(boxes[..., 3] - boxes[..., 1], 0))
-
-
-def _axes(placement: Placement) -> tuple[Array, Array]:
-    return (
-        np.array([placement.scale_x, placement.scale_y], np.float64),
-        np.array([placement.shift_x, placement.shift_y], np.float64),
-    )

@@ -1,8 +1,8 @@
 """What a file says of itself, read without decoding a pixel and checked against the limits.
 
 JPEG, PNG and WebP are walked here, marker by marker, because their libraries allocate or decode while opening; formats
-allowed by explicit option (gif, bmp, tiff) are opened by Pillow, which reads them lazily. A walk ends at the format's own
-end mark: a file that stops before it is an error, for libjpeg would fill the rest with grey.
+allowed by explicit option (gif, bmp, tiff) are opened by Pillow, which reads them lazily. A walk ends at the format's
+own end mark: a file that stops before it is an error, for libjpeg would fill the rest with grey.
 """
 
 import io
@@ -31,7 +31,8 @@ _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself. width, height: upright, in px. orientation: EXIF 1..8. components: stored channels."""
+    """What a file says of itself. width, height: upright, in px. orientation: EXIF 1..8. components: stored
+    channels."""
 
     format: str
     width: int

@@ -1,4 +1,4 @@
-"""THE preprocessing function, driven by the spec a package carries. Training-evaluation, evaluation and serving call it."""
+"""THE preprocessing function, driven by the spec a package carries. Training, evaluation and serving call it."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -27,9 +27,9 @@ class PreprocessSpec:
 
     width, height: network input in px. mode: "stretch", "center_crop" (the largest centred window of the input's shape,
     its sides divided by `crop_ratio` >= 1; 256/224 is the usual 1.143) or "letterbox" (all of it, `fill` around).
-    interpolation: "mean4" (each pixel the mean of four bilinear samples; "area" where a side shrinks to less than half),
-    "area", "bilinear", "bicubic". antialias: low-pass before shrinking.
-    dct_scale: JPEGs may be decoded at 1/2, 1/4, 1/8 as long as both sides stay at least `dct_margin` times the target.
+    interpolation: "mean4" (each pixel the mean of four bilinear samples; "area" where a side shrinks to less than
+    half), "area", "bilinear", "bicubic". antialias: low-pass before shrinking. dct_scale: JPEGs may be decoded at 1/2,
+    1/4, 1/8 as long as both sides stay at least `dct_margin` times the target.
     """
 
     width: int
@@ -90,7 +90,8 @@ def load_inspected(data: bytes, header: decode.Header, spec: PreprocessSpec) -> 
 
 
 def reduction(header: decode.Header, spec: PreprocessSpec) -> int:
-    """1, 2, 4 or 8: how far a JPEG may shrink while decoding, so that both sides keep `dct_margin` times what is kept."""
+    """1, 2, 4 or 8: how far a JPEG may shrink while decoding, so that both sides keep `dct_margin` times what is
+    kept."""
     if not spec.dct_scale or header.format != "jpeg":
         return 1
     left, top, right, bottom = _window(header.width, header.height, spec)
@@ -136,8 +137,8 @@ def preprocess(image: Image, spec: PreprocessSpec, original: tuple[int, int] | N
 def placement(width: int, height: int, spec: PreprocessSpec) -> Placement:
     """Where a picture of this upright size (px) lands, known without its pixels.
 
-    The same as `preprocess` says, but for DCT-scaled JPEGs under center_crop, whose window is cut in the smaller picture
-    (less than one px of it).
+    The same as `preprocess` says, but for DCT-scaled JPEGs under center_crop, whose window is cut in the smaller
+    picture (less than one px of it).
     """
     left, top, right, bottom = _window(width, height, spec)
     inner_width, inner_height, x, y = _inner(width, height, spec)

@@ -22,9 +22,9 @@ INVERTED = 0.1
 class Adapted(OpenGraph):
     """What an adapter says, done in numpy around a graph. image: the name of the sealed input, uint8 [N, H, W, 3].
 
-    A graph that takes a fixed number of rows is run that many at a time, the last ones beside rows of zeros; one that takes a
-    bounded number, as many at a time. Without
-    outputs in the adapter the graph's own names stay and only the rows are counted.
+    A graph that takes a fixed number of rows is run that many at a time, the last ones beside rows of zeros; one that
+    takes a bounded number, as many at a time. Without outputs in the adapter the graph's own names stay and only the
+    rows are counted.
     """
 
     def __init__(self, graph: OpenGraph, adapter: Adapter, image: str, size: tuple[int, int], classes: int) -> None:
@@ -178,7 +178,8 @@ class Adapted(OpenGraph):
 
 
 def survivors(boxes_K4: Array, scores_K: Array, ids_K: Array, rule: BoxRule) -> Array:
-    """Positions of the answers that stay, best first: strong enough, and no better one of their class lies over them."""
+    """Positions of the answers that stay, best first: strong enough, and no better one of their class lies over
+    them."""
     order = np.flatnonzero((scores_K > 0) & (scores_K >= rule.min_score))
     order = order[np.argsort(-scores_K[order], kind="stable")][:CANDIDATES]
     if rule.overlap >= 1:

@@ -1,11 +1,11 @@
 """Waiting rows into one run: size, order, deadline, cancel, refuse. A row is one picture, already decoded and checked.
 
-A free runner never waits for more rows: a batch is whatever has queued while the last one ran, or as much of it as makes a
-row cheapest (sizes.py). A row that meets a free
-runner and nobody else may run in the thread that brings it, which saves handing it on. Urgent rows go before
-the others, and callers take turns, so nobody waits behind another's hundred pictures. A batch that fails is run again
-row by row, so an error belongs to one row only. One whose process was lost is too, once, with nothing beside it and as soon as
-another process is there, so that only the row that ends processes is lost with them.
+A free runner never waits for more rows: a batch is whatever has queued while the last one ran, or as much of it as
+makes a row cheapest (sizes.py). A row that meets a free runner and nobody else may run in the thread that brings it,
+which saves handing it on. Urgent rows go before the others, and callers take turns, so nobody waits behind another's
+hundred pictures. A batch that fails is run again row by row, so an error belongs to one row only. One whose process was
+lost is too, once, with nothing beside it and as soon as another process is there, so that only the row that ends
+processes is lost with them.
 """
 
 import threading
@@ -81,9 +81,10 @@ class Batcher:
     """A bounded queue and the threads that run it. max_batch and max_queue count rows; runners counts threads.
 
     objective_s: how long a row may take from queue to answer, None for no bound. A row that comes just after a batch
-    began waits for it before its own, so batches are kept as small as makes one last half of that, as measured.
-    run takes arrays with a batch axis [N, ...] and the nearest deadline, and gives outputs [N, ...]; several runners call it at the same time.
-    Rows of unlike shape never share a batch. ran: told of every run that succeeded, its rows and seconds.
+    began waits for it before its own, so batches are kept as small as makes one last half of that, as measured. run
+    takes arrays with a batch axis [N, ...] and the nearest deadline, and gives outputs [N, ...]; several runners call
+    it at the same time. Rows of unlike shape never share a batch. ran: told of every run that succeeded, its rows and
+    seconds.
 
     stack: makes arrays of the rows of a batch. ready: blocks at most so many seconds until a run could begin, True if
     so; while it could not, rows whose deadline passes are answered. What it raises is the answer of all that wait.
@@ -140,8 +141,9 @@ class Batcher:
     def submit(
         self, arrays: Mapping[str, Array], deadline: float, *, caller: Hashable = None, urgent: bool = True
     ) -> "Future[Ran]":
-        """Queues one row. deadline: a moment of the clock. caller: whose turn it takes. Raises InferenceError(overloaded) when the queue is full,
-        not_ready after close. The future may raise deadline_exceeded, inference_failed or worker_lost."""
+        """Queues one row. deadline: a moment of the clock. caller: whose turn it takes. Raises
+        InferenceError(overloaded) when the queue is full, not_ready after close. The future may raise
+        deadline_exceeded, inference_failed or worker_lost."""
         row = _Row(arrays, deadline, queued=self._clock())
         with self._wake:
             if self._closing:
@@ -179,8 +181,8 @@ class Batcher:
             self._leave()
 
     def close(self, within_s: float | None = None) -> bool:
-        """Runs what is queued, then ends the threads. False when something still runs after so many seconds, here or in a thread
-        that ran its own row at once: it is left alone, and ends with the run it is stuck in."""
+        """Runs what is queued, then ends the threads. False when something still runs after so many seconds, here or in
+        a thread that ran its own row at once: it is left alone, and ends with the run it is stuck in."""
         with self._wake:
             self._closing = True
             self._wake.notify_all()
@@ -368,7 +370,8 @@ class Batcher:
                 self._wake.notify_all()
 
     def _cleared(self, deadline: float) -> bool:
-        """Waits until nothing else runs, and sees to it that nothing else begins; False when the deadline came first."""
+        """Waits until nothing else runs, and sees to it that nothing else begins; False when the deadline came
+        first."""
         with self._wake:
             left = max(0.0, deadline - self._clock())
             if not self._wake.wait_for(lambda: not self._alone and self._running <= self._suspects, left):

@@ -48,8 +48,8 @@ def order(package: Package, wish: str | None = None, device: str = "cpu") -> lis
 
 
 def installed(runtime: str) -> str:
-    """The version of a runtime's library. It is read off what was installed: loading the library would cost a process that
-    runs its graphs elsewhere the memory.
+    """The version of a runtime's library. It is read off what was installed: loading the library would cost a process
+    that runs its graphs elsewhere the memory.
 
     Raises InferenceError(not_found) for a runtime that is unknown or not installed.
     """

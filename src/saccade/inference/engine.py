@@ -16,14 +16,15 @@ from saccade.inference.model import Model
 from saccade.inference.options import Options
 from saccade.inference.pressure import Pressure
 from saccade.inference.request import Answer, Request
-from saccade.inference.stages import Outcome
+from saccade.inference.stages import Outcome, gone
 from saccade.inference.workers.starter import Starter
-from saccade.limits import ANSWER_LIMITS
+from saccade.limits import ANSWER_LIMITS, QUEUE_LIMITS
 from saccade.process import cores
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,127}")
 SWEEP_S = 0.1
-STATES = ("loading", "ready", "away", "failed", "unloading")
+PATIENCE = QUEUE_LIMITS.max_batch_wait_s / QUEUE_LIMITS.max_wait_s
+"""So many times longer than a single urgent image may others wait."""
 
 Observer = Callable[[str, str, Answer | SaccadeError, float, str | None], None]
 """Called once per request with model name, version ("" when unknown), what came out, seconds taken, and who asked."""
@@ -78,7 +79,7 @@ class Engine:
         pressure: Pressure | None = None,
     ) -> None:
         """pressure: refuses while memory is short; None, as for an engine inside another program, never does."""
-        self.options = options or Options(max_wait_s=0.25)
+        self.options = options or Options(max_wait_s=QUEUE_LIMITS.max_wait_s)
         self.max_images = max_images
         self.max_deadline_s = max_deadline_s
         self.observer = observer
@@ -130,7 +131,8 @@ class Engine:
         return ready
 
     def _put(self, before: Entry, entry: Entry) -> bool:
-        """In the place of the one before, which may have been taken away meanwhile: then nothing is put, and it is False."""
+        """In the place of the one before, which may have been taken away meanwhile: then nothing is put, and it is
+        False."""
         with self._lock:
             shelf = self._shelves.get(entry.name)
             if shelf is None or shelf.versions.get(entry.version) is not before:
@@ -160,13 +162,6 @@ class Engine:
         with self._lock:
             if name in self._shelves:
                 self._shelves[name].aliases = dict(aliases)
-
-    def swap(self, path: Path | str, name: str, version: int) -> Entry:
-        """Loads a version beside the others, then unloads the older ones. A failure keeps what was there."""
-        entry = self.load(path, name, version)
-        for old in [v for v in self.versions(name) if v < version]:
-            self.unload(name, old)
-        return entry
 
     # Looking
 
@@ -253,7 +248,8 @@ class Engine:
     def _hand_on(
         self, request: Request, entry: Entry, began: float, future: "Future[Answer]", here: bool
     ) -> "list[Future[Outcome]]":
-        """Every picture of a request to one model, or none. Raises InferenceError(not_ready) where it is being unloaded."""
+        """Every picture of a request to one model, or none. Raises InferenceError(not_ready) where it is being
+        unloaded."""
         assert entry.model is not None
         deadline = began + min(request.deadline_s, self.max_deadline_s)
         caller = request.caller or future
@@ -310,8 +306,8 @@ class Engine:
         """As `find`, for a caller whose pictures are still to come: what can be refused without them is refused here.
 
         Raises InferenceError, beside those of `find`: overloaded when the wait would be too long, or memory is short.
-        several: the request may hold more than one picture, which then may wait longer, as those may that are not urgent;
-        None: not said, so one is.
+        several: the request may hold more than one picture, which then may wait longer, as those may that are not
+        urgent; None: not said, so one is.
         """
         entry = self.find(model, version)
         assert entry.model is not None
@@ -320,7 +316,7 @@ class Engine:
         # A deadline that is over is told as such, picture by picture.
         if self.options.max_wait_s is not None and deadline_s > 0:
             soon = not several if urgent is None else urgent
-            bound = self.options.max_wait_s * (1 if soon and not several else 20)
+            bound = self.options.max_wait_s * (1 if soon and not several else PATIENCE)
             wait = entry.model.expected_wait_s(caller, soon)
             if wait > min(bound, deadline_s):
                 raise InferenceError(
@@ -336,13 +332,12 @@ class Engine:
         model = entry.model
         assert model is not None
         outcomes = [item.result() for item in items if not item.cancelled()]
-        left = InferenceError("the caller left", code="deadline_exceeded")
         if len(outcomes) < len(items) or future.cancelled():
             model.counts.request(None, time.monotonic() - began)
-            gone = InferenceError("the caller left", code="cancelled")
-            self._observe(entry.name, str(entry.version), gone, began, caller)
+            left = InferenceError("the caller left", code="cancelled")
+            self._observe(entry.name, str(entry.version), left, began, caller)
             if not future.cancelled() and future.set_running_or_notify_cancel():
-                future.set_exception(left)
+                future.set_exception(gone())
             return
         if len(outcomes) == 1:
             timings, shared = outcomes[0].timings, (outcomes[0].batch, outcomes[0].why)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from saccade.errors import PackageError, SaccadeError, UsageError
+from saccade.images.norms import MEAN, STD
 from saccade.images.preprocess import PreprocessSpec
 from saccade.inference.runtime import OpenGraph
 from saccade.package.adapter import WORDS, Adapter, BoxRule
@@ -19,8 +20,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "imagenet": {
         "color": "rgb",
         "scale": 1 / 255,
-        "mean": [0.485, 0.456, 0.406],
-        "std": [0.229, 0.224, 0.225],
+        "mean": list(MEAN),
+        "std": list(STD),
         "mode": "center_crop",
         "crop_ratio": 256 / 224,
     },

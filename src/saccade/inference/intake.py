@@ -18,8 +18,8 @@ CLOSE_S = 10.0
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """What is to be done for a picture, by a thread of the intake; `late` instead, once its deadline (of time.monotonic) passed
-    while it waited. Neither may raise. seconds: what it will take, by what others took."""
+    """What is to be done for a picture, by a thread of the intake; `late` instead, once its deadline (of
+    time.monotonic) passed while it waited. Neither may raise. seconds: what it will take, by what others took."""
 
     do: Callable[[], None]
     late: Callable[[], None]
@@ -44,8 +44,8 @@ class PixelBudget:
 
     @contextlib.contextmanager
     def hold(self, pixels: int, deadline: float) -> Iterator[None]:
-        """pixels: that decoding will write. deadline: a moment of time.monotonic. Raises InferenceError(overloaded) when
-        no room came in time. Small pictures do not pass a large one that waits, or it would wait for ever."""
+        """pixels: that decoding will write. deadline: a moment of time.monotonic. Raises InferenceError(overloaded)
+        when no room came in time. Small pictures do not pass a large one that waits, or it would wait for ever."""
         wanted = min(pixels, self._total)
         with self._changed:
             if self._turns or self._free < wanted:
@@ -87,7 +87,8 @@ class Intake:
         self._own = threading.local()
         self.budget = PixelBudget(pixels)
         self._bells: SimpleQueue[bool] = SimpleQueue()
-        """One for each work that came; False ends the thread that hears it. It wakes threads for less than a condition does."""
+        """One for each work that came; False ends the thread that hears it. It wakes threads for less than a condition
+        does."""
         self._urgent, self._others = Line[Work](), Line[Work]()
         self._ahead = Ahead()
         self._passed = 0

@@ -22,8 +22,8 @@ class Apart(Protocol):
 
 
 def open_graph(package: Package, variant: str, options: Options, starter: Starter | None = None) -> OpenGraph:
-    """In this process, or with isolation in some of its own, which the starter starts; these are opened one after the other
-    with whoever else looks how much memory is free.
+    """In this process, or with isolation in some of its own, which the starter starts; these are opened one after the
+    other with whoever else looks how much memory is free.
 
     Raises PackageError(onnx_invalid) for a graph that is none, or takes something else than sealed ones do;
     InferenceError: not_found for a runtime or device that is not here, not_enough_memory, worker_lost.

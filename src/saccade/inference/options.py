@@ -18,8 +18,8 @@ class Options:
 
     variant: the graph that answers; None takes the fastest that was certified on this host, else `default`. runners:
     batches that run at the same time; None is two on a CPU with several cores, so that one is computed while the other
-    is stacked and answered, else one. threads: of each run (None: the cores, shared among the runners). max_batch (None:
-    16), max_queue: rows. max_wait_s: refuse when the expected wait of a single picture is longer; of several,
+    is stacked and answered, else one. threads: of each run (None: the cores, shared among the runners). max_batch
+    (None: 16), max_queue: rows. max_wait_s: refuse when the expected wait of a single picture is longer; of several,
     twenty times that. None never refuses (a script that waits for itself). objective_s: how long a row may take from
     queue to answer; batches are kept small enough for it. tuning: the folder of `saccade bench --tune`; what it found
     for this graph on this host stands in for runners, threads and max_batch that are None.
@@ -48,6 +48,8 @@ class Options:
             raise UsageError(f"isolation is {' or '.join(ISOLATIONS)}, got {self.isolation!r}")
         if self.replicas < 1 or self.hang_s <= 0:
             raise UsageError(f"replicas start at 1 and hang_s above 0, got {self.replicas} and {self.hang_s}")
+        if self.replicas > 1 and self.isolation != "process":
+            raise UsageError(f"{self.replicas} replicas are processes", hint="set isolation to process")
 
     def resolved(self) -> "Options":
         """With numbers for what was left to this machine."""

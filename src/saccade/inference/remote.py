@@ -143,7 +143,8 @@ class RemoteGraph(OpenGraph):
 
     @abstractmethod
     def ask(self, arrays: Mapping[str, Array], until: float) -> dict[str, Array]:
-        """One call; sent again only when it was certainly never sent. until: of time.monotonic. Raises InferenceError."""
+        """One call; sent again only when it was certainly never sent. until: of time.monotonic. Raises
+        InferenceError."""
 
     @abstractmethod
     def alive(self, until: float) -> None:

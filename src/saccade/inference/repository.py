@@ -25,8 +25,8 @@ TYPES = {
 
 @dataclass(frozen=True)
 class Held:
-    """A model of a repository. file: its graph. most: rows it takes at once, 0 for what the graph says. labels: a file of
-    names, one a line, if its configuration names one. inputs, outputs: as configured, batch axis first."""
+    """A model of a repository. file: its graph. most: rows it takes at once, 0 for what the graph says. labels: a file
+    of names, one a line, if its configuration names one. inputs, outputs: as configured, batch axis first."""
 
     name: str
     file: Path
@@ -70,7 +70,8 @@ def read(folder: Path) -> Held:
 
 
 def differing(held: Held, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> str:
-    """In what the graph is not the one that is configured; nothing when it is. What is not configured is not compared."""
+    """In what the graph is not the one that is configured; nothing when it is. What is not configured is not
+    compared."""
     for what, told, found in (("input", held.inputs, inputs), ("output", held.outputs, outputs)):
         by_name = {spec.name: spec for spec in found}
         for spec in told:
@@ -128,7 +129,8 @@ def _written(spec: TensorSpec) -> str:
 
 @cache
 def _pool() -> DescriptorPool:
-    """The fields of ModelConfig that matter here, in a pool of our own: tritonclient has the whole of it in protobuf's."""
+    """The fields of ModelConfig that matter here, in a pool of our own: tritonclient has the whole of it in
+    protobuf's."""
     kinds = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(name="triton.proto", package="triton", syntax="proto3")
     enum = file.enum_type.add(name="DataType")

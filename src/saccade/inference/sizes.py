@@ -1,7 +1,7 @@
 """How many rows a run should have: learnt from what the runs themselves cost, for it differs by graph and machine.
 
-On a GPU a run of sixteen costs little more than a run of one. On two cores MobileNetV3-small answered 794 rows a second one
-by one and 573 sixteen at a time: what lies between its layers no longer fits the caches.
+On a GPU a run of sixteen costs little more than a run of one. On two cores MobileNetV3-small answered 794 rows a second
+one by one and 573 sixteen at a time: what lies between its layers no longer fits the caches.
 """
 
 LIKE = 1.03

@@ -26,8 +26,8 @@ from saccade.types import Array, Image, Prediction
 SOON_S = 0.01
 """A run that takes less may hold up the thread that decodes."""
 BRIEF_S, BRIEF_BYTES, BRIEF_PIXELS = 0.001, 32 * 1024, 65_536
-"""A picture of no more bytes and pixels than this is answered by the thread that brings it, where the ones before it took no
-longer than this from end to end. Two wakings of another thread were 0.3 to 0.5 ms on 2 AMD EPYC cores."""
+"""A picture of no more bytes and pixels than this is answered by the thread that brings it, where the ones before it
+took no longer than this from end to end. Two wakings of another thread were 0.3 to 0.5 ms on 2 AMD EPYC cores."""
 BRIEF_ROW_BYTES = 256 * 1024
 """A row of tensors of no more than this, on such a graph, too."""
 TRIED_AGAIN = 200
@@ -93,8 +93,8 @@ class Stages:
         return len(self._ahead)
 
     def expected_wait_s(self, caller: Hashable = None, urgent: bool = True) -> float:
-        """How long a picture of this caller that came now would wait, by what the pictures before it cost here and, while they
-        wait to be decoded, in other models."""
+        """How long a picture of this caller that came now would wait, by what the pictures before it cost here and,
+        while they wait to be decoded, in other models."""
         each = max(self._batcher.row_s, self._decode_s / self._intake.threads)
         with self._lock:
             ahead = self._ahead.count(caller, urgent)
@@ -111,8 +111,8 @@ class Stages:
         here: bool = False,
     ) -> "Future[Outcome]":
         """Decodes, batches and runs one picture. deadline: a moment of time.monotonic. Callers take turns; urgent
-        pictures go before the others. tile: as in `predict`. here: the calling thread may do the work itself where that is
-        over sooner than it could be handed on.
+        pictures go before the others. tile: as in `predict`. here: the calling thread may do the work itself where that
+        is over sooner than it could be handed on.
 
         The future never raises: an error is the Outcome's result. Cancelling it drops work that has not begun.
         """
@@ -134,10 +134,9 @@ class Stages:
             self._brief_s += 0.2 * (time.perf_counter() - asked.came - self._brief_s)
             return asked.future
         prepare = self._spread if tile else self._prepare
-        late = InferenceError("the deadline passed before decoding", hint="allow more time", code="deadline_exceeded")
         work = Work(
             lambda: prepare(source, asked),
-            lambda: self._finish(asked, Outcome(late, {})),
+            lambda: self._finish(asked, Outcome(late(), {})),
             deadline,
             caller,
             urgent,
@@ -185,7 +184,8 @@ class Stages:
     def _spread(self, source: Source, asked: _Asked) -> None:
         """One picture as many: its windows go the whole way, each like a picture of its own.
 
-        They are made ready here, while the picture's pixels are held in the budget: what is queued has the network's size.
+        They are made ready here, while the picture's pixels are held in the budget: what is queued has the network's
+        size.
         """
         began = time.perf_counter()
         timings = {"queue": (began - asked.came) * 1e3}
@@ -231,7 +231,7 @@ class Stages:
         timings: dict[str, float],
     ) -> Outcome:
         if any(part.cancelled() for part in parts):
-            return Outcome(InferenceError("the caller left", code="deadline_exceeded"), timings)
+            return Outcome(gone(), timings)
         outcomes = [part.result() for part in parts]
         for stage in ("queue", "infer", "post"):
             timings[stage] = timings.get(stage, 0.0) + max(o.timings.get(stage, 0.0) for o in outcomes)
@@ -302,7 +302,7 @@ class Stages:
 
     def _answer(self, ran: "Future[Ran]", placement: Placement, timings: dict[str, float], asked: _Asked) -> None:
         if ran.cancelled():
-            self._finish(asked, Outcome(InferenceError("the caller left", code="deadline_exceeded"), timings))
+            self._finish(asked, Outcome(gone(), timings))
             return
         error = ran.exception()
         if error is not None:
@@ -365,12 +365,20 @@ class Stages:
         return True
 
 
+def gone() -> InferenceError:
+    return InferenceError("the caller left", code="deadline_exceeded")
+
+
+def late() -> InferenceError:
+    return InferenceError("the deadline passed before decoding", hint="allow more time", code="deadline_exceeded")
+
+
 def _check(asked: _Asked) -> None:
     """Raises InferenceError(deadline_exceeded) for a picture that nobody waits for any more."""
     if asked.future.cancelled():
-        raise InferenceError("the caller left", code="deadline_exceeded")
+        raise gone()
     if time.monotonic() >= asked.deadline:
-        raise InferenceError("the deadline passed before decoding", hint="allow more time", code="deadline_exceeded")
+        raise late()
 
 
 def _internal(cause: BaseException) -> InferenceError:

@@ -1,8 +1,8 @@
 """Pictures larger than the network, asked tile by tile: overlapping windows, and their answers merged without a seam.
 
 The overlap is a quarter of a tile. Boxes of neighbours are the same object when, looked at in the part both tiles see,
-they are the same; a box that a tile's edge cut off gives way to the whole one, and two halves become one. Every pixel of
-a mask is answered by the tile that sees most around it.
+they are the same; a box that a tile's edge cut off gives way to the whole one, and two halves become one. Every pixel
+of a mask is answered by the tile that sees most around it.
 """
 
 from collections.abc import Sequence
@@ -19,8 +19,9 @@ MOST = ANSWER_LIMITS.max_tiles
 SAME = 0.5
 """Intersection over union, within what both tiles see, from which two boxes are one object."""
 NEAR, NEAR_PX = 0.04, 1.5
-"""A box that ends so near its tile's edge, as a share of the tile and at least in px, was cut off there: a network draws the end of
-what goes on beyond its picture some px inside it. One that was whole after all loses nothing, its neighbours saw it too."""
+"""A box that ends so near its tile's edge, as a share of the tile and at least in px, was cut off there: a network
+draws the end of what goes on beyond its picture some px inside it. One that was whole after all loses nothing, its
+neighbours saw it too."""
 
 Window = tuple[int, int, int, int]
 """left, top, right, bottom in px of the picture."""

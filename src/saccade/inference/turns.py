@@ -76,8 +76,8 @@ class Ahead:
             del self._urgent[caller]
 
     def count(self, caller: Hashable, urgent: bool) -> float:
-        """Of what is not urgent everything; of what is, a turn of every caller for each that this one has waiting already, and
-        the few that are let in between."""
+        """Of what is not urgent everything; of what is, a turn of every caller for each that this one has waiting
+        already, and the few that are let in between."""
         if not urgent:
             return len(self)
         turns = min(self._urgents, (self._urgent.get(caller, 0) + 1) * len(self._urgent))

@@ -32,8 +32,8 @@ def blueprint(
     """The native API below the blueprint's url_prefix; `saccade.Client("http://host/prefix")` speaks with it.
 
     guard: a decorator that stands before every address but the probes: Flask-Login's login_required, one of your own,
-    or `anyone`. origins: other sites whose pages may ask from a browser and read the answer (CORS), without cookies. Bodies obey MAX_CONTENT_LENGTH and the models'
-    max_bytes; errors are problem+json.
+    or `anyone`. origins: other sites whose pages may ask from a browser and read the answer (CORS), without cookies.
+    Bodies obey MAX_CONTENT_LENGTH and the models' max_bytes; errors are problem+json.
     """
     made = Blueprint(name, __name__)
 
@@ -57,7 +57,8 @@ def blueprint(
 
     @made.before_request
     def preflight() -> Response | None:
-        """A browser asks before it sends another site's request; that is no request yet, so no guard stands before it."""
+        """A browser asks before it sends another site's request; that is no request yet, so no guard stands before
+        it."""
         asked = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
         return Response(status=204) if asked and request.headers.get("Origin") in origins else None
 
@@ -93,7 +94,8 @@ def _headers() -> dict[str, str]:
 
 
 def _body(limit: int) -> tuple[str, bytes]:
-    """The framework takes a form apart, with its own limits on parts and memory; anything else is one picture, or JSON."""
+    """The framework takes a form apart, with its own limits on parts and memory; anything else is one picture, or
+    JSON."""
     own = request.max_content_length
     request.max_content_length = limit + 1 if own is None else min(limit + 1, own)
     if request.mimetype == "multipart/form-data":

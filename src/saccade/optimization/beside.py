@@ -36,8 +36,8 @@ class Beside:
         return ours
 
     def objections(self, package: Package) -> list[str]:
-        """Looks at the golden pictures as well, whose outputs every server will compare; in sentences, why the graph cannot
-        be certified to give them."""
+        """Looks at the golden pictures as well, whose outputs every server will compare; in sentences, why the graph
+        cannot be certified to give them."""
         found, turned = list[str](), list[str]()
         for i, sample in enumerate(package.golden()):
             pixels, placement = preprocess.load(sample.image_bytes, package.manifest.preprocess)
@@ -66,8 +66,8 @@ class Beside:
     def _other(
         self, theirs: Mapping[str, Array], ours: Mapping[str, Array], placement: Placement, labels: Labels
     ) -> str:
-        """Where a picture has one class and another one is best than the default graph says, and not for rounding alone: both
-        by name."""
+        """Where a picture has one class and another one is best than the default graph says, and not for rounding
+        alone: both by name."""
         if not labels.exclusive:
             return ""
         before, after = (self._task.decode(outputs, [placement], labels)[0] for outputs in (theirs, ours))

@@ -36,8 +36,8 @@ class Measured(Protocol):
 class Drop:
     """What is lost, in points (hundredths of the metric; below 0 when it is gained), with its paired 95 % interval.
 
-    n: how many `of` (images or objects) it was measured on. interval: in words, where low and high come from, or why there
-    are none.
+    n: how many `of` (images or objects) it was measured on. interval: in words, where low and high come from, or why
+    there are none.
     """
 
     name: str
@@ -63,8 +63,8 @@ class Drop:
 
 @dataclass(frozen=True)
 class Budget:
-    """max_drop, max_class_drop: points. one_picture: a class of n pictures (or objects) may always lose one of them, where
-    that, 100 / n points, is no more than this. proven: a drop must be excluded, not only unseen.
+    """max_drop, max_class_drop: points. one_picture: a class of n pictures (or objects) may always lose one of them,
+    where that, 100 / n points, is no more than this. proven: a drop must be excluded, not only unseen.
 
     min_gain: how many times as fast a variant must be over batches of one and eight together; at neither may it be
     slower than `slower` times the default.
@@ -99,8 +99,8 @@ def overall(before: Measured, after: Measured) -> Drop:
 def by_class(before: Measured, after: Measured) -> list[Drop]:
     """The drop of every class that both sides give a number for.
 
-    Its interval belongs to the headline on the pictures that hold the class, where that is a mean over pictures; else to
-    the class's own number, from its differences on disjoint parts.
+    Its interval belongs to the headline on the pictures that hold the class, where that is a mean over pictures; else
+    to the class's own number, from its differences on disjoint parts.
     """
     theirs, column, of = _classes(before.card)
     ours, _, _ = _classes(after.card)
@@ -158,7 +158,8 @@ def doubts(total: Drop, classes: list[Drop], budget: Budget) -> list[str]:
 
 
 def record(drop: Drop, allowed: float) -> dict[str, Any]:
-    """For a certificate: a drop, what was allowed, and in points what one picture is and what the n can exclude at best."""
+    """For a certificate: a drop, what was allowed, and in points what one picture is and what the n can exclude at
+    best."""
     return {**asdict(drop), "allowed": allowed, "one_of_n": drop.one, "smallest_provable": drop.least}
 
 
@@ -205,8 +206,8 @@ def _number(value: float | None) -> float:
 def _parted(
     before: Sequence[float], after: Sequence[float], sign: float, points: float, n: int
 ) -> tuple[float | None, float | None, str]:
-    """Low and high in points, and where they come from: the mean of paired differences on disjoint parts, of which those are
-    left out that do not define the number on both sides."""
+    """Low and high in points, and where they come from: the mean of paired differences on disjoint parts, of which
+    those are left out that do not define the number on both sides."""
     gaps = sign * (np.array(before, np.float64) - np.array(after, np.float64))
     gaps = gaps[np.isfinite(gaps)]
     if len(gaps) not in T95:
@@ -221,8 +222,8 @@ def _parted(
 
 
 def _paired(before: Measured, after: Measured, metric: str, member: Array, sign: float) -> tuple[float, float]:
-    """In points. Where no picture changed a resample cannot either, so the rule of three speaks instead, and never less than
-    it: a kind of picture that is not among these would not show."""
+    """In points. Where no picture changed a resample cannot either, so the rule of three speaks instead, and never less
+    than it: a kind of picture that is not among these would not show."""
     gaps = np.asarray(before.card.per_sample[metric]) - np.asarray(after.card.per_sample[metric])
     least = _least(int(member.sum()))
     if not gaps[member].any():

@@ -22,7 +22,8 @@ RUNS = 16
 
 @dataclass(frozen=True)
 class Times:
-    """Of one graph against another, by batch size. first_ms, second_ms: medians of one run while all streams are at work.
+    """Of one graph against another, by batch size. first_ms, second_ms: medians of one run while all streams are at
+    work.
 
     ratios: how many times as fast the second is, the median over pairs of turns; sure: their lower quartile.
     """
@@ -44,8 +45,8 @@ class Times:
 def race(
     one: Run, other: Run, images_NHWC: Array, *, name: str = "image", streams: int = 1, seconds: float = SECONDS
 ) -> Times:
-    """streams: threads that run a graph at once, as a server's runners do: a graph that wins alone may lose beside itself.
-    `seconds` and ROUNDS bound the turns of a batch size. Raises what a graph raises."""
+    """streams: threads that run a graph at once, as a server's runners do: a graph that wins alone may lose beside
+    itself. `seconds` and ROUNDS bound the turns of a batch size. Raises what a graph raises."""
     found = Times({}, {}, {}, {})
     with ThreadPoolExecutor(streams) as pool:
         for batch in BATCHES:

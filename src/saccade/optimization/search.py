@@ -31,10 +31,11 @@ Measure = Callable[[Run], Measured]
 
 @dataclass(frozen=True)
 class Tried:
-    """What became of one candidate. objections: why it is no variant; none when it is. times: ms by batch size.
+    """What became of one candidate. objections: why it is no variant; none when it is. latency_ms, default_ms: by batch
+    size.
 
-    doubts: what the held-back pictures are too few to exclude. largest_difference, largest_golden: None where they are no
-    number. allowed_difference: from the golden outputs, on any later day.
+    doubts: what the held-back pictures are too few to exclude. largest_difference, largest_golden: None where they are
+    no number. allowed_difference: from the golden outputs, on any later day.
     """
 
     name: str
@@ -126,8 +127,8 @@ def _made(
 
 @dataclass(frozen=True)
 class _Trial:
-    """What every candidate goes through. pictures: uint8 [N, H, W, 3], to race on. served: how graphs are opened and run.
-    before: the default graph's numbers."""
+    """What every candidate goes through. pictures: uint8 [N, H, W, 3], to race on. served: how graphs are opened and
+    run. before: the default graph's numbers."""
 
     package: Package
     task: Task

@@ -29,10 +29,10 @@ class BoxRule:
 
     form: x_min y_min x_max y_max ("corners") or x_center y_center width height ("center"); unit: pixels of the graph's
     input, or shares of its sides. columns: whether the numbers of one box are the tensor's last axis or the one after
-    the batch. objectness: in a tensor that holds boxes and scores together, a column between them multiplies the scores.
-    background: the column of the scores that is no class, or -1. first_class: what the graph calls class 0 of the ledger.
-    min_score: weaker answers are left out; overlap: of two answers of one class with a higher IoU the weaker goes, 1
-    keeps all; most: answers of an image.
+    the batch. objectness: in a tensor that holds boxes and scores together, a column between them multiplies the
+    scores. background: the column of the scores that is no class, or -1. first_class: what the graph calls class 0 of
+    the ledger. min_score: weaker answers are left out; overlap: of two answers of one class with a higher IoU the
+    weaker goes, 1 keeps all; most: answers of an image.
     """
 
     form: str = "corners"
@@ -60,9 +60,9 @@ class Adapter:
     """input: the graph's one picture input. value = (pixel * scale - mean) / std, pixel 0 to 255, in this colour order
     (gray: 0.299 R + 0.587 G + 0.114 B); mean and std have one number a channel.
 
-    batch: rows the graph takes at once, 0 when any number; most: of any number, how many at once, 0 for no bound. outputs: sealed name to the graph's own; empty means that the
-    graph answers tensors only. tail: what turns its numbers into scores. mask: where a mask's classes lie: axis 1, the
-    last, or nowhere as it holds ids.
+    batch: rows the graph takes at once, 0 when any number; most: of any number, how many at once, 0 for no bound.
+    outputs: sealed name to the graph's own; empty means that the graph answers tensors only. tail: what turns its
+    numbers into scores. mask: where a mask's classes lie: axis 1, the last, or nowhere as it holds ids.
     """
 
     input: str = ""

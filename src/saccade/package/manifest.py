@@ -41,10 +41,11 @@ class FileEntry:
 class Certified:
     """What a variant was found to be, on one host. file: the whole certificate, a path inside the package.
 
-    host: process.host() there. latency_ms: median of one run by batch size ("1", "8") while as many run at once as a server
-    there runs, default_ms: of the default graph in the same minutes. gain: how many times as fast. allowed_difference: how
-    far its answers may lie from the golden outputs, as the task measures it; a variant rounds otherwise, so the default's
-    bits cannot be asked of it. runtime_version: of the library it ran on; None where the package is older than the field.
+    host: process.host() there. latency_ms: median of one run by batch size ("1", "8") while as many run at once as a
+    server there runs, default_ms: of the default graph in the same minutes. gain: how many times as fast.
+    allowed_difference: how far its answers may lie from the golden outputs, as the task measures it; a variant rounds
+    otherwise, so the default's bits cannot be asked of it. runtime_version: of the library it ran on; None where the
+    package is older than the field.
     """
 
     file: str

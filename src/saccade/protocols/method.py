@@ -1,4 +1,5 @@
-"""What a dialect says over gRPC: plain calls on messages, so that they are asked without a socket too. Knows no grpc."""
+"""What a dialect says over gRPC: plain calls on messages, so that they are asked without a socket too. Knows no
+grpc."""
 
 import asyncio
 import math
@@ -12,7 +13,8 @@ from typing import Any, TypeVar
 class Invocation:
     """One call. deadline_s: of one answer; ends: the monotonic second at which the caller stops listening.
 
-    caller, urgent: as of a Call. told: what goes with the answer, names in lower case. closing: True once streams should end.
+    caller, urgent: as of a Call. told: what goes with the answer, names in lower case. closing: True once streams
+    should end.
     """
 
     request_id: str
@@ -30,7 +32,8 @@ class Invocation:
 
 
 HEAVY = 65_536
-"""Values, or bytes of a message, from which converting one by one takes so long that it must not hold up other callers."""
+"""Values, or bytes of a message, from which converting one by one takes so long that it must not hold up other
+callers."""
 T = TypeVar("T")
 
 
@@ -46,8 +49,8 @@ Stream = Callable[[Invocation, AsyncIterator[Any]], AsyncGenerator[Any, None]]
 @dataclass(frozen=True)
 class Method:
     """path: `/package.Service/Method`. request, reply: classes of messages. handler: takes a message and gives one, or,
-    where it streams, takes many and gives many; raises SaccadeError. needs: see protocol.SCOPES. pictures: whether a message
-    may bring some.
+    where it streams, takes many and gives many; raises SaccadeError. needs: see protocol.SCOPES. pictures: whether a
+    message may bring some.
     """
 
     path: str

@@ -181,14 +181,15 @@ class Call:
     left: "Callable[[], Awaitable[None]] | None" = None
     """Returns when the caller has gone away."""
     caller: str | None = None
-    """The id of the key, whose requests share one turn among those that wait; None makes every request its own caller."""
+    """The id of the key, whose requests share one turn among those that wait; None makes every request its own
+    caller."""
     urgent: bool | None = None
     """What X-Priority asked for: interactive goes first, batch gives way; None leaves it to the number of images."""
     came: float = field(default_factory=time.monotonic)
 
     async def read(self) -> bytes:
-        """The whole body; the transport has counted it. From a deadline that the caller set goes what its coming took: he waits since
-        he began to send. Raises ServerError payload_too_large or request_timeout."""
+        """The whole body; the transport has counted it. From a deadline that the caller set goes what its coming took:
+        he waits since he began to send. Raises ServerError payload_too_large or request_timeout."""
         parts = [part async for part in self.body]
         now = time.monotonic()
         if TIMEOUT in self.headers:
@@ -210,8 +211,8 @@ Handler = Callable[[Call], Awaitable[Reply]]
 class Route:
     """pattern: a path whose `{name}` segments become parameters; a last `{name:path}` takes the rest.
 
-    max_bytes: of the body, 0 refuses one. open: answered without an API key (probes, pages without data). scope: what
-    a key must allow, see SCOPES. any_case: the pattern's own letters match in either case. key: the header in which this
+    max_bytes: of the body, 0 refuses one. open: answered without an API key (probes, pages without data). scope: what a
+    key must allow, see SCOPES. any_case: the pattern's own letters match in either case. key: the header in which this
     dialect's clients send a bare key, beside Authorization.
     """
 

@@ -26,7 +26,8 @@ DECISIONS = "prediction"
 
 @dataclass(frozen=True)
 class Given:
-    """What came, and what is wanted of it: names of outputs, or None for all. wishes: of the native answers, as its query."""
+    """What came, and what is wanted of it: names of outputs, or None for all. wishes: of the native answers, as its
+    query."""
 
     inputs: Sequence[Tensor]
     outputs: Sequence[str] | None = None
@@ -59,8 +60,8 @@ async def ask(
     caller: str | None = None,
     urgent: bool | None = None,
 ) -> tuple[Answer, list[Tensor]]:
-    """The answer, and the outputs asked for, batch axis first. name, version: as the caller gave them, so that one who named
-    no version is answered by whichever is in service now. caller, urgent: as of a Request.
+    """The answer, and the outputs asked for, batch axis first. name, version: as the caller gave them, so that one who
+    named no version is answered by whichever is in service now. caller, urgent: as of a Request.
 
     Raises SaccadeError: of the request, or of its first row that failed.
     """

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 
-from saccade.errors import SaccadeError
+from saccade.errors import SaccadeError, UsageError
 from saccade.registry.registry import Entry, Registry
 from saccade.server.source import Wanted
 
@@ -18,6 +18,11 @@ class Home:
         self._registry = Registry(home)
         self._models = tuple(models)
         for model in models:
+            if "@" not in model and ":" in model:
+                raise UsageError(
+                    f"a server follows names and aliases, got {model!r}",
+                    hint="give the version an alias, and serve that",
+                )
             self._registry.find(model)
 
     def revision(self) -> Hashable:

@@ -34,8 +34,6 @@ def serve(packages: Sequence[str | Path] = (), *, settings_file: Path | None = N
     Settings (host, port, home, insecure...). Raises UsageError, ServerError(insecure_listen), PackageError.
     """
     process.tune_memory(process.SERVING)
-    if given.get("home") is None and os.environ.get("SACCADE_HOME"):
-        given["home"] = Path(os.environ["SACCADE_HOME"])
     settings = Settings.gather(given, file=settings_file)
     keys = Keys(settings.home)
     check_listen(settings, keys)
@@ -67,8 +65,8 @@ def check_listen(settings: Settings, keys: Keys) -> None:
 
 
 def check_floors(settings: Settings) -> None:
-    """Raises UsageError under strict for what is said in a warning otherwise: decoders with known holes, and an operator's
-    addresses on a listener that strangers reach."""
+    """Raises UsageError under strict for what is said in a warning otherwise: decoders with known holes, and an
+    operator's addresses on a listener that strangers reach."""
     faults = floors.below()
     if not settings.loopback and not settings.admin_port:
         faults.append("/metrics and what loads models share the listener of strangers; admin_port gives them their own")
@@ -179,7 +177,8 @@ def run(
 
 
 def _loop() -> asyncio.AbstractEventLoop:
-    """uvloop's, which carries a request for about half of what the standard library's costs; it has none for Windows."""
+    """uvloop's, which carries a request for about half of what the standard library's costs; it has none for
+    Windows."""
     if sys.platform == "win32":
         return asyncio.new_event_loop()
     import uvloop

@@ -18,19 +18,19 @@ DECODE_ISOLATIONS = ("auto", *ISOLATIONS)
 class Settings:
     """Sizes in bytes, times in seconds (LIMITS A1 to A10, C5, C6, I2).
 
-    admin_port: of a listener for /metrics and what loads and unloads models, which the other one then does not answer; 0
-    leaves them together. admin_host: where it listens. strict: what is otherwise a warning at the start is a refusal.
+    admin_port: of a listener for /metrics and what loads and unloads models, which the other one then does not answer;
+    0 leaves them together. admin_host: where it listens. strict: what is otherwise a warning at the start is a refusal.
     grpc_port: 0 for no gRPC listener. grpc_reflection: tell callers with a key which services and messages there are.
     hosts: names the Host header may hold besides loopback ones; empty beyond loopback allows any. insecure: listen
     beyond loopback without keys. drain_s: how long to serve on after SIGTERM before the listener closes; finish_s: how
-    long accepted requests may take then. max_wait_s: refuse a picture that would wait longer. p99_s: the latency that batches are kept
-    small enough for. runners: batches that run
-    at the same time on the device, graph_threads: of each, decode_threads: of all; None suits the machine. log_format: text, or json.
-    isolation: none runs graphs in the server's process, process each version in `replicas` of its own, where a run that
-    lasts longer than hang_s is ended. decode_isolation: process decodes in confined processes, where a picture that takes too
-    long is ended with its decoder; auto does where strangers can connect.
-    memory_guard: refuse requests while memory is short, several images first. processes: whole servers that share the port, each with its own copy of every model.
-    protocols: dialects spoken beside the native API. oip_style: how the Open Inference Protocol says "not ready".
+    long accepted requests may take then. max_wait_s: refuse a picture that would wait longer. p99_s: the latency that
+    batches are kept small enough for. runners: batches that run at the same time on the device, graph_threads: of each,
+    decode_threads: of all; None suits the machine. log_format: text, or json. isolation: none runs graphs in the
+    server's process, process each version in `replicas` of its own, where a run that lasts longer than hang_s is ended.
+    decode_isolation: process decodes in confined processes, where a picture that takes too long is ended with its
+    decoder; auto does where strangers can connect. memory_guard: refuse requests while memory is short, several images
+    first. processes: whole servers that share the port, each with its own copy of every model. protocols: dialects
+    spoken beside the native API. oip_style: how the Open Inference Protocol says "not ready".
     """
 
     host: str = "127.0.0.1"
@@ -96,6 +96,8 @@ class Settings:
             raise UsageError(f"log_format is text or json, got {self.log_format!r}")
         if self.isolation not in ISOLATIONS:
             raise UsageError(f"isolation is {' or '.join(ISOLATIONS)}, got {self.isolation!r}")
+        if self.replicas > 1 and self.isolation != "process":
+            raise UsageError(f"{self.replicas} replicas are processes", hint="set isolation to process")
         if self.decode_isolation not in DECODE_ISOLATIONS:
             raise UsageError(f"decode_isolation is {' or '.join(DECODE_ISOLATIONS)}, got {self.decode_isolation!r}")
         if (self.tls_cert is None) != (self.tls_key is None):

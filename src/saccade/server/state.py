@@ -13,8 +13,8 @@ class State:
         self.engine: Engine | None = None
 
     def check(self) -> None:
-        """Raises ServerError: draining; not_ready while models are being loaded; dependency_unavailable when what runs them,
-        other servers or processes of their own, is away for every model."""
+        """Raises ServerError: draining; not_ready while models are being loaded; dependency_unavailable when what runs
+        them, other servers or processes of their own, is away for every model."""
         if self.draining:
             raise ServerError("the server is shutting down", code="draining")
         if not self.started:

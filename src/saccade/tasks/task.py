@@ -1,4 +1,5 @@
-"""The contract of a task: what is asked of an image, and how arrays become answers. Keepers: tasks/*/task.py, numpy only."""
+"""The contract of a task: what is asked of an image, and how arrays become answers. Keepers: tasks/*/task.py, numpy
+only."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -34,12 +35,12 @@ class Task(ABC):
     """name: as in manifests and on the wire. needs: annotation fields it learns from. output names: see ARCHITECTURE.
 
     padding: targets whose first axis differs between samples, and what fills the shorter ones when they are stacked.
-    extras: outputs a sealed graph gives besides where the recipe's knob of that name is on.
-    Targets named `boxes` and `mask` are geometry: encode gives them in px of the original, the trainer places them over
-    the network's input and moves them with the picture. The learning half beside task.py gives FEATURES, head, named,
-    soft_targets, class_weights, losses, loss, keep, watch, tail, evidence, captions, prefer, answers (the shape a network of another
-    hand must give, or None), and maybe whole; in Keras maybe settle, served and finish, where the tail ends outside TensorFlow.
-    Where a task has extras, its tail takes their names as `extras`.
+    extras: outputs a sealed graph gives besides where the recipe's knob of that name is on. Targets named `boxes` and
+    `mask` are geometry: encode gives them in px of the original, the trainer places them over the network's input and
+    moves them with the picture. The learning half beside task.py gives FEATURES, head, named, soft_targets,
+    class_weights, losses, loss, keep, watch, tail, evidence, captions, prefer, answers (the shape a network of another
+    hand must give, or None), and maybe whole; in Keras maybe settle, served and finish, where the tail ends outside
+    TensorFlow. Where a task has extras, its tail takes their names as `extras`.
     """
 
     name: str
@@ -53,7 +54,8 @@ class Task(ABC):
 
     @abstractmethod
     def encode(self, sample: Sample, labels: Labels) -> dict[str, Array]:
-        """Annotation to training targets (one sample). Raises DataError on an annotation that does not fit the ledger."""
+        """Annotation to training targets (one sample). Raises DataError on an annotation that does not fit the
+        ledger."""
 
     @abstractmethod
     def calibrate(self, outputs: Mapping[str, Array], targets: Mapping[str, Array], labels: Labels) -> dict[str, float]:
@@ -80,8 +82,8 @@ class Task(ABC):
     def scorer(self, labels: Labels) -> Scorer: ...
 
     def truth(self, sample: Sample, labels: Labels) -> Prediction | None:
-        """The annotation as if it were an answer, to be drawn beside one; None where words say as much. A box that nobody is
-        asked about has score 0."""
+        """The annotation as if it were an answer, to be drawn beside one; None where words say as much. A box that
+        nobody is asked about has score 0."""
         return None
 
     @abstractmethod

@@ -118,7 +118,8 @@ def _swapped(engine: Engine, folder: Path, swaps: int) -> None:
         thread.start()
     for version in range(2, swaps + 2):
         time.sleep(0.05)
-        engine.swap(packages[version], "colors", version)
+        engine.load(packages[version], "colors", version)
+        engine.unload("colors", version - 1)
     time.sleep(0.05)
     stop.set()
     for thread in threads:

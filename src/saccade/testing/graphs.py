@@ -27,8 +27,8 @@ def foreign(
 ) -> Path:
     """A graph as others make them. nodes: operator, inputs, outputs, attributes; float32 but the outputs in `whole`.
 
-    domain: of the operators. listed: the weights stand among the inputs too, as old exporters have it. beside: the file,
-    next to the graph's, that keeps the weights.
+    domain: of the operators. listed: the weights stand among the inputs too, as old exporters have it. beside: the
+    file, next to the graph's, that keeps the weights.
     """
     made = [helper.make_node(op, ins, outs, domain=domain, **attributes) for op, ins, outs, attributes in nodes]
     held = [numpy_helper.from_array(value, name) for name, value in weights.items()]

@@ -1,7 +1,7 @@
 """What every protocol must keep: plain routes, names that never become paths, typed refusals, and the same answer.
 
-A Mouth says how a picture is asked about in a dialect over HTTP and how its answer is read, a Tongue the same over gRPC;
-`check` and `check_method` hold one of them to the contract, `agree` demands of all of them the same scores.
+A Mouth says how a picture is asked about in a dialect over HTTP and how its answer is read, a Tongue the same over
+gRPC; `check` and `check_method` hold one of them to the contract, `agree` demands of all of them the same scores.
 """
 
 import asyncio
@@ -143,7 +143,8 @@ def check_method(tongue: Tongue, engine: Engine, model: str, image: bytes) -> No
 
 
 def refused(method: Method, message: Any) -> str:
-    """The gRPC status a message is refused with, empty for an answer. Raises AssertionError for what tells of the inside."""
+    """The gRPC status a message is refused with, empty for an answer. Raises AssertionError for what tells of the
+    inside."""
     words, status = "", ""
     try:
         asked_once(method, message)

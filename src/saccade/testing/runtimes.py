@@ -1,5 +1,5 @@
-"""What every runtime must keep: own rows, any batch size, several threads, typed errors for files that are no graph, and
-for processes that end or hang over a run."""
+"""What every runtime must keep: own rows, any batch size, several threads, typed errors for files that are no graph,
+and for processes that end or hang over a run."""
 
 import os
 import signal

@@ -1,8 +1,8 @@
-"""What every trainer must keep: it learns, leaves a whole run folder, repeats itself, goes on where it stopped, ends on time,
-refuses what it cannot do, and exports a graph that answers as it does.
+"""What every trainer must keep: it learns, leaves a whole run folder, repeats itself, goes on where it stopped, ends on
+time, refuses what it cannot do, and exports a graph that answers as it does.
 
-Each check trains for seconds on coloured squares, in a folder of its own; what an answer's kind could change is checked in every
-one of WORLDS.
+Each check trains for seconds on coloured squares, in a folder of its own; what an answer's kind could change is checked
+in every one of WORLDS.
 """
 
 import itertools
@@ -47,7 +47,8 @@ def squares(train: int = 48, val: int = 12, exclusive: bool = True) -> Dataset:
 
 
 def scenes(field: str, train: int = 24, val: int = 6) -> Dataset:
-    """A bright square somewhere on noise, whose place is the truth. field: "boxes", or "mask" with ids up to the edge."""
+    """A bright square somewhere on noise, whose place is the truth. field: "boxes", or "mask" with ids up to the
+    edge."""
     random = np.random.default_rng(0)
     side, inner = 64, 26
 
@@ -67,8 +68,8 @@ def scenes(field: str, train: int = 24, val: int = 6) -> Dataset:
 
 @dataclass(frozen=True)
 class World:
-    """Pictures of one kind of truth, in memory. knobs: of a recipe that learns them in seconds, to at least `least` of the number
-    that is watched. near: how far two answers may lie apart, as the task measures it."""
+    """Pictures of one kind of truth, in memory. knobs: of a recipe that learns them in seconds, to at least `least` of
+    the number that is watched. near: how far two answers may lie apart, as the task measures it."""
 
     data: Callable[..., Dataset]
     knobs: Mapping[str, Any]
@@ -199,7 +200,8 @@ def check_ends(trainer: Trainer, folder: Path) -> None:
 
 
 def check_earlier(trainer: Trainer, folder: Path) -> None:
-    """A run starts from an earlier one: its network, and its weights class by class though the classes stand in another order."""
+    """A run starts from an earlier one: its network, and its weights class by class though the classes stand in another
+    order."""
     first, _ = fit(trainer, folder / "first", epochs=8)
     data = squares()
 

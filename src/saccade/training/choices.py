@@ -14,9 +14,11 @@ from saccade.training.recipe import Recipe
 SMOKE_SIZE = 64
 SMOKE_IMAGES = 64
 SPEED, TINY_SPEED = 150, 600
-"""Images a second that a small CPU learns from, at 160 px and in residual-32; only for guessing how many passes a budget holds."""
+"""Images a second that a small CPU learns from, at 160 px and in residual-32; only for guessing how many passes a
+budget holds."""
 SIZES = ((192, 800), (160, 400), (128, 60), (96, 0))
-"""Sizes in px of photos on a CPU for networks of ours, and the passes from which each is worth its time; see decision 21."""
+"""Sizes in px of photos on a CPU for networks of ours, and the passes from which each is worth its time; see decision
+21."""
 MANY = 1000
 """Training images from which residual-32 learns best with momentum."""
 PATIENT, TINY_PATIENT = 100, 40
@@ -27,9 +29,9 @@ PATIENT, TINY_PATIENT = 100, 40
 class Facts:
     """What the choices rest on. widths, heights: upright pixels of (some of) the training images.
 
-    geometry: the answers lie over the picture (boxes, masks). loss: the task's own first choice. smallest: tenth percentile of
-    the boxes' shorter sides, as a share of the picture's side. no_up: boxes lie alike above and below, long and tall. lacks: why the
-    pretrained weights of a recipe's network cannot be had, empty when they can.
+    geometry: the answers lie over the picture (boxes, masks). loss: the task's own first choice. smallest: tenth
+    percentile of the boxes' shorter sides, as a share of the picture's side. no_up: boxes lie alike above and below,
+    long and tall. lacks: why the pretrained weights of a recipe's network cannot be had, empty when they can.
     """
 
     train: int
@@ -86,8 +88,8 @@ def choose(
     prefer: Preference = lambda _: {},
     settled: Mapping[str, tuple[Any, str]] = MappingProxyType({}),
 ) -> Choices:
-    """Fills in every "auto" knob; explicit values are never touched. settled: what an earlier run decided, which goes first;
-    then what the task prefers, then the table here."""
+    """Fills in every "auto" knob; explicit values are never touched. settled: what an earlier run decided, which goes
+    first; then what the task prefers, then the table here."""
     filler = _Filler(recipe)
     for key, (value, reason) in settled.items():
         filler.settle(key, value, reason)

@@ -36,7 +36,8 @@ class Earlier:
 
 
 def folder_of(recipe: Recipe) -> Path | None:
-    """The run folder that `weights` names; None for words and files. Raises UsageError for a folder that holds no run."""
+    """The run folder that `weights` names; None for words and files. Raises UsageError for a folder that holds no
+    run."""
     folder = Path(recipe.weights)
     if recipe.weights in ("auto", "none") or not folder.is_dir():
         return None
@@ -50,8 +51,8 @@ def folder_of(recipe: Recipe) -> Path | None:
 
 
 def settled(recipe: Recipe, task: str) -> dict[str, tuple[Any, str]]:
-    """What an earlier run settles of the knobs that are still open, each with its reason. Raises UsageError when it is of
-    another engine or task."""
+    """What an earlier run settles of the knobs that are still open, each with its reason. Raises UsageError when it is
+    of another engine or task."""
     folder = folder_of(recipe)
     if folder is None:
         return {}
@@ -75,8 +76,8 @@ def settled(recipe: Recipe, task: str) -> dict[str, tuple[Any, str]]:
 
 
 def read(recipe: Recipe) -> Earlier | None:
-    """The run that `weights` names, its weights in memory. Raises UsageError when it has none, TrainingError when they are
-    damaged."""
+    """The run that `weights` names, its weights in memory. Raises UsageError when it has none, TrainingError when they
+    are damaged."""
     folder = folder_of(recipe)
     if folder is None:
         return None
@@ -97,9 +98,9 @@ def begin(
 ) -> tuple[dict[str, Array], str]:
     """A new network's weights with those of an earlier run wherever they fit, and a line on what was taken.
 
-    own: the new network's, by name. labels: the classes it is to learn. shapes: of the same network for other classes. What
-    runs over classes is carried over class by class, by name, so that a new order or a new class mixes none up; a class that
-    the earlier run did not know starts afresh. Raises UsageError when too few fit, and what `shapes` raises.
+    own: the new network's, by name. labels: the classes it is to learn. shapes: of the same network for other classes.
+    What runs over classes is carried over class by class, by name, so that a new order or a new class mixes none up; a
+    class that the earlier run did not know starts afresh. Raises UsageError when too few fit, and what `shapes` raises.
     """
     axes: dict[str, tuple[int, ...]] = {}
     if labels.names != start.labels.names:

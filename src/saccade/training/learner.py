@@ -1,4 +1,5 @@
-"""What one engine does inside the common loop (`training/loop.py`), and what moves while it learns. Keepers: trainers/*/learner.py."""
+"""What one engine does inside the common loop (`training/loop.py`), and what moves while it learns. Keepers:
+trainers/*/learner.py."""
 
 import time
 from abc import ABC, abstractmethod
@@ -19,10 +20,10 @@ from saccade.types import Array, Labels
 class Moving:
     """What moves while a run learns. position: images of this epoch already used; rate: the peak; elapsed: seconds.
 
-    micro: images that go through at once. share: of the input size. several: whether pictures may be joined. still: whether
-    they stay whole and in place.
-    kept, ever: the watched number of the weights that are kept, and the highest. stale: validations without a gain.
-    reserve: seconds of a budget that the end will take. per_step: images; total: steps of the whole run.
+    micro: images that go through at once. share: of the input size. several: whether pictures may be joined. still:
+    whether they stay whole and in place. kept, ever: the watched number of the weights that are kept, and the highest.
+    stale: validations without a gain. reserve: seconds of a budget that the end will take. per_step: images; total:
+    steps of the whole run.
     """
 
     recipe: Recipe
@@ -76,7 +77,7 @@ class Moving:
 class Learner(ABC):
     """One network that learns in one framework. s: its state; said: lines about weights and network, told once.
 
-    train_targets, val_targets: encoded annotations, first axis the image. Arrays in and out are numpy.
+    val_targets: encoded annotations, first axis the image. Arrays in and out are numpy.
     """
 
     s: Moving
@@ -105,7 +106,8 @@ class Learner(ABC):
 
     @abstractmethod
     def step(self, places: Array) -> tuple[float, list[str]]:
-        """Gradients of all these images, one move of the weights at rate `s.now`: the loss, and words such as on memory."""
+        """Gradients of all these images, one move of the weights at rate `s.now`: the loss, and words such as on
+        memory."""
 
     @abstractmethod
     def find_rate(self) -> RateFound:

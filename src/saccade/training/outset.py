@@ -76,8 +76,8 @@ def choose_knobs(
     bfloat16: bool,
     pretrained: Callable[[Recipe], str],
 ) -> Iterator[Chosen]:
-    """Fills in "auto" once; a resumed run finds its recipe complete. bfloat16: whether the device multiplies it natively.
-    pretrained: makes the network of a recipe with pretrained weights and says what it got."""
+    """Fills in "auto" once; a resumed run finds its recipe complete. bfloat16: whether the device multiplies it
+    natively. pretrained: makes the network of a recipe with pretrained weights and says what it got."""
     some = samples[:: max(1, len(samples) // LOOKED_AT)]
     targets = targets_of(some, labels, task, PreprocessSpec(64, 64))
     weights = half.class_weights(targets, labels)
@@ -151,8 +151,8 @@ def refused_size(recipe: Recipe, error: Exception) -> UsageError:
 
 
 def other_sizes(recipe: Recipe) -> list[tuple[int, int]]:
-    """Heights and widths that are not the full ones, as a run of several sizes shows them: odd multiples of 8 px, and the
-    largest."""
+    """Heights and widths that are not the full ones, as a run of several sizes shows them: odd multiples of 8 px, and
+    the largest."""
     full = int(recipe.height), int(recipe.width)
     odd = [max(8, round(0.75 * side / 16 - 0.5) * 16 + 8) for side in full]
     most = [max(8, round((1 + recipe.multi_scale) * side / 8) * 8) for side in full]

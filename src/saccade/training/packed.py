@@ -49,7 +49,8 @@ def targets_of(samples: Sequence[Sample], labels: Labels, task: Task, spec: Prep
 
 
 def _stacked(rows: Sequence[Array], fill: float | None) -> Array:
-    """One array of all rows; where a fill is given their first axes may differ, and it stands behind the shorter ones."""
+    """One array of all rows; where a fill is given their first axes may differ, and it stands behind the shorter
+    ones."""
     if fill is None:
         return np.stack(rows)
     most = max(len(r) for r in rows)
@@ -79,7 +80,8 @@ def _size(sample: Sample) -> tuple[int, int]:
 
 
 def images_of(samples: Sequence[Sample], spec: PreprocessSpec, recipe: Recipe) -> Array:
-    """uint8 [N, H, W, 3] through the house's one preprocessing, or found packed already. Raises DataError, StorageError."""
+    """uint8 [N, H, W, 3] through the house's one preprocessing, or found packed already. Raises DataError,
+    StorageError."""
     shape = (len(samples), spec.height, spec.width, 3)
     if recipe.cache == "none":
         packed = np.empty(shape, np.uint8)
@@ -110,7 +112,8 @@ def images_of(samples: Sequence[Sample], spec: PreprocessSpec, recipe: Recipe) -
 
 
 def reserve(file: Path, size: int) -> None:
-    """A file of that size whose room is really there: writing to a map on a full disk would end the process (SIGBUS)."""
+    """A file of that size whose room is really there: writing to a map on a full disk would end the process
+    (SIGBUS)."""
     with file.open("wb") as stream:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(stream.fileno(), 0, size)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Plan:
-    """stem: strides of the first convolutions. widths, depths: channels and blocks of every stage, sides halving in between.
-    squeeze: whether blocks weigh their channels."""
+    """stem: strides of the first convolutions. widths, depths: channels and blocks of every stage, sides halving in
+    between. squeeze: whether blocks weigh their channels."""
 
     stem: tuple[int, ...]
     widths: tuple[int, ...]

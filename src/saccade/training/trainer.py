@@ -20,8 +20,8 @@ PROBES = 16
 class Graph:
     """An exported network: uint8 NHWC in, the task's outputs out, normalisation and calibrated tail inside.
 
-    probe_inputs and probe_outputs: arrays that went through the trainer's framework, for the parity certificate.
-    info: network name, parameters, opset, exporter, calibration. forms: the same network as other runtimes open it, by the
+    probe_inputs and probe_outputs: arrays that went through the trainer's framework, for the parity certificate. info:
+    network name, parameters, opset, exporter, calibration. forms: the same network as other runtimes open it, by the
     name of the runtime: the file it opens, in a folder that holds nothing else.
     """
 

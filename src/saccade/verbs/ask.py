@@ -34,8 +34,8 @@ def predict(
 ) -> list[dict[str, Any]]:
     """Asks a package about pictures; one record each, an unusable picture gets {"error": ...}.
 
-    threshold: instead of the package's own, by class. mask: "png", "rle", "polygons" or "none". confidence: how
-    sure each pixel of it is as well. tile: pictures larger than the network are asked in overlapping tiles. draw: a folder
+    threshold: instead of the package's own, by class. mask: "png", "rle", "polygons" or "none". confidence: how sure
+    each pixel of it is as well. tile: pictures larger than the network are asked in overlapping tiles. draw: a folder
     that receives every picture with its answer. Raises UsageError for a top_k below 1 or a threshold beyond 0..1.
     """
     if top_k < 1:

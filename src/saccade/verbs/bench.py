@@ -27,7 +27,8 @@ PROTOCOLS = ("native", "open_inference")
 class Benched:
     """what: which graph answered which picture. figures: of one caller, of many, then of random arrivals.
 
-    capacity_per_s: the highest random load tried whose p99 stayed below what was asked, None when not asked or none did.
+    capacity_per_s: the highest random load tried whose p99 stayed below what was asked, None when not asked or none
+    did.
     """
 
     host: str
@@ -53,8 +54,8 @@ def bench(
     home: Path | None = None,
     listen: Hear = silent,
 ) -> Benched:
-    """Loads a package behind our own server, or an http address. protocol: with an address and a model, native (our image
-    API) or open_inference (any server of that protocol). plot: a new SVG file of the latencies.
+    """Loads a package behind our own server, or an http address. protocol: with an address and a model, native (our
+    image API) or open_inference (any server of that protocol). plot: a new SVG file of the latencies.
 
     Raises UsageError, StorageError where that file is there, ServerError(unreachable).
     """

@@ -66,8 +66,8 @@ class Health:
         file.write_bytes(encode.to_png(doctor.sheet(self.dataset)))
 
     def fix(self, out: Path | None) -> tuple[Ignored, ...]:
-        """Writes a corrected copy into the new folder `out`; gives what was left out or renamed, and why. Raises UsageError
-        without a folder, or for one inside the data."""
+        """Writes a corrected copy into the new folder `out`; gives what was left out or renamed, and why. Raises
+        UsageError without a folder, or for one inside the data."""
         return doctor.fix(self.dataset, self.findings, copied_to(out, self.dataset.origin))
 
     def to_json(self) -> dict[str, Any]:
@@ -119,8 +119,8 @@ def convert(
     format: str | None = None,
     images: Path | None = None,
 ) -> Conversion:
-    """Writes a dataset in another format into the new folder `out`, and says what that format cannot hold. style: one of
-    several ways to write it, of those that have any (`Format.styles`)."""
+    """Writes a dataset in another format into the new folder `out`, and says what that format cannot hold. style: one
+    of several ways to write it, of those that have any (`Format.styles`)."""
     conversion.writer(to, style)  # before all of the data is read
     target = copied_to(Path(out), Path(data))
     dataset, _ = formats.read(Path(data), format=format, images=images)

@@ -38,8 +38,8 @@ def export(
 ) -> Exported:
     """Writes a package for another server into a new folder, which appears whole or not at all.
 
-    kind: an exporter's name. name: of the model there, else its name in the home, else the package's. settings: of the exporter's own.
-    Raises UsageError, PackageError, StorageError; PackageError(already_exists) when `out` is there.
+    kind: an exporter's name. name: of the model there, else its name in the home, else the package's. settings: of the
+    exporter's own. Raises UsageError, PackageError, StorageError; PackageError(already_exists) when `out` is there.
     """
     exporter, place = exporters.find(kind), Path(out)
     chosen = exporters.settled(exporter, settings or {})

@@ -59,11 +59,12 @@ def import_model(
     A model may also be the address of one that another server runs (inference/remote.py, FORM). like: a package that it
     answers as; task, labels and everything else are then that package's.
 
-    model: of any origin (inference/origins/): ONNX, a SavedModel folder, Keras, torch.export, TorchScript, a model's folder of Triton. preprocess:
-    imagenet, unit, symmetric, or a TOML or JSON file (inference/guest.py, KEYS). tail: softmax, sigmoid or none. images:
-    a folder whose pictures become golden samples, else a pattern does. signature: of a SavedModel with several. inputs:
-    NAME:TYPE:SHAPE of each input, for files that do not say it. Without task and labels the package answers tensors only. What the file does not say is asked for by name, never guessed.
-    Raises UsageError for what is lacking, PackageError for a graph that cannot be taken.
+    model: of any origin (inference/origins/): ONNX, a SavedModel folder, Keras, torch.export, TorchScript, a model's
+    folder of Triton. preprocess: imagenet, unit, symmetric, or a TOML or JSON file (inference/guest.py, KEYS). tail:
+    softmax, sigmoid or none. images: a folder whose pictures become golden samples, else a pattern does. signature: of
+    a SavedModel with several. inputs: NAME:TYPE:SHAPE of each input, for files that do not say it. Without task and
+    labels the package answers tensors only. What the file does not say is asked for by name, never guessed. Raises
+    UsageError for what is lacking, PackageError for a graph that cannot be taken.
     """
     chosen = task or tasks.TENSORS
     tasks.find(chosen)
@@ -90,10 +91,11 @@ def import_model(
 
 @dataclass(frozen=True)
 class _Source:
-    """A graph that is to be sealed. name: of the model, unless another is wished. file: what the runtime opens; files: all that lies in the package.
+    """A graph that is to be sealed. name: of the model, unless another is wished. file: what the runtime opens; files:
+    all that lies in the package.
 
-    last: by output, the operator that makes it, as far as that is known. certificate: from the number of goldens. labels:
-    a file of names that lies with it. most: rows it may be given at once, 0 for any number.
+    last: by output, the operator that makes it, as far as that is known. certificate: from the number of goldens.
+    labels: a file of names that lies with it. most: rows it may be given at once, 0 for any number.
     """
 
     name: str

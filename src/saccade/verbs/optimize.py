@@ -69,10 +69,9 @@ def optimize(
     """Adds to a package folder every faster graph whose answers are as good on this host; seals it again in one step.
 
     Quantised on pictures of the train split, judged on the val split; the test split is never looked at. max_drop,
-    max_class_drop: points. min_gain: how many times as fast a variant must be. proven: larger drops must be excluded at 95 %,
-    not only unseen. only: optimizers by name, none means all.
-    seconds: of each race. Variants of an earlier run are made anew or go.
-    Raises UsageError, DataError when data and package do not fit, PackageError.
+    max_class_drop: points. min_gain: how many times as fast a variant must be. proven: larger drops must be excluded at
+    95 %, not only unseen. only: optimizers by name, none means all. seconds: of each race. Variants of an earlier run
+    are made anew or go. Raises UsageError, DataError when data and package do not fit, PackageError.
     """
     folder = Path(package)
     if not folder.is_dir():

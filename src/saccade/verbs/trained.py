@@ -1,4 +1,5 @@
-"""The splits that packages were trained on, told again from the data as they are now: what taught a model must not test it."""
+"""The splits that packages were trained on, told again from the data as they are now: what taught a model must not test
+it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,10 +19,10 @@ OWN = "measure on data with its own train and test folders, of which the model h
 def as_trained(dataset: Dataset, folders: Sequence[Path], wanted: Sequence[str]) -> Dataset:
     """The dataset with the splits `wanted`, as the packages in these folders knew them.
 
-    Splits that the data bring are taken as they are. Made ones are drawn again, which gives those of the training when the
-    data are still the same. When they are not, pictures are told by their content from the lock of the run that a package lies
-    in: of several packages those count that are on one side for all, and new pictures belong to none. Raises UsageError when
-    nothing tells which pictures taught a model.
+    Splits that the data bring are taken as they are. Made ones are drawn again, which gives those of the training when
+    the data are still the same. When they are not, pictures are told by their content from the lock of the run that a
+    package lies in: of several packages those count that are on one side for all, and new pictures belong to none.
+    Raises UsageError when nothing tells which pictures taught a model.
     """
     if set(wanted) <= set(dataset.splits):
         return dataset

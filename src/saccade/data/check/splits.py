@@ -27,9 +27,9 @@ NUMBERED = re.compile(r"(.*?)(\d+)\D*")
 FRAMES = 20
 """Numbered pictures from which they may be a video."""
 FRAME, FRAME_GAP, FRAME_SHARE = 0.8, 0.3, 0.2
-"""Correlation of small grey pictures that frames of one video reach; by how much more than those far apart; and the share
-of held-out ones that must. Neighbours in a walk through corridors: 0.97, others 0.0; numbered photos that are no video:
-0.1 to 0.5, others 0.0 to 0.4."""
+"""Correlation of small grey pictures that frames of one video reach; by how much more than those far apart; and the
+share of held-out ones that must. Neighbours in a walk through corridors: 0.97, others 0.0; numbered photos that are no
+video: 0.1 to 0.5, others 0.0 to 0.4."""
 
 
 def splits(dataset: Dataset, seen: Sequence[Seen]) -> list[Finding]:
@@ -65,8 +65,8 @@ def splits_full(seen: Sequence[Seen]) -> list[Finding]:
 
 
 def _videos(small: Sequence[Seen], prints: Sequence[Print]) -> list[str]:
-    """Held-out pictures beside a picture to learn from that comes before or after by the number in its name and looks alike,
-    where pictures far apart by number do not."""
+    """Held-out pictures beside a picture to learn from that comes before or after by the number in its name and looks
+    alike, where pictures far apart by number do not."""
     series: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for i, s in enumerate(small):
         if numbered := NUMBERED.fullmatch(PurePosixPath(s.key).stem):

@@ -94,27 +94,6 @@ class Arrays(Format):
         np.savez_compressed(file, allow_pickle=False, **record)
 
 
-def write_idx(dataset: Dataset, root: Path) -> None:
-    """Grey pictures as a new folder of gzipped IDX files, which hold class ids but no names.
-
-    Raises DataError for colour, several sizes, several labels an image, or more than 256 classes.
-    """
-    if not dataset.labels.exclusive or len(dataset.labels) > 256:
-        raise DataError("IDX labels are one byte an image", hint="write .npz instead")
-    made: dict[str, Array] = {}
-    for split, samples in dataset.splits.items():
-        pictures = [_pixels(s) for s in samples]
-        if len({p.shape for p in pictures}) > 1 or pictures[0].ndim != 2:
-            raise DataError("IDX pictures are grey and of one size", hint="write .npz instead")
-        prefix = IDX_NAMES[split][0]
-        made[f"{prefix}-images-idx3-ubyte.gz"] = np.stack(pictures)
-        made[f"{prefix}-labels-idx1-ubyte.gz"] = _targets(samples, dataset.labels).astype(np.uint8)
-    new(root)
-    for name, values in made.items():
-        with gzip.open(root / name, "wb") as stream:
-            stream.write(struct.pack(f">HBB{values.ndim}I", 0, 8, values.ndim, *values.shape) + values.tobytes())
-
-
 def _ids(label: Array) -> Array:
     return np.flatnonzero(label).astype(np.int64) if label.ndim else np.array([label], np.int64)
 

@@ -1,4 +1,5 @@
-"""One folder of images per class, in split folders or not: root/<class>/*.jpg or root/{train,val,test}/<class>/*.jpg."""
+"""One folder of images per class, in split folders or not: root/<class>/*.jpg or
+root/{train,val,test}/<class>/*.jpg."""
 
 from pathlib import Path, PurePosixPath
 

@@ -1,7 +1,7 @@
 """YOLO text: a line an object, class and box as shares of the picture; a data.yaml, or darknet's lists, name the rest.
 
-The labels of a picture are found by turning the last /images/ of its path into /labels/, else beside it. A picture without
-a text file is background. Paths in data.yaml are followed only below the folder of the data.
+The labels of a picture are found by turning the last /images/ of its path into /labels/, else beside it. A picture
+without a text file is background. Paths in data.yaml are followed only below the folder of the data.
 """
 
 import os
@@ -333,8 +333,8 @@ def _objects(
     faults: list[Fault],
     drawn: list[Outline],
 ) -> list[Box]:
-    """The boxes of a label file in px; polygons give their bounds, and are added to `drawn`. Nothing when the picture has
-    no size."""
+    """The boxes of a label file in px; polygons give their bounds, and are added to `drawn`. Nothing when the picture
+    has no size."""
     try:
         lines = _text(file, name).splitlines()
     except (DataError, OSError) as error:

@@ -1,4 +1,5 @@
-"""Runtimes by name. Each keeper is one file named after its library, or after the server that runs its graphs; it is opened only when asked for."""
+"""Runtimes by name. Each keeper is one file named after its library, or after the server that runs its graphs; it is
+opened only when asked for."""
 
 from importlib import import_module
 from importlib.util import find_spec

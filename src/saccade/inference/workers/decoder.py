@@ -1,4 +1,5 @@
-"""A confined process that decodes, as its server sees it: given bytes it gives pixels, and a bad picture costs only itself."""
+"""A confined process that decodes, as its server sees it: given bytes it gives pixels, and a bad picture costs only
+itself."""
 
 import contextlib
 import os
@@ -31,7 +32,8 @@ MEMORY = 1024**3
 class Decoder:
     """One picture at a time, by one thread. seconds: of the clock that a picture may take.
 
-    Hazard: Linux ends the process when the *thread* that started it ends; each thread that decodes has a decoder of its own.
+    Hazard: Linux ends the process when the *thread* that started it ends; each thread that decodes has a decoder of its
+    own.
     """
 
     def __init__(self, *, seconds: float = IMAGE_LIMITS.max_decode_s, memory: int = MEMORY) -> None:
@@ -45,7 +47,8 @@ class Decoder:
         return self._process.pid if self._process else 0
 
     def begin(self) -> None:
-        """Starts the process, and does not wait for it. Raises InferenceError(overloaded) when this machine has no room."""
+        """Starts the process, and does not wait for it. Raises InferenceError(overloaded) when this machine has no
+        room."""
         if self._process is None:
             try:
                 self._start()
@@ -55,7 +58,8 @@ class Decoder:
                 ) from error
 
     def load(self, data: bytes, header: Header, spec: PreprocessSpec) -> tuple[Image, Placement]:
-        """As `preprocess.load_inspected`. Raises ImageError: image_undecodable, image_decode_timeout; InferenceError."""
+        """As `preprocess.load_inspected`. Raises ImageError: image_undecodable, image_decode_timeout;
+        InferenceError."""
         reply = self._ask(data, header, spec, spec.width * spec.height * 3)
         pixels, place = self._pixels(reply, (spec.height, spec.width, 3)), reply.get("placement")
         if not isinstance(place, list) or len(place) != 6 or not all(type(n) in (int, float) for n in place):

@@ -30,8 +30,8 @@ def send(connection: socket.socket, message: Mapping[str, Any], descriptors: Seq
 def receive(
     connection: socket.socket, descriptors: int = 0, *, seconds: float = math.inf
 ) -> tuple[dict[str, Any], list[int]]:
-    """descriptors: how many may come along. The other side says nothing more until it is answered. seconds: in which the
-    whole message must have come, where `bound` holds for each part of it.
+    """descriptors: how many may come along. The other side says nothing more until it is answered. seconds: in which
+    the whole message must have come, where `bound` holds for each part of it.
 
     Raises EOFError at the end, ValueError for what is no message, OSError; TimeoutError as `bound` has it.
     """

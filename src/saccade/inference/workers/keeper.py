@@ -29,11 +29,11 @@ class _Laid(dict[str, Array]):
 
 
 class KeptGraph(OpenGraph):
-    """replicas: processes that open the same graph; each has order.lanes. hang_s: a run that lasts longer is a hang, and
-    its process is ended. name: for the log.
+    """replicas: processes that open the same graph; each has order.lanes. hang_s: a run that lasts longer is a hang,
+    and its process is ended. name: for the log.
 
-    A lost process is replaced at once, unless several were good for nothing or were lost within a minute: then after a growing
-    wait (losses.py). Rows that wait meanwhile are none of its business: `wait` tells the queue.
+    A lost process is replaced at once, unless several were good for nothing or were lost within a minute: then after a
+    growing wait (losses.py). Rows that wait meanwhile are none of its business: `wait` tells the queue.
 
     Raises what opening raised.
     """

@@ -94,7 +94,8 @@ class Region:
         return os.lseek(self.descriptor, 0, os.SEEK_END)
 
     def reserve(self, size: int) -> None:
-        """Makes room for one array of so many bytes, for a side that may not grow it. Raises InferenceError(overloaded)."""
+        """Makes room for one array of so many bytes, for a side that may not grow it. Raises
+        InferenceError(overloaded)."""
         self._room(-(-size // ALIGN) * ALIGN)
 
     def _room(self, size: int) -> None:

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from saccade.errors import InferenceError, ServerError
 from saccade.inference.engine import Engine
 from saccade.inference.request import Request
+from saccade.limits import BODY_LIMITS
 from saccade.protocols.method import HEAVY, aside
 from saccade.protocols.native import messages, openapi
 from saccade.protocols.protocol import Call, Protocol, Reply, Route, asked, marks, single
 
-MAX_BODY = 16 * 1024 * 1024
+MAX_BODY = BODY_LIMITS.max_bytes
 JSON = ("content-type", "application/json")
 PNG = ("content-type", "image/png")
 PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'"

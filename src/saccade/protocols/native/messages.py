@@ -15,11 +15,11 @@ from saccade.images import decode, masks
 from saccade.inference.engine import Engine, Entry
 from saccade.inference.record import FORMS, record, shown
 from saccade.inference.request import Answer
+from saccade.limits import JSON_LIMITS
 from saccade.protocols.protocol import problem, single
 from saccade.types import Prediction
 
-MAX_DEPTH = 32
-MAX_KEYS = 10_000
+MAX_DEPTH, MAX_KEYS = JSON_LIMITS.max_depth, JSON_LIMITS.max_keys
 MAX_PARTS = 64
 MAX_PART_HEAD = 8192
 TOP_K = 5
@@ -236,7 +236,8 @@ def _broken(what: str) -> ServerError:
 
 
 class Wish:
-    """What the query asks of the answer. top_k 1..1000, threshold 0..1, mask png|rle|polygons|none, confidence and tile true|false."""
+    """What the query asks of the answer. top_k 1..1000, threshold 0..1, mask png|rle|polygons|none, confidence and tile
+    true|false."""
 
     names = ("top_k", "threshold", "mask", "confidence", "tile")
 
@@ -296,7 +297,8 @@ def prediction(result: Prediction, what: Answer, wish: Wish) -> dict[str, Any]:
 
 
 def picture(what: Answer, wish: Wish) -> bytes:
-    """The mask of an answer about one picture, as a PNG of class ids; pixels less sure than the wish's threshold are void.
+    """The mask of an answer about one picture, as a PNG of class ids; pixels less sure than the wish's threshold are
+    void.
 
     Raises the picture's own error; ServerError(not_acceptable) when the answer has no mask.
     """
@@ -342,7 +344,8 @@ def entry(engine: Engine, name: str) -> dict[str, Any]:
 
 
 def details(engine: Engine, model: str) -> dict[str, Any]:
-    """One model with its class ledger, input, thresholds, metrics, digest and variant. Raises InferenceError(not_found)."""
+    """One model with its class ledger, input, thresholds, metrics, digest and variant. Raises
+    InferenceError(not_found)."""
     found = engine.find(model)
     assert found.model is not None
     manifest = found.model.manifest

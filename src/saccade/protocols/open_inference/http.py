@@ -5,6 +5,7 @@ from typing import Any
 
 from saccade.errors import SaccadeError, ServerError
 from saccade.inference.engine import Engine, Entry
+from saccade.limits import BODY_LIMITS
 from saccade.protocols import views
 from saccade.protocols.method import HEAVY, Method, aside
 from saccade.protocols.native.http import MAX_BODY
@@ -16,7 +17,7 @@ from saccade.protocols.tensors import elements
 JSON = ("content-type", "application/json")
 KEPT = (401, 403, 404, 405, 408, 413, 414, 415, 429, 431, 500, 501, 503, 504, 507)
 """Statuses that this dialect shares; of every other mistake it says 400."""
-MAX_CONTROL = 1024 * 1024
+MAX_CONTROL = BODY_LIMITS.max_control_bytes
 
 
 class OpenInference(Protocol):

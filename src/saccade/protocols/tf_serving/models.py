@@ -1,4 +1,5 @@
-"""What both of TensorFlow Serving's mouths share: which version is meant, what it answers, its clients' own sentences."""
+"""What both of TensorFlow Serving's mouths share: which version is meant, what it answers, its clients' own
+sentences."""
 
 from collections.abc import Sequence
 

@@ -42,8 +42,8 @@ METRICS = b'      <a href="/metrics">Metrics</a>\n'
 
 
 def routes(engine: Engine, metrics: bool = True) -> list[Route]:
-    """The page needs no key: it holds no data. What it asks of the API needs one where the server does. metrics: whether they
-    are answered beside it, so that it points to them."""
+    """The page needs no key: it holds no data. What it asks of the API needs one where the server does. metrics:
+    whether they are answered beside it, so that it points to them."""
 
     async def page(call: Call) -> Reply:
         reply = _file(HOME / "templates" / "index.html")

@@ -42,8 +42,8 @@ RESETS, WITHIN_S = 100, 10.0
 class _Lasting(H2ConnectionStateMachine):
     """A goodbye ends no stream (RFC 9113 section 6.8): what was asked before is answered, and the room for it is heard.
 
-    Hazard: h2 itself takes the connection for closed, and all that comes behind a goodbye for a fault; its table of states is
-    not part of its public interface.
+    Hazard: h2 itself takes the connection for closed, and all that comes behind a goodbye for a fault; its table of
+    states is not part of its public interface.
     """
 
     _transitions = {  # noqa: RUF012 - as the class it follows has it

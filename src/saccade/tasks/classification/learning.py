@@ -1,4 +1,5 @@
-"""What the learning halves of classification share: losses by name, weights of classes, the number watched, captions."""
+"""What the learning halves of classification share: losses by name, weights of classes, the number watched,
+captions."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -24,9 +24,9 @@ START, LEAST_GROWN = 0.7, 256
 
 
 def prefer(facts: Any, recipe: Any) -> Mapping[str, tuple[Any, str]]:
-    """Recipe keys with value and reason. facts: what the trainer knows of data and machine; `facts.smallest` is the tenth
-    percentile of the boxes' shorter sides as a share of the picture's longer side, `facts.no_up` whether boxes tell up from
-    down."""
+    """Recipe keys with value and reason. facts: what the trainer knows of data and machine; `facts.smallest` is the
+    tenth percentile of the boxes' shorter sides as a share of the picture's longer side, `facts.no_up` whether boxes
+    tell up from down."""
     found: dict[str, tuple[Any, str]] = {}
     longer = float(np.median(np.maximum(facts.widths, facts.heights))) if facts.widths else float(CPU_PX)
     if recipe.smoke:

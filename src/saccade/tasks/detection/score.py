@@ -1,7 +1,7 @@
 """How good boxes were: every number of docs/05-evaluation.md, with intervals.
 
-Average precision follows pycocotools (Lin et al. 2014, arXiv:1405.0312): IoU 0.5 to 0.95, 101 recalls, 100 answers, crowds
-ignored; difficult objects are ignored as in Pascal VOC. The kinds of error follow TIDE, arXiv:2008.08115.
+Average precision follows pycocotools (Lin et al. 2014, arXiv:1405.0312): IoU 0.5 to 0.95, 101 recalls, 100 answers,
+crowds ignored; difficult objects are ignored as in Pascal VOC. The kinds of error follow TIDE, arXiv:2008.08115.
 """
 
 from collections import Counter
@@ -121,8 +121,8 @@ class BoxScorer(Scorer):
         )
 
     def _cuts(self, s: Split) -> Array:
-        """The score from which each class is shown, float64 [C]. A package without thresholds, an imported one, is judged where
-        this very split would show it best: there is no other place to stand."""
+        """The score from which each class is shown, float64 [C]. A package without thresholds, an imported one, is
+        judged where this very split would show it best: there is no other place to stand."""
         if self.thresholds:
             return np.array([self.thresholds.get(name, 0.0) for name in self._labels.names])
         return np.array([(r.best_f1() or (1.0, 0.0))[0] for r in s.ranked[0]])
@@ -327,8 +327,8 @@ def _counted(held: Counter[int], labels: Labels) -> str:
 
 
 def kept_split(kept: Mapping[str, Array], targets: Mapping[str, Array], classes: int) -> Split:
-    """Padded answers (`boxes` [N, K, 4], `scores`, `class_ids`) and targets (`boxes` [N, M, 4], `box_classes`; below -1:
-    ignored) of a validation split, in px of the network's input."""
+    """Padded answers (`boxes` [N, K, 4], `scores`, `class_ids`) and targets (`boxes` [N, M, 4], `box_classes`; below
+    -1: ignored) of a validation split, in px of the network's input."""
     scores, real = np.asarray(kept["scores"]), np.asarray(targets["box_classes"])
     row, place = np.nonzero(scores > 0)
     answers = matching.sort_answers(
@@ -368,8 +368,8 @@ def watched(kept: Mapping[str, Array], targets: Mapping[str, Array], classes: in
 def best_thresholds(kept: Mapping[str, Array], targets: Mapping[str, Array], classes: int) -> list[float | None]:
     """The score with the best F1 at IoU 0.5 of each class; None without objects.
 
-    A class with fewer than ENOUGH objects, or that was never found, says too little and gets the median of the others. Where all
-    have so few, those that were found speak for themselves; where none was found, there is no threshold.
+    A class with fewer than ENOUGH objects, or that was never found, says too little and gets the median of the others.
+    Where all have so few, those that were found speak for themselves; where none was found, there is no threshold.
     """
     ranked = kept_split(kept, targets, classes).ranked[0]
     best = [r.best_f1() for r in ranked]

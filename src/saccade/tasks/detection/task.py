@@ -53,8 +53,8 @@ class Detection(Task):
 
     def calibrate(self, outputs: Mapping[str, Array], targets: Mapping[str, Array], labels: Labels) -> dict[str, float]:
         """From validation answers (`boxes` [N, K, 4], `scores`, `class_ids`) the score with the best F1 of each class,
-        under `threshold.<id>`. A class with few objects, or that was never found, gets the median of the others; one that never occurs
-        gets none."""
+        under `threshold.<id>`. A class with few objects, or that was never found, gets the median of the others; one
+        that never occurs gets none."""
         found = best_thresholds(outputs, targets, len(labels))
         return {f"threshold.{i}": value for i, value in enumerate(found) if value is not None}
 
@@ -150,8 +150,8 @@ def _gap(theirs: Sequence[Array], ours: Sequence[Array]) -> float:
 
 
 def _twin(i: int, mine: Sequence[Array], other: Sequence[Array]) -> bool:
-    """Whether rounding alone decides if an answer stays: a better one of its class on the other side lies as near as TWIN to the
-    overlap at which the worse one goes."""
+    """Whether rounding alone decides if an answer stays: a better one of its class on the other side lies as near as
+    TWIN to the overlap at which the worse one goes."""
     better = (other[2] == mine[2][i]) & (other[1] >= mine[1][i] - TWIN)
     near = iou_matrix(mine[0][i : i + 1], other[0])[0]
     return bool((better & (np.abs(near - SUPPRESSED) <= TWIN)).any())

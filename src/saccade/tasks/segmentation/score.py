@@ -105,8 +105,8 @@ class MaskScorer(Scorer):
 
 
 def sureness(truth_HW: Array, said_HW: Array, confidence_HW: Array) -> Array:
-    """By bin of confidence, float64 [3, BINS]: pixels, their confidence and the right ones among them; ignored truth is left
-    out, and so is what was not seen."""
+    """By bin of confidence, float64 [3, BINS]: pixels, their confidence and the right ones among them; ignored truth is
+    left out, and so is what was not seen."""
     known = (truth_HW != VOID) & (said_HW != VOID)
     levels = confidence_HW[known]
     counts = np.bincount(levels, minlength=256).astype(np.float64)

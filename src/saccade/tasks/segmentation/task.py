@@ -16,8 +16,8 @@ from saccade.types import Array, Image, Labels, Prediction, Sample, TensorSpec
 
 
 class Segmentation(Task):
-    """Targets: `mask` uint8 [H, W] of class ids, 255 where nothing is asked. Sealed: `mask` uint8 [N, H, W], and where the
-    recipe says so `confidence` uint8 [N, H, W], 255ths."""
+    """Targets: `mask` uint8 [H, W] of class ids, 255 where nothing is asked. Sealed: `mask` uint8 [N, H, W], and where
+    the recipe says so `confidence` uint8 [N, H, W], 255ths."""
 
     name = "segmentation"
     needs = ("mask",)
@@ -58,8 +58,8 @@ class Segmentation(Task):
     def calibrate(self, outputs: Mapping[str, Array], targets: Mapping[str, Array], labels: Labels) -> dict[str, float]:
         """The temperature of the scores, for how sure a pixel is; which class is its best hangs on none.
 
-        outputs: `sampled` float [N, K, C] and `asked` uint8 [N, K]; ignored pixels are left out. Raises DataError when scores are
-        not finite.
+        outputs: `sampled` float [N, K, C] and `asked` uint8 [N, K]; ignored pixels are left out. Raises DataError when
+        scores are not finite.
         """
         asked = np.asarray(outputs["asked"])
         known = asked != VOID
@@ -69,8 +69,8 @@ class Segmentation(Task):
         return {"temperature": temperature.fit(sampled, asked[known].astype(np.int64))} if known.any() else {}
 
     def decode(self, outputs: Mapping[str, Array], placements: Sequence[Placement], labels: Labels) -> list[Prediction]:
-        """Masks at the originals' sizes, nearest neighbour; 255 where the network saw nothing (a cropped border), and there
-        a confidence of 0."""
+        """Masks at the originals' sizes, nearest neighbour; 255 where the network saw nothing (a cropped border), and
+        there a confidence of 0."""
         given = {name: np.asarray(outputs[name]) for name in ("mask", "confidence") if name in outputs}
         for name, rows in given.items():
             if rows.ndim != 3 or len(rows) != len(placements) or rows.dtype != np.uint8:
@@ -110,8 +110,8 @@ class Segmentation(Task):
         return draw.mask(image, prediction.mask, fonts.names(labels.names))
 
     def difference(self, theirs: Mapping[str, Array], ours: Mapping[str, Array]) -> float:
-        """The share of pixels whose class differs; where both tell how sure they are, no less than how far that lies apart on
-        average, as a share of all."""
+        """The share of pixels whose class differs; where both tell how sure they are, no less than how far that lies
+        apart on average, as a share of all."""
         apart = float((np.asarray(theirs["mask"]) != np.asarray(ours["mask"])).mean())
         if "confidence" in theirs and "confidence" in ours:
             gap = np.abs(np.asarray(theirs["confidence"], np.float32) - np.asarray(ours["confidence"], np.float32))

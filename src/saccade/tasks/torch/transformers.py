@@ -35,8 +35,8 @@ def size_of(name: str, sizes: Mapping[str, Size], kind: str) -> Size:
 def opened(kind: Any, config: Any, weights: str, wrap: Callable[[nn.Module], nn.Module]) -> tuple[nn.Module, str]:
     """A network of the library in our wrapper, whose `network` it is, and a line on its weights.
 
-    kind: the library's class. weights: "auto" and "none" start from scratch, else a safetensors file of a snapshot, whose older
-    names the library itself translates. Raises UsageError for a file that does not fit.
+    kind: the library's class. weights: "auto" and "none" start from scratch, else a safetensors file of a snapshot,
+    whose older names the library itself translates. Raises UsageError for a file that does not fit.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

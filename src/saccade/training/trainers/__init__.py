@@ -11,7 +11,7 @@ GROUP = "saccade.trainers"
 
 def names() -> list[str]:
     """Trainers that can be asked for: folders here, and entry points of other distributions."""
-    own = {f.parent.name for f in Path(__file__).parent.glob("*/loop.py")}
+    own = {f.parent.name for f in Path(__file__).parent.glob("*/trainer.py")}
     return sorted(own | {e.name for e in metadata.entry_points(group=GROUP)})
 
 
@@ -23,7 +23,7 @@ def find(name: str) -> Trainer:
         if entry.name == name:
             return _made(entry.load())
     try:
-        return _made(import_module(f"saccade.training.trainers.{name}.loop").trainer)
+        return _made(import_module(f"saccade.training.trainers.{name}.trainer").trainer)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("saccade"):
             raise

@@ -87,7 +87,8 @@ def entries(pages: Sequence[Page], pictures: Pictures, faults: list[Fault], unhe
 
 
 def _near(page: Page) -> str:
-    """Where the pictures of a file most likely are: its own folder, or that of the split it names (instances_val2017)."""
+    """Where the pictures of a file most likely are: its own folder, or that of the split it names
+    (instances_val2017)."""
     parent = PurePosixPath(page.key).parent
     if parent.name == "annotations":
         return (parent.parent / PurePosixPath(page.key).stem.removeprefix("instances_")).as_posix()

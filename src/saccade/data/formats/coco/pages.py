@@ -49,7 +49,8 @@ def files(root: Path) -> list[Path]:
 
 
 def _speaks(file: Path) -> bool:
-    """True when the text holds the three keys; a file too large to read is taken by its name, and refused on reading."""
+    """True when the text holds the three keys; a file too large to read is taken by its name, and refused on
+    reading."""
     if file.stat().st_size > MOST_BYTES:
         return "coco" in file.name or file.name.startswith("instances_")
     data = file.read_bytes()
@@ -99,8 +100,8 @@ def parse(file: Path, key: str) -> dict[str, Any]:
 
 
 def categories(pages: Sequence[Page], notes: list[str]) -> tuple[dict[int, str], dict[int, int]]:
-    """Original id to name in ledger order, and original id to ledger id. Files must agree on what an id means, and no two
-    ids may have one name."""
+    """Original id to name in ledger order, and original id to ledger id. Files must agree on what an id means, and no
+    two ids may have one name."""
     names: dict[int, str] = {}
     places: dict[int, str] = {}
     groups: set[str] = set()

@@ -117,8 +117,8 @@ def find_columns(header: list[str], rows: list[Row]) -> Columns | None:
 
 
 def refuse_gaps(file: Path, header: list[str], rows: list[Row], columns: Columns) -> None:
-    """Raises DataError for a column beside the 0/1 columns that would be one but for blanks or -1: its class would be lost
-    without a word."""
+    """Raises DataError for a column beside the 0/1 columns that would be one but for blanks or -1: its class would be
+    lost without a word."""
     for i, name in enumerate(header):
         if i in (columns.image, columns.split, columns.group, *columns.hot):
             continue

@@ -1,8 +1,8 @@
 """Encoded pictures to the pixels a graph takes: a model of Triton's Python backend.
 
-`saccade export triton` puts this file into a model repository as it is. What it needs lies beside it: `preprocess.json`,
-and the very files of saccade that decode and resize, so that the pixels are saccade's byte for byte. Triton's Python
-needs numpy, Pillow and opencv-python-headless (4.11 or later).
+`saccade export triton` puts this file into a model repository as it is. What it needs lies beside it:
+`preprocess.json`, and the very files of saccade that decode and resize, so that the pixels are saccade's byte for byte.
+Triton's Python needs numpy, Pillow and opencv-python-headless (4.11 or later).
 """
 
 import json

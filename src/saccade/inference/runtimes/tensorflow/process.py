@@ -48,8 +48,8 @@ def _pipe_back(other: int) -> tuple[int, int]:
 
 
 class Process:
-    """Starts the process of a graph. Several threads may ask it, `callers` of them at a time. It is never started again;
-    another one is made. Raises InferenceError(worker_lost) when this machine has no room for it."""
+    """Starts the process of a graph. Several threads may ask it, `callers` of them at a time. It is never started
+    again; another one is made. Raises InferenceError(worker_lost) when this machine has no room for it."""
 
     def __init__(self, folder: Path, device: str, threads: int, callers: int) -> None:
         self._channels: list[Channel] = []
@@ -109,8 +109,8 @@ class Process:
             raise
 
     def open(self) -> dict[str, Any]:
-        """What the graph says of itself, once it is there. Raises PackageError when it is refused or the process ends over
-        it; InferenceError: not_found for a device, worker_lost when somebody ended the process."""
+        """What the graph says of itself, once it is there. Raises PackageError when it is refused or the process ends
+        over it; InferenceError: not_found for a device, worker_lost when somebody ended the process."""
         try:
             facts = self._hello()
         except BaseException:
@@ -123,8 +123,8 @@ class Process:
         return facts
 
     def ask(self, arrays: Mapping[str, Array], hang_s: float) -> dict[str, Array]:
-        """Raises Gone; InferenceError: inference_failed, worker_lost when the process ended over it, or was ended because it
-        took longer than hang_s."""
+        """Raises Gone; InferenceError: inference_failed, worker_lost when the process ended over it, or was ended
+        because it took longer than hang_s."""
         channel = self._free.get()
         if channel is None or self._broken:
             self._free.put(channel)

@@ -34,8 +34,8 @@ class Late(Ended):
 
 @dataclass
 class Channel:
-    """One call at a time. reading, writing: file descriptors, closed with it. until, of `send` and `receive`: a moment of
-    time.monotonic after which the other side is late; None waits for ever."""
+    """One call at a time. reading, writing: file descriptors, closed with it. until, of `send` and `receive`: a moment
+    of time.monotonic after which the other side is late; None waits for ever."""
 
     reading: int
     writing: int

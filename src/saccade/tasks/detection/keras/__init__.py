@@ -7,8 +7,9 @@ from saccade.tasks.detection import learning
 from saccade.tasks.detection.keras import loss as losses_of
 from saccade.tasks.detection.keras.boxes import from_distances
 from saccade.tasks.detection.keras.dense import Detector, distances
-from saccade.tasks.detection.keras.suppress import FLOOR, best, finish
+from saccade.tasks.detection.keras.suppress import best, finish
 from saccade.tasks.detection.learning import CANDIDATES, FEATURES, answers, class_weights, losses, prefer, watch
+from saccade.tasks.detection.plan import FLOOR
 from saccade.tasks.detection.task import MOST, SUPPRESSED
 from saccade.tasks.keras import tf
 from saccade.types import Array, Labels
@@ -36,13 +37,15 @@ def soft_targets(targets: Mapping[str, Any], labels: Labels) -> dict[str, Any]:
 
 def loss(outputs: Mapping[str, Any], targets: Mapping[str, Any], labels: Labels, options: Mapping[str, Any]) -> Any:
     """One number to make small. targets: boxes [N, M, 4] in px of the picture, box_classes [N, M]; -1: nothing, -2: a
-    region that is neither object nor background. options: loss ("task_aligned", "centers"), focal_gamma, class_weights."""
+    region that is neither object nor background. options: loss ("task_aligned", "centers"), focal_gamma,
+    class_weights."""
     kind = losses_of.centers if options["loss"] == "centers" else losses_of.aligned
     return kind(outputs, targets, options)
 
 
 def tail(outputs: Mapping[str, Any], calibration: Mapping[str, float], labels: Labels) -> dict[str, Any]:
-    """The CANDIDATES points with the best score of any class: `candidates` [N, M, 4] in px of the picture, `chances` [N, C, M].
+    """The CANDIDATES points with the best score of any class: `candidates` [N, M, 4] in px of the picture, `chances`
+    [N, C, M].
 
     What they become, `settle` does here and `finish` in a sealed graph.
     """

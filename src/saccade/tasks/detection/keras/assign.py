@@ -1,16 +1,12 @@
-"""Which grid point learns which box, as in `torch/assign.py`. Boxes [N, M, 4] in input px; classes int64 [N, M], negative: no object."""
+"""Which grid point learns which box, as in `torch/assign.py`. Boxes [N, M, 4] in input px; classes int64 [N, M],
+negative: no object."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from saccade.tasks.detection.keras.boxes import iou
+from saccade.tasks.detection.plan import ALPHA, BETA, LEVEL_SPAN, NEAREST, REACH
 from saccade.tasks.keras import tf
-
-NEAREST = 10
-ALPHA, BETA = 1.0, 6.0
-REACH = 1.0
-LEVEL_SPAN = 8
-"""A level answers for boxes whose longer side is up to so many of its strides; the coarsest for all that are larger."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +22,9 @@ class Assignment:
 def task_aligned(scores: Any, guesses: Any, points: Any, boxes: Any, classes: Any) -> Assignment:
     """The NEAREST points of each box by score**ALPHA * IoU**BETA among those inside it (arXiv:2108.07755).
 
-    scores: [N, A, C] in 0..1; guesses: [N, A, 4]; points: [A, 3]. M is 1 at least. A point wanted by several boxes goes to the
-    one it overlaps most. Quality is the metric, scaled so that the best point of a box gets the box's best IoU. A box
-    narrower than the finest grid still owns the points within REACH of that grid's stride around its centre.
+    scores: [N, A, C] in 0..1; guesses: [N, A, 4]; points: [A, 3]. M is 1 at least. A point wanted by several boxes goes
+    to the one it overlaps most. Quality is the metric, scaled so that the best point of a box gets the box's best IoU.
+    A box narrower than the finest grid still owns the points within REACH of that grid's stride around its centre.
     """
     real = classes >= 0
     overlaps = iou(boxes[:, :, None], guesses[:, None])
@@ -68,8 +64,8 @@ def _nearness(points: Any, boxes: Any) -> Any:
 
 
 def heat(points: Any, boxes: Any, classes: Any) -> Any:
-    """A Gaussian of a sixth of the box's sides around its centre, float32 [N, M, A]: 1 at the cell that holds the centre,
-    0 on levels that do not answer for a box of this size (LEVEL_SPAN)."""
+    """A Gaussian of a sixth of the box's sides around its centre, float32 [N, M, A]: 1 at the cell that holds the
+    centre, 0 on levels that do not answer for a box of this size (LEVEL_SPAN)."""
     stride = points[:, 2]
     side = boxes[..., 2:] - boxes[..., :2]
     longer = tf.reduce_max(side, -1)[..., None]

@@ -1,5 +1,5 @@
-"""The detector in Keras, as in `torch/dense.py` and from the same papers: maps of a backbone to a class score and four distances at
-every grid point. Axes of maps are [N, h, w, C]."""
+"""The detector in Keras, as in `torch/dense.py` and from the same papers: maps of a backbone to a class score and four
+distances at every grid point. Axes of maps are [N, h, w, C]."""
 
 import math
 from collections.abc import Sequence
@@ -7,22 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from saccade.tasks.detection.plan import BINS, PRIOR, SHORT, WIDTH
 from saccade.tasks.keras import keras, norm, tf, through, unit
-
-BINS = 16
-"""A side is a distribution over 0..15 strides; its mean is the distance."""
-WIDTH = 64
-SHORT = 1 / 3
-"""How much less likely each further stride is before the first step, as in torch."""
-PRIOR = 0.01
-"""The score of every class before the first step (arXiv:1708.02002)."""
 
 
 class Detector(keras.layers.Layer):
     """features: (channels, stride) of the maps, finest first; those of a stride below `finest` are not looked at.
 
-    Gives logits [N, A, C], sides [N, A, 4 * BINS] and points [N, A, 3] (x, y, stride in px of the picture), levels finest
-    first, rows by y then x.
+    Gives logits [N, A, C], sides [N, A, 4 * BINS] and points [N, A, 3] (x, y, stride in px of the picture), levels
+    finest first, rows by y then x.
     """
 
     def __init__(self, features: Sequence[tuple[int, int]], classes: int, finest: int, width: int = WIDTH) -> None:

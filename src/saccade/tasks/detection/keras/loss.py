@@ -5,11 +5,9 @@ from typing import Any
 
 from saccade.tasks.detection.keras.assign import heat, task_aligned
 from saccade.tasks.detection.keras.boxes import ciou, from_distances, giou, to_distances
-from saccade.tasks.detection.keras.dense import BINS, distances
+from saccade.tasks.detection.keras.dense import distances
+from saccade.tasks.detection.plan import BINS, BOX_WEIGHT, HOT, SIDE_WEIGHT
 from saccade.tasks.keras import tf
-
-BOX_WEIGHT, SIDE_WEIGHT = 2.0, 0.5
-HOT = 0.5
 
 
 def aligned(outputs: Mapping[str, Any], targets: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
@@ -28,8 +26,8 @@ def aligned(outputs: Mapping[str, Any], targets: Mapping[str, Any], options: Map
 
 
 def centers(outputs: Mapping[str, Any], targets: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
-    """Heat around each box's centre with a penalty-reduced focal loss (arXiv:1904.07850); sides are learned where the heat
-    is above HOT. The level of a box follows its size (arXiv:1904.01355)."""
+    """Heat around each box's centre with a penalty-reduced focal loss (arXiv:1904.07850); sides are learned where the
+    heat is above HOT. The level of a box follows its size (arXiv:1904.01355)."""
     logits, sides, points, boxes, classes = _given(outputs, targets)
     found = heat(points, boxes, classes)
     ids = tf.one_hot(tf.maximum(classes, 0), logits.shape[-1])

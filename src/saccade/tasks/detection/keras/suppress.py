@@ -1,7 +1,8 @@
-"""Non-maximum suppression by class: in numpy where TensorFlow answers, as the standard operator where a graph is sealed.
+"""Non-maximum suppression by class: in numpy where TensorFlow answers, as the standard operator where a graph is
+sealed.
 
-TensorFlow's own suppression knows no classes and no free batch axis, so a graph is converted up to the candidates, and the rest is
-written in ONNX behind them.
+TensorFlow's own suppression knows no classes and no free batch axis, so a graph is converted up to the candidates, and
+the rest is written in ONNX behind them.
 """
 
 from typing import Any
@@ -9,11 +10,9 @@ from typing import Any
 import numpy as np
 
 from saccade.images.geometry import iou_matrix
+from saccade.tasks.detection.plan import FLOOR
 from saccade.tasks.detection.task import MOST, SUPPRESSED
 from saccade.types import Array
-
-FLOOR = 0.01
-"""Scores at or below are no answer."""
 
 
 def best(candidates_NM4: Array, scores_NCM: Array) -> dict[str, Array]:
@@ -54,7 +53,8 @@ def _kept(boxes_M4: Array, scores_CM: Array) -> Array:
 
 
 def finish(model: Any) -> None:
-    """Behind the outputs `candidates` [N, M, 4] and `chances` [N, C, M] of an ONNX model: suppression, and the MOST best."""
+    """Behind the outputs `candidates` [N, M, 4] and `chances` [N, C, M] of an ONNX model: suppression, and the MOST
+    best."""
     from onnx import TensorProto, helper
 
     graph = model.graph

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from saccade.errors import UsageError
 from saccade.tasks.detection import learning
 from saccade.tasks.detection.learning import CANDIDATES, FEATURES, answers, class_weights, prefer, watch
+from saccade.tasks.detection.plan import FLOOR
 from saccade.tasks.detection.task import MOST, SUPPRESSED
 from saccade.tasks.detection.torch import loss as losses_of
 from saccade.tasks.detection.torch.boxes import from_distances
@@ -22,9 +23,6 @@ __all__ = [
     "soft_targets", "tail", "translations", "watch", "whole",
 ]  # fmt: skip
 
-FLOOR = 0.01
-"""Scores at or below are no answer."""
-
 
 def head(features: Sequence[tuple[int, int]], labels: Labels, options: Mapping[str, Any]) -> nn.Module:
     """(channels, stride) of maps, finest first, to a detector on those from `options["finest"]` on."""
@@ -34,8 +32,8 @@ def head(features: Sequence[tuple[int, int]], labels: Labels, options: Mapping[s
 def whole(
     name: str, labels: Labels, width: int, height: int, weights: str
 ) -> tuple[nn.Module, Sequence[float], Sequence[float], str] | None:
-    """A complete network by name, normalised images to what `named` knows: module, mean, std, a line on its weights. None:
-    not ours. Raises UsageError for a name or a file of weights that does not fit."""
+    """A complete network by name, normalised images to what `named` knows: module, mean, std, a line on its weights.
+    None: not ours. Raises UsageError for a name or a file of weights that does not fit."""
     if not name.startswith(PREFIX):
         return None
     from saccade.tasks.detection.torch import transformers
@@ -79,9 +77,9 @@ def loss(
 
 
 def tail(outputs: Mapping[str, Tensor], calibration: Mapping[str, float], labels: Labels) -> dict[str, Tensor]:
-    """The best boxes float32 [N, MOST, 4] in px of the picture, scores [N, MOST], class_ids int64 [N, MOST], best first,
-    padded with score 0. Of a dense detector the CANDIDATES points with the best score of any class, suppressed by class; of
-    queries, which were taught to answer once, the best pairs of query and class."""
+    """The best boxes float32 [N, MOST, 4] in px of the picture, scores [N, MOST], class_ids int64 [N, MOST], best
+    first, padded with score 0. Of a dense detector the CANDIDATES points with the best score of any class, suppressed
+    by class; of queries, which were taught to answer once, the best pairs of query and class."""
     if "sides" not in outputs:
         return _best_pairs(outputs["logits"].float().sigmoid(), outputs["boxes"].float())
     logits, sides, points = outputs["logits"].float(), outputs["sides"].float(), outputs["points"]

@@ -5,14 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from saccade.tasks.detection.plan import ALPHA, BETA, LEVEL_SPAN, NEAREST, REACH
 from saccade.tasks.detection.torch.boxes import iou
 
-NEAREST = 10
-ALPHA, BETA = 1.0, 6.0
-REACH = 1.0
 KINDS = (torch.int64, torch.bool, torch.float32)
-LEVEL_SPAN = 8
-"""A level answers for boxes whose longer side is up to so many of its strides; the coarsest for all that are larger."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +69,8 @@ def _nearness(points: Tensor, boxes: Tensor) -> Tensor:
 
 @torch.no_grad()
 def heat(points: Tensor, boxes: Tensor, classes: Tensor) -> Tensor:
-    """A Gaussian of a sixth of the box's sides around its centre, float32 [N, M, A]: 1 at the cell that holds the centre,
-    0 on levels that do not answer for a box of this size (LEVEL_SPAN)."""
+    """A Gaussian of a sixth of the box's sides around its centre, float32 [N, M, A]: 1 at the cell that holds the
+    centre, 0 on levels that do not answer for a box of this size (LEVEL_SPAN)."""
     stride = points[:, 2]
     side = boxes[..., 2:] - boxes[..., :2]
     longer = side.amax(-1)[..., None]

@@ -12,20 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-BINS = 16
-"""A side is a distribution over 0..15 strides; its mean is the distance."""
-WIDTH = 64
-SHORT = 1 / 3
-"""How much less likely each further stride is before the first step: sides begin 2.5 strides long, as most boxes are."""
-PRIOR = 0.01
-"""The score of every class before the first step (arXiv:1708.02002)."""
+from saccade.tasks.detection.plan import BINS, PRIOR, SHORT, WIDTH
 
 
 class Detector(nn.Module):
     """features: (channels, stride) of the maps, finest first; those of a stride below `finest` are not looked at.
 
-    Gives logits [N, A, C], sides [N, A, 4 * BINS] and points [N, A, 3] (x, y, stride in px of the picture), levels finest
-    first, rows by y then x.
+    Gives logits [N, A, C], sides [N, A, 4 * BINS] and points [N, A, 3] (x, y, stride in px of the picture), levels
+    finest first, rows by y then x.
     """
 
     def __init__(self, features: Sequence[tuple[int, int]], classes: int, finest: int, width: int = WIDTH) -> None:

@@ -7,12 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from saccade.tasks.detection.plan import BINS, BOX_WEIGHT, HOT, SIDE_WEIGHT
 from saccade.tasks.detection.torch.assign import heat, task_aligned
 from saccade.tasks.detection.torch.boxes import ciou, from_distances, giou, to_distances
-from saccade.tasks.detection.torch.dense import BINS, distances
-
-BOX_WEIGHT, SIDE_WEIGHT = 2.0, 0.5
-HOT = 0.5
+from saccade.tasks.detection.torch.dense import distances
 
 
 def aligned(outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor], options: Mapping[str, Any]) -> Tensor:
@@ -44,9 +42,9 @@ def aligned(outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor], option
 
 
 def centers(outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor], options: Mapping[str, Any]) -> Tensor:
-    """Heat around each box's centre with a penalty-reduced focal loss (arXiv:1904.07850); sides are learned where the heat
-    is above HOT. The level of a box follows its size (arXiv:1904.01355). Needs no assignment by what is predicted, so it
-    learns from the first step."""
+    """Heat around each box's centre with a penalty-reduced focal loss (arXiv:1904.07850); sides are learned where the
+    heat is above HOT. The level of a box follows its size (arXiv:1904.01355). Needs no assignment by what is predicted,
+    so it learns from the first step."""
     logits, sides, points = outputs["logits"].float(), outputs["sides"].float(), outputs["points"][0]
     boxes, classes = targets["boxes"].float(), targets["box_classes"]
     found = heat(points, boxes, classes)

@@ -30,7 +30,8 @@ MEAN, STD = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 
 @dataclass(frozen=True)
 class Size:
-    """Backbone (depths, kind of its layers, channels of its four stages) and what differs from RT-DETRv2's own defaults."""
+    """Backbone (depths, kind of its layers, channels of its four stages) and what differs from RT-DETRv2's own
+    defaults."""
 
     depths: tuple[int, ...]
     layers: str = "bottleneck"
@@ -51,9 +52,9 @@ SIZES = {
 
 
 class Queries(nn.Module):
-    """A network at any size. Gives logits [N, Q, C], boxes [N, Q, 4] in px of the picture and frame [N, 2], the width and
-    height that it saw; while it learns also `steps_logits` [N, L, Q, C] and `steps_boxes` [N, L, Q, 4] of what came before
-    the last layer."""
+    """A network at any size. Gives logits [N, Q, C], boxes [N, Q, 4] in px of the picture and frame [N, 2], the width
+    and height that it saw; while it learns also `steps_logits` [N, L, Q, C] and `steps_boxes` [N, L, Q, 4] of what came
+    before the last layer."""
 
     def __init__(self, network: Any) -> None:
         super().__init__()
@@ -137,8 +138,8 @@ def network(name: str, classes: int, weights: str) -> tuple[nn.Module, Sequence[
 
 
 def _start_even(network: nn.Module) -> None:
-    """Normalisation that begins by changing nothing. The library draws its factors around 0, which suits weights that are to
-    be loaded: from scratch so little comes through that hardly anything is learned."""
+    """Normalisation that begins by changing nothing. The library draws its factors around 0, which suits weights that
+    are to be loaded: from scratch so little comes through that hardly anything is learned."""
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.ones_(module.weight)
@@ -148,8 +149,8 @@ def _start_even(network: nn.Module) -> None:
 def matching(outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> Tensor:
     """The library's loss of queries matched one to one; those in a region of class -2 learn no class from it.
 
-    outputs: as `Queries` gives them. targets: boxes [N, M, 4] in px, box_classes [N, M], -1 where there is none, -2 where
-    nothing is asked. Not a number when an output is none, which the library would refuse.
+    outputs: as `Queries` gives them. targets: boxes [N, M, 4] in px, box_classes [N, M], -1 where there is none, -2
+    where nothing is asked. Not a number when an output is none, which the library would refuse.
     """
     frame = outputs["frame"].float()
     layers = [(outputs["logits"].float(), outputs["boxes"].float())]
@@ -175,7 +176,8 @@ def matching(outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> Te
 
 
 def _hushed(logits: Tensor, boxes: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
-    """Logits [N, Q, C], those of a query that lies in an ignored region and on no object a constant: it learns nothing."""
+    """Logits [N, Q, C], those of a query that lies in an ignored region and on no object a constant: it learns
+    nothing."""
     classes, places = targets["box_classes"], targets["boxes"].float()
     if not bool((classes == -2).any()):
         return logits

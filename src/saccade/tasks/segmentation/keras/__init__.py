@@ -1,4 +1,5 @@
-"""The learning half of masks in Keras: networks, losses and tail, with the definitions of the torch half. Channels last."""
+"""The learning half of masks in Keras: networks, losses and tail, with the definitions of the torch half. Channels
+last."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -113,8 +114,8 @@ def evidence(outputs: Mapping[str, Any], class_id: Any) -> Any:
 
 
 def keep(named: Mapping[str, Any], targets: Mapping[str, Array], labels: Labels) -> dict[str, Array]:
-    """Pixels by image and class, int64 [N, 3, C]: right, truth and said; of some places (`learning.places`) `sampled` scores
-    [N, K, C] and `asked` uint8 [N, K], the truth."""
+    """Pixels by image and class, int64 [N, 3, C]: right, truth and said; of some places (`learning.places`) `sampled`
+    scores [N, K, C] and `asked` uint8 [N, K], the truth."""
     said = tf.cast(tf.argmax(named["logits"], -1), tf.uint8).numpy()
     rows, columns = learning.places(*targets["mask"].shape[1:])
     picked = tf.gather_nd(tf.transpose(named["logits"], [1, 2, 0, 3]), np.stack([rows, columns], 1))

@@ -8,12 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from saccade.tasks.keras import conv, keras, tf, through, unit
+from saccade.tasks.segmentation.plan import DECODER, DEPTHS, FINEST, WIDTHS
 
-WIDTHS = (24, 48, 96, 160)
-DEPTHS = (1, 2, 2, 2)
-DECODER = 48
-FINEST = 4
-"""No finer map is used: at half the picture's size the way up would cost more than the whole rest."""
 UNET = (16, 32, 64, 128, 256)
 
 

@@ -1,6 +1,7 @@
 """What is made small when pixels are classified, in Keras: the losses of `torch/terms.py` with the same definitions.
 
-Written from arXiv:1708.02002 (focal), arXiv:1606.04797 (Dice) and arXiv:1705.08790 (Lovász-Softmax). Axes are [N, h, w, C].
+Written from arXiv:1708.02002 (focal), arXiv:1606.04797 (Dice) and arXiv:1705.08790 (Lovász-Softmax). Axes are [N, h, w,
+C].
 """
 
 from collections.abc import Callable
@@ -14,8 +15,8 @@ Term = Callable[[Any, Any, Any], Any]
 def shares(mask_NHW: Any, size: tuple[Any, Any], classes: int) -> Any:
     """Masks uint8 [N, H, W] as the share of each class below every score, float32 [N, h, w, C].
 
-    size: h, w of the scores, whose stride is the power of two from H / h on: a map of 8 rows over 240 px has a stride of 32,
-    and its last row hangs over. Shares of a score add up to 1, less what is ignored (255) or hangs over.
+    size: h, w of the scores, whose stride is the power of two from H / h on: a map of 8 rows over 240 px has a stride
+    of 32, and its last row hangs over. Shares of a score add up to 1, less what is ignored (255) or hangs over.
     """
     shape = tf.shape(mask_NHW)
     powers = tf.constant([1 << k for k in range(14)])

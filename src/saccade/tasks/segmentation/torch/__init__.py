@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from saccade.images.norms import MEAN, STD
 from saccade.tasks.segmentation import learning
 from saccade.tasks.segmentation.learning import COARSE, FEATURES, LIGHT, answers, class_weights, losses, prefer, watch
 from saccade.tasks.segmentation.torch import terms
@@ -20,8 +21,6 @@ __all__ = [
     "soft_targets", "tail", "watch", "whole",
 ]  # fmt: skip
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
 
 def head(features: Sequence[tuple[int, int]], labels: Labels, options: Mapping[str, Any]) -> nn.Module:
     """Maps of any backbone, (channels, stride) finest first, to scores."""
@@ -31,7 +30,8 @@ def head(features: Sequence[tuple[int, int]], labels: Labels, options: Mapping[s
 def whole(
     name: str, labels: Labels, width: int, height: int, weights: str
 ) -> tuple[nn.Module, Sequence[float], Sequence[float], str] | None:
-    """A complete network by name, normalised images to scores: module, mean, std, a line on its weights. None: not ours.
+    """A complete network by name, normalised images to scores: module, mean, std, a line on its weights. None: not
+    ours.
 
     Raises UsageError for a name or a file of weights that does not fit.
     """
@@ -106,8 +106,8 @@ def evidence(outputs: Mapping[str, Tensor], class_id: Tensor) -> Tensor:
 
 
 def keep(named: Mapping[str, Tensor], targets: Mapping[str, Tensor], labels: Labels) -> dict[str, Tensor]:
-    """Pixels by image and class, int64 [N, 3, C]: right, truth and said; of some places (`learning.places`) `sampled` scores
-    [N, K, C] and `asked` uint8 [N, K], the truth."""
+    """Pixels by image and class, int64 [N, 3, C]: right, truth and said; of some places (`learning.places`) `sampled`
+    scores [N, K, C] and `asked` uint8 [N, K], the truth."""
     said = named["logits"].argmax(1).to(torch.uint8).cpu().numpy()
     rows, columns = (torch.from_numpy(p) for p in learning.places(*targets["mask"].shape[1:]))
     return {

@@ -1,9 +1,10 @@
 """The light network for masks, and the head that turns the maps of any backbone into masks.
 
 `light-mask` is fully convolutional and small: plain residual stages down to 1/32, a gate by what the whole picture
-shows, and a narrow way back up to 1/4. Written from arXiv:1512.03385 (residual), arXiv:1812.01187 (ResNet-D), arXiv:1709.01507
-and arXiv:1905.02244 (squeeze and excitation; LR-ASPP's gate), arXiv:1612.03144 and arXiv:1901.02446 (feature pyramid, its
-use for masks), arXiv:1808.00897 (BiSeNet: deep supervision of the context path), arXiv:1612.01105 (the same in PSPNet).
+shows, and a narrow way back up to 1/4. Written from arXiv:1512.03385 (residual), arXiv:1812.01187 (ResNet-D),
+arXiv:1709.01507 and arXiv:1905.02244 (squeeze and excitation; LR-ASPP's gate), arXiv:1612.03144 and arXiv:1901.02446
+(feature pyramid, its use for masks), arXiv:1808.00897 (BiSeNet: deep supervision of the context path), arXiv:1612.01105
+(the same in PSPNet).
 """
 
 import itertools
@@ -14,11 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-WIDTHS = (24, 48, 96, 160)
-DEPTHS = (1, 2, 2, 2)
-DECODER = 48
-FINEST = 4
-"""No finer map is used: at half the picture's size the way up would cost more than the whole rest."""
+from saccade.tasks.segmentation.plan import DECODER, DEPTHS, FINEST, WIDTHS
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
@@ -117,8 +114,8 @@ class Pyramid(nn.Module):
 
 
 def _enlarged(grid: Tensor, times: int, size: Sequence[int]) -> Tensor:
-    """So many times as large and cut to the size; only where that is too small, as maps of networks without padding are, drawn
-    out to it."""
+    """So many times as large and cut to the size; only where that is too small, as maps of networks without padding
+    are, drawn out to it."""
     if grid.shape[2] * times >= size[0] and grid.shape[3] * times >= size[1]:
         grid = F.interpolate(grid, scale_factor=float(times), mode="bilinear", align_corners=False)
         return grid[:, :, : size[0], : size[1]]

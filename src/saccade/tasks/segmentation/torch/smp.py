@@ -8,12 +8,11 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from saccade.errors import UsageError
+from saccade.images.norms import MEAN, STD
 from saccade.tasks.task import NOT_HAD
 from saccade.tasks.torch import grown, load_file, open_library
 
 PREFIX = "smp-"
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet, which every encoder with weights was trained on."""
 STRIDE = 32
 """Most of these networks want sides that are multiples of this."""
 

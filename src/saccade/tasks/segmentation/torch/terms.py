@@ -15,8 +15,8 @@ from torch.nn import functional as F
 def shares(mask_NHW: Tensor, size: Sequence[int], classes: int) -> Tensor:
     """Masks uint8 [N, H, W] as the share of each class below every score, float32 [N, C, h, w].
 
-    size: h, w of the scores, whose stride is the power of two from H / h on: a map of 8 rows over 240 px has a stride of 32,
-    and its last row hangs over. Shares of a score add up to 1, less what is ignored (255) or hangs over.
+    size: h, w of the scores, whose stride is the power of two from H / h on: a map of 8 rows over 240 px has a stride
+    of 32, and its last row hangs over. Shares of a score add up to 1, less what is ignored (255) or hangs over.
     """
     n, height, width = mask_NHW.shape
     down, across = (1 << (-(-side // cells) - 1).bit_length() for side, cells in ((height, size[0]), (width, size[1])))

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from saccade.images.norms import MEAN, STD
 from saccade.tasks.torch import grown, open_library
 from saccade.tasks.torch.transformers import opened, size_of
 
 STRIDE = 4
 """Of its scores."""
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SMALL, LARGE = (32, 64, 160, 256), (64, 128, 320, 512)
 SIZES: dict[str, tuple[tuple[int, ...], tuple[int, ...], int]] = {
     "segformer-b0": (SMALL, (2, 2, 2, 2), 256),
@@ -27,7 +27,8 @@ SIZES: dict[str, tuple[tuple[int, ...], tuple[int, ...], int]] = {
 
 
 class Enlarged(nn.Module):
-    """A network at any size: its input grows to multiples of the stride; once it has learned, its scores are enlarged."""
+    """A network at any size: its input grows to multiples of the stride; once it has learned, its scores are
+    enlarged."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

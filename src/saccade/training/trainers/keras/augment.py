@@ -1,7 +1,7 @@
 """Augmentation of whole batches: what happens to each picture is drawn with numpy, and done by TensorFlow.
 
-The same names, ranges and order as `trainers/torch/augment.py`, from the same papers: all geometry of a picture is one 2x3
-matrix and sampled once, all colour one 3x3 matrix. A draw follows from its seed alone.
+The same names, ranges and order as `trainers/torch/augment.py`, from the same papers: all geometry of a picture is one
+2x3 matrix and sampled once, all colour one 3x3 matrix. A draw follows from its seed alone.
 """
 
 import math
@@ -11,17 +11,10 @@ from typing import Any
 import numpy as np
 
 from saccade.tasks.keras import tf
+from saccade.training.pictures import BORDER, FAINT, GREY, SEEN
 from saccade.training.recipe import Recipe
 from saccade.training.schedules import resting
 from saccade.types import Array
-
-GREY = (0.299, 0.587, 0.114)
-BORDER = 114 / 255
-"""What lies around a picture with boxes: the fill of letterboxing."""
-FAINT = 0.2
-"""Share of a blended picture below which its objects are not asked for."""
-SEEN = 0.25
-"""A box is kept when at least this share of its area stays in the picture."""
 
 
 def draw(
@@ -34,7 +27,8 @@ def draw(
     several: bool,
     still: bool = False,
 ) -> tuple[dict[str, Array], dict[str, Array]]:
-    """What happens to a batch, and its boxes moved along. given: height, width in px; share: of both sides, what comes out.
+    """What happens to a batch, and its boxes moved along. given: height, width in px; share: of both sides, what comes
+    out.
 
     several: whether four pictures with boxes may become one (mosaic). still: whether all are seen whole and in place.
     """
@@ -106,8 +100,8 @@ def apply(pixels: Any, targets: Mapping[str, Any], drawn: Mapping[str, Any]) -> 
 
 
 def to_pixels(moves_N33: Array, given: Sequence[int], sides: Sequence[int], corner: Sequence[int] = (0, 0)) -> Array:
-    """Matrices between coordinates -1..1 as TensorFlow wants them: from px of what comes out (its corner at left, top) to px of
-    what went in, float32 [N, 8]."""
+    """Matrices between coordinates -1..1 as TensorFlow wants them: from px of what comes out (its corner at left, top)
+    to px of what went in, float32 [N, 8]."""
     (high, wide), (out_high, out_wide) = given, sides
     out = np.array(
         [
@@ -172,10 +166,11 @@ def move_boxes(
     sides: Sequence[int],
     window: Sequence[int] | None = None,
 ) -> dict[str, Array]:
-    """Boxes in px of the input (height, width: given) to px of what comes out (sides), cut at its edge or at the window.
+    """Boxes in px of the input (height, width: given) to px of what comes out (sides), cut at its edge or at the
+    window.
 
-    A turned box becomes the smallest upright one around it. A box that leaves the picture becomes [0, 0, 0, 0] with class -1;
-    one of which less than `SEEN` stays becomes a region of class -2, neither object nor background.
+    A turned box becomes the smallest upright one around it. A box that leaves the picture becomes [0, 0, 0, 0] with
+    class -1; one of which less than `SEEN` stays becomes a region of class -2, neither object nor background.
     """
     there = np.linalg.inv(moves_N33)
     x = boxes_NK4[..., [0, 2, 2, 0]] * (2 / given[1]) - 1
@@ -328,7 +323,8 @@ def _rectangles(centre_N2: Any, down_N: Any, across_N: Any, shape: Any) -> Any:
 
 
 def _mixed(recipe: Recipe, n: int, seed: int, may: bool) -> dict[str, Array]:
-    """mixup or CutMix of a share of batches: 0 neither, 1, 2; one partner and share per image. may: else none of them."""
+    """mixup or CutMix of a share of batches: 0 neither, 1, 2; one partner and share per image. may: else none of
+    them."""
     random = np.random.default_rng((seed, 1))
     kinds = [k for k in ("mixup", "cutmix") if float(getattr(recipe, k)) > 0]
     if random.random() >= recipe.mix_share or n < 2 or not may:

@@ -34,8 +34,8 @@ class Pack:
 
 @dataclass(frozen=True)
 class Wish:
-    """A piece of a step: which images, and what may happen to them. share: of the input size; several: mosaic; still: all are
-    seen whole and in place."""
+    """A piece of a step: which images, and what may happen to them. share: of the input size; several: mosaic; still:
+    all are seen whole and in place."""
 
     step: int
     number: int
@@ -46,7 +46,8 @@ class Wish:
 
 
 def pack(samples: Sequence[Sample], labels: Labels, task: Task, spec: PreprocessSpec, recipe: Recipe) -> Pack:
-    """Reads every image through the house's one preprocessing, or finds them packed already. Raises DataError, StorageError."""
+    """Reads every image through the house's one preprocessing, or finds them packed already. Raises DataError,
+    StorageError."""
     return Pack(images_of(samples, spec, recipe), targets_of(samples, labels, task, spec))
 
 

@@ -1,7 +1,7 @@
 """Networks by name in Keras: `cnn-small` as in the tutorials, and the compact residual networks of ours.
 
-Each maps float images [N, H, W, 3] in 0..1 to features; the task's head makes the rest. Normalisation is the first layer,
-so that no caller can forget it. The same papers as `trainers/torch/networks.py`.
+Each maps float images [N, H, W, 3] in 0..1 to features; the task's head makes the rest. Normalisation is the first
+layer, so that no caller can forget it. The same papers as `trainers/torch/networks.py`.
 """
 
 import math
@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 
 from saccade.errors import UsageError
+from saccade.images.norms import MEAN, STD
 from saccade.tasks.keras import keras, through, unit
 from saccade.training.plans import Plan, plan
 from saccade.training.recipe import Recipe
-
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 Prepare = Callable[[Any], Any]
 """From images in 0..1 to what a body wants."""
@@ -27,7 +26,7 @@ def standard(images: Any) -> Any:
 
 
 class Network(keras.Model):
-    """Normalise, look (body), answer (head). features: of the body."""
+    """Normalise, look (body), answer (head)."""
 
     def __init__(self, body: Any, head: Any, dropout: float, prepare: Prepare = standard) -> None:
         super().__init__()

@@ -13,8 +13,8 @@ EPSILON = 1e-8
 class Optimizer:
     """gradient_descent (the caller gives it every image at once), sgd, momentum, nesterov, adam or adamw.
 
-    Adam follows arXiv:1412.6980 with epsilon outside the corrected root, adamw arXiv:1711.05101. Keras's own put epsilon
-    elsewhere, so its steps differ at first.
+    Adam follows arXiv:1412.6980 with epsilon outside the corrected root, adamw arXiv:1711.05101. Keras's own put
+    epsilon elsewhere, so its steps differ at first.
     """
 
     def __init__(self, recipe: Recipe, variables: Sequence[Any]) -> None:

@@ -14,16 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from saccade.training.pictures import BORDER, FAINT, GREY, SEEN
 from saccade.training.recipe import Recipe
 from saccade.training.schedules import resting
-
-GREY = (0.299, 0.587, 0.114)
-BORDER = 114 / 255
-"""What lies around a picture with boxes: the fill of letterboxing."""
-FAINT = 0.2
-"""Share of a blended picture below which its objects are not asked for."""
-SEEN = 0.25
-"""A box is kept when at least this share of its area stays in the picture."""
 
 
 def as_float(images_NHWC: Tensor) -> Tensor:
@@ -48,9 +41,10 @@ class Augment:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """uint8 [N, H, W, 3] to float32 [N, 3, H, W] in 0..1; targets named boxes and mask move with their picture.
 
-        share: of both sides, to a multiple of 8 px, what comes out of what went in. Beyond its edge a picture goes on as
-        its mirror image, with its mask; where there are boxes it is grey, for mirrored things would have none.
-        several: whether four pictures with boxes may become one (mosaic). still: whether all are seen whole and in place.
+        share: of both sides, to a multiple of 8 px, what comes out of what went in. Beyond its edge a picture goes on
+        as its mirror image, with its mask; where there are boxes it is grey, for mirrored things would have none.
+        several: whether four pictures with boxes may become one (mosaic). still: whether all are seen whole and in
+        place.
         """
         targets = dict(targets)
         random = torch.Generator().manual_seed(seed)
@@ -131,8 +125,8 @@ class Augment:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """mixup or CutMix of a share of batches; targets are soft float rows. One partner and share per image.
 
-        With boxes there is mixup alone, while pictures may be joined (several): the objects of both are asked for whole, but
-        those of a picture that is hardly seen (FAINT) are neither object nor background.
+        With boxes there is mixup alone, while pictures may be joined (several): the objects of both are asked for
+        whole, but those of a picture that is hardly seen (FAINT) are neither object nor background.
         """
         recipe, random = self.recipe, np.random.default_rng(seed)
         kinds = [k for k in ("mixup", "cutmix") if float(getattr(recipe, k)) > 0]
@@ -171,8 +165,8 @@ class Augment:
 def sampling(moves_N33: Tensor, sides: Sequence[int], window: Sequence[int] | None = None) -> Tensor:
     """Where every pixel of a picture of `sides` (height, width) comes from, float32 [N, h, w, 2], x and y in -1..1.
 
-    window: left, top, right, bottom of the part that is asked for. What F.affine_grid gives, by sums instead of products
-    of matrices.
+    window: left, top, right, bottom of the part that is asked for. What F.affine_grid gives, by sums instead of
+    products of matrices.
     """
     height, width = sides
     left, top, right, bottom = window or (0, 0, width, height)
@@ -184,7 +178,8 @@ def sampling(moves_N33: Tensor, sides: Sequence[int], window: Sequence[int] | No
 
 
 def fewest(targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Boxes [N, K, 4] and their classes with what is none (-1) left out, as far as the fullest picture of the batch allows."""
+    """Boxes [N, K, 4] and their classes with what is none (-1) left out, as far as the fullest picture of the batch
+    allows."""
     real = targets["box_classes"] != -1
     most = int(real.sum(1).max()) if real.numel() else 0
     order = real.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :most]
@@ -203,9 +198,9 @@ def move_boxes(
     """Boxes in px of the input (height, width: given) to px of what comes out (sides), cut at its edge or at the window
     (left, top, right, bottom).
 
-    moves: from coordinates of what comes out to those of what went in, both -1..1. A turned box becomes the smallest upright
-    one around it. A box that leaves the picture becomes [0, 0, 0, 0] with class -1; one of which less than `SEEN` stays becomes a region
-    of class -2, neither object nor background, as those that came with class -2 remain.
+    moves: from coordinates of what comes out to those of what went in, both -1..1. A turned box becomes the smallest
+    upright one around it. A box that leaves the picture becomes [0, 0, 0, 0] with class -1; one of which less than
+    `SEEN` stays becomes a region of class -2, neither object nor background, as those that came with class -2 remain.
     """
     there = torch.linalg.inv(moves_N33)
     x = boxes_NK4[..., [0, 2, 2, 0]] * (2 / given[1]) - 1

@@ -1,29 +1,11 @@
 """Checkpoints in PyTorch: tensors to arrays and back, and an optimizer's state as flat tensors."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from saccade.training import checkpoints
-from saccade.training.checkpoints import best, last
 from saccade.types import Array
-
-__all__ = ["best", "fill_optimizer", "last", "optimizer_part", "read", "to_arrays", "to_tensors"]
-
-
-class Checkpoint(checkpoints.Checkpoint):
-    """The same, whose parts are tensors."""
-
-    def part(self, name: str) -> dict[str, Tensor]:  # type: ignore[override]
-        return to_tensors(super().part(name))
-
-
-def read(file: Path) -> Checkpoint:
-    """Raises TrainingError."""
-    found = checkpoints.read(file)
-    return Checkpoint(found.arrays, found.record)
 
 
 def to_arrays(named: Mapping[str, Tensor]) -> dict[str, Array]:

@@ -20,8 +20,8 @@ def gradcam(
     """Heat float32 [N, h, w] in 0..1 over the network's input: its last feature map, channels weighed by gradient.
 
     images_N3HW: float 0..1. evidence: from the network's raw output to the scalar that is explained, [N]; rows must not
-    touch each other, so the network is put into evaluation mode. place: the module whose map is weighed, where the last one
-    does not speak for the whole answer. Raises TrainingError when it has no feature map near its end.
+    touch each other, so the network is put into evaluation mode. place: the module whose map is weighed, where the last
+    one does not speak for the whole answer. Raises TrainingError when it has no feature map near its end.
     """
     network.eval()
     place = last_map(network, images_N3HW[:1]) if place is None else place

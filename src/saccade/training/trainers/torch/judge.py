@@ -33,8 +33,8 @@ def look(s: Session, network: nn.Module, val: Pack, exact: bool) -> tuple[dict[s
 
 
 def rehearse(s: Session, val: Pack) -> float:
-    """Seconds that the last validation and the calibration will take, from one batch of each: a budget must hold them before
-    the first validation is over. Changes nothing but memory."""
+    """Seconds that the last validation and the calibration will take, from one batch of each: a budget must hold them
+    before the first validation is over. Changes nothing but memory."""
     network = copy.deepcopy(s.network)
     took = 0.0
     # The first pass is not counted: it pays for memory and for code that is loaded once.

@@ -10,7 +10,7 @@ from torch import Tensor
 from saccade.images.fonts import names
 from saccade.tasks.task import Task
 from saccade.training import schedules
-from saccade.training.checkpoints import Checkpoint
+from saccade.training.checkpoints import Checkpoint, last
 from saccade.training.events import RateFound
 from saccade.training.learner import Learner
 from saccade.training.packed import mixed
@@ -34,7 +34,7 @@ class TorchLearner(Learner):
         self.train, self.val = len(train), len(val)
         self.val_targets = {k: v.numpy() for k, v in self._val.targets.items()}
         self.said = []
-        self.s = open_session(recipe, labels, task, self._train, self.said, begins=not checkpoints.last(run).exists())
+        self.s = open_session(recipe, labels, task, self._train, self.said, begins=not last(run).exists())
         self._augment = Augment(recipe)
 
     @property

@@ -12,10 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from saccade.errors import UsageError
+from saccade.images.norms import MEAN, STD
 from saccade.training.plans import OWN, PLANS, Plan, plan
 from saccade.training.recipe import Recipe
-
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Network(nn.Module):

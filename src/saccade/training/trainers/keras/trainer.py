@@ -39,8 +39,8 @@ class KerasTrainer(LoopTrainer):
         return KerasLearner(run, labels, task, train, val)
 
     def export(self, run: Run, dataset: Dataset, to: Path) -> Graph:
-        """Writes `model.onnx` and the folder `saved_model` (float32, whatever the training arithmetic was), with probes from the
-        validation split."""
+        """Writes `model.onnx` and the folder `saved_model` (float32, whatever the training arithmetic was), with probes
+        from the validation split."""
         sealed, task, record = _open_sealed(run)
         samples = dataset.splits.get("val") or dataset.splits["train"]
         step = max(1, len(samples) // PROBES)

@@ -10,6 +10,7 @@ import torch
 from saccade import tasks
 from saccade.data.dataset import Dataset
 from saccade.tasks.task import Task
+from saccade.training.checkpoints import best, read
 from saccade.training.loop import LoopTrainer
 from saccade.training.outset import extras_of, outputs_of
 from saccade.training.recipe import Recipe
@@ -74,13 +75,13 @@ class TorchTrainer(LoopTrainer):
 
 
 def _open_sealed(run: Run) -> tuple[export.Sealed, Task, Mapping[str, Any]]:
-    found = checkpoints.read(checkpoints.best(run))
+    found = read(best(run))
     labels = Labels.from_json(found.record["labels"])
     task = tasks.find(found.record["task"])
     half = torch_half(task)
     spec = run.preprocess
     network, _ = build(run.recipe, half, labels, spec.width, spec.height, "none")
-    network.load_state_dict(found.part("network"))
+    network.load_state_dict(checkpoints.to_tensors(found.part("network")))
     extras = extras_of(task, run.recipe)
     return export.Sealed(network, half, labels, found.record["calibration"], extras), task, found.record
 
