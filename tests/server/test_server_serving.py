@@ -240,8 +240,8 @@ def test_terminating_finishes_what_was_accepted(tmp_path):
         while not stop.is_set():
             try:
                 statuses.append(server.ask("POST", PREDICT, png(1, 1, 1))[0])
-            except ConnectionRefusedError:
-                return
+            except (ConnectionRefusedError, ConnectionResetError):
+                return  # reset: the kernel had a connection in its queue that the server never saw
 
     threads = [threading.Thread(target=ask) for _ in range(4)]
     [t.start() for t in threads]
@@ -254,6 +254,22 @@ def test_terminating_finishes_what_was_accepted(tmp_path):
     [t.join() for t in threads]
     server.process.stderr.close()
     assert set(statuses) == {200}
+
+
+def test_who_was_let_in_before_the_end_may_still_ask(tmp_path):
+    server = Running(colors(tmp_path / "p").path, tmp_path / "home", drain_s=0.1).wait()
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    connection.connect()
+    time.sleep(0.1)
+    server.process.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    with pytest.raises(ConnectionRefusedError):
+        server.ask("GET", "/livez")
+    connection.request("POST", PREDICT, png(1, 1, 1), {"content-type": "image/png"})
+    assert connection.getresponse().status == 200
+    connection.close()
+    assert server.process.wait(20) == 0
+    server.process.stderr.close()
 
 
 def test_keys_are_asked_for_once_there_is_one(tmp_path):

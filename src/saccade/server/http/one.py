@@ -20,6 +20,8 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 IDLE_S = 75.0
 """A connection without a request is kept this long."""
+PARTING_S = 1.0
+"""A connection so young may still bring its first request when the listener stops: its caller cannot know."""
 LINGER_S = 2.0
 """After an answer to half a request: hanging up while its rest is on its way would cost the caller the answer."""
 CHUNK_WORDS = 8
@@ -145,7 +147,9 @@ class One(asyncio.Protocol):
             self._refuse(ServerError("the head came too slowly", code="request_timeout"))
         elif self._idle:
             patience = self._listener.settings.head_s if self._fresh else IDLE_S
-            if self._listener.closing or now > self._since + patience:
+            if self._listener.closing:
+                patience = PARTING_S if self._fresh else 0.0
+            if now > self._since + patience:
                 self.transport.close()
 
     @property
