@@ -64,8 +64,8 @@ TRIAL = "from saccade import confine; confine.confine(1 << 28)"
 
 @functools.cache
 def check() -> None:
-    """Raises UsageError where this system cannot confine a process: another one is tried, for a container may forbid
-    it."""
+    """Raises UsageError where this system cannot confine a process: another one is tried, for a
+    container may forbid it."""
     _check()
     tried = subprocess.run(
         [sys.executable, "-P", "-c", TRIAL],

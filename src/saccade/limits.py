@@ -103,8 +103,8 @@ class GrpcLimits:
 
 @dataclass(frozen=True)
 class CallerLimits:
-    """When a key is asked to slow down (B9): after max_bad_images within bad_images_s, for slow_s, to one request a
-    second."""
+    """When a key is asked to slow down (B9): after max_bad_images within bad_images_s, for slow_s,
+    to one request a second."""
 
     max_bad_images: int = 20
     bad_images_s: float = 60.0
@@ -113,8 +113,8 @@ class CallerLimits:
 
 @dataclass(frozen=True)
 class MemoryLimits:
-    """When memory is short (I4), as a share of what bounds the server, and in bytes, for a share of a large machine is
-    a lot.
+    """When memory is short (I4), as a share of what bounds the server, and in bytes, for a share of
+    a large machine is a lot.
 
     Below shed_share and shed_bytes requests with several images and those that are not urgent are refused, below
     refuse_share and refuse_bytes all.

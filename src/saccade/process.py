@@ -218,8 +218,8 @@ def _quota() -> int | None:
 
 
 def report_nothing() -> None:
-    """Keeps libraries from telling their makers over the network that they are used. Call this before they are
-    imported.
+    """Keeps libraries from telling their makers over the network that they are used. Call this
+    before they are imported.
 
     Hazard: none of them asks. Importing onnxruntime (1.32) starts a thread that sends events under an id it keeps in
     the home, and importing openvino or nncf writes such an id and sends one through a package they can do without.

@@ -84,10 +84,10 @@ class Labels:
 Annotation = Mapping[str, Array]
 """What is known of an image, an open record of named arrays: `classes` int64 [K] of the whole picture.
 
-`boxes` float32 [K, 4] (x_min y_min x_max y_max, px of the upright original, 0-based, half-open) with `box_classes`
-int64 [K], and where known `box_crowd` bool [K] (a region of many), `box_difficult` bool [K], `box_area` float32 [K].
-`mask` uint8 [H, W] of class ids, 255 where nobody judges. A mapping may read a field from disk only when it is asked
-for.
+`boxes` float32 [K, 4] (x_min y_min x_max y_max, px of the upright original, 0-based, half-open) with
+`box_classes` int64 [K], and where known `box_crowd` bool [K] (a region of many), `box_difficult` bool [K],
+`box_area` float32 [K]. `mask` uint8 [H, W] of class ids, 255 where nobody judges. A mapping may read a field from
+disk only when it is asked for.
 """
 
 

@@ -16,8 +16,8 @@ STYLE = (
 
 
 def draw(title: str, subtitle: str, figures: Sequence[Figures]) -> str:
-    """Loads without an answer are left out; a curve of n answers ends at a share of 1 - 1 / n, beyond which nothing was
-    seen."""
+    """Loads without an answer are left out; a curve of n answers ends at a share of 1 - 1 / n, beyond
+    which nothing was seen."""
     shown = [f for f in figures if f.quantiles_ms]
     top = max((max(f.quantiles_ms) for f in shown), default=1.0) or 1.0
     step = next(k * 10**e for e in range(-3, 9) for k in (1, 2, 5) if 6 * k * 10**e >= top)

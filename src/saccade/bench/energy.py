@@ -4,8 +4,8 @@ from pathlib import Path
 
 POWERCAP = Path("/sys/class/powercap")
 ZONES = "intel-rapl:[0-9]*"
-"""Of AMD's processors too. Those called package-N count; what lies inside one, or around all (psys), would count
-twice."""
+"""Of AMD's processors too. Those called package-N count; what lies inside one, or around all
+(psys), would count twice."""
 
 
 def counters(root: Path = POWERCAP) -> dict[Path, int]:

@@ -158,8 +158,8 @@ def _open(target: Target, waiting: selectors.BaseSelector) -> _Connection:
 
 
 def _answered(waiting: selectors.BaseSelector, patience: float, load: Load, target: Target) -> list[_Connection]:
-    """Connections whose answer is whole now. One that broke is counted; that and one that ended have a new one
-    instead."""
+    """Connections whose answer is whole now. One that broke is counted; that and one that ended
+    have a new one instead."""
     free = []
     for key, _ in waiting.select(patience):
         one: _Connection = key.data

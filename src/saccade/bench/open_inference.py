@@ -1,6 +1,6 @@
-"""A request of the Open Inference Protocol that a server's own description of a model asks for: its picture as bytes,
-or as a tensor of the shape and type it wants. Loads tell how fast a server answers, so what values mean to the graph is
-not asked.
+"""A request of the Open Inference Protocol that a server's own description of a model asks for: its picture as
+bytes, or as a tensor of the shape and type it wants. Loads tell how fast a server answers, so what values mean
+to the graph is not asked.
 """
 
 import json
@@ -98,11 +98,17 @@ def _ask(url: str, key: str | None) -> dict[str, Any]:
     except HTTPError as error:
         cure = "give a --key that it knows" if error.code in (401, 403) else "check --model and the address"
         raise ServerError(f"{url} answers {error.code}", hint=cure, code="unexpected_answer") from error
-    except (URLError, OSError, HTTPException, ValueError) as error:
+    except (URLError, OSError, HTTPException) as error:
+        why = getattr(error, "reason", error)
+        said = why.strerror if isinstance(why, OSError) and why.strerror else str(why)
+        raise ServerError(
+            f"nothing answers at {url}: {said.lower()}", hint="is it running?", code="unreachable"
+        ) from error
+    except ValueError as error:
         raise ServerError(
             f"{url} gives no description: {error}",
             hint="is that a server of the Open Inference Protocol?",
-            code="unreachable",
+            code="unexpected_answer",
         ) from error
     if not isinstance(record, dict):
         raise ServerError(f"{url} gives no description, but {type(record).__name__}", code="unexpected_answer")

@@ -47,8 +47,8 @@ class Found(TypedDict, total=False):
 
 
 class Share(TypedDict):
-    """One class of a mask; fraction: of all pixels of the picture; confidence, 0..1: mean of its pixels, of models that
-    tell."""
+    """One class of a mask; fraction: of all pixels of the picture; confidence, 0..1: mean of its
+    pixels, of models that tell."""
 
     class_id: int
     label: str

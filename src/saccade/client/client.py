@@ -48,11 +48,11 @@ class Client:
     def predict(
         self, model: str, image: Picture | Readable | Sequence[Picture | Readable], **wishes: Unpack[Wishes]
     ) -> Any:
-        """Asks `name` or `name@alias` about a picture: a file, an open one, bytes, or uint8 pixels; a list gives a
-        list.
+        """Asks `name` or `name@alias` about a picture: a file, an open one, bytes, or uint8
+        pixels; a list gives a list.
 
-        In a list, a picture that cannot be used gives {"error": ...} in its place. Raises SaccadeError with the
-        server's code.
+        In a list, a picture that cannot be used gives {"error": ...} in its place. Raises
+        SaccadeError with the server's code.
         """
         return self._hold(self._talks.predict(model, image, wishes))
 

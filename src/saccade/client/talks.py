@@ -21,8 +21,8 @@ from saccade.errors import SaccadeError, ServerError, UsageError
 RETRIES = 2
 TIMEOUT_S = 30.0
 FIRST_S, MOST_S = 0.1, 5.0
-"""The first pause before the same request again, where the server names none, and the longest; each is twice the
-last."""
+"""The first pause before the same request again, where the server names none, and the longest;
+each is twice the last."""
 PART_PICTURES, PART_BYTES = 64, 15 * 1024 * 1024
 """Of a list, so many go in one request; a server that takes fewer is given halves."""
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")

@@ -78,8 +78,8 @@ def _unheld(dataset: Dataset, keeper: Format) -> list[str]:
 
 
 def _renumbered(dataset: Dataset, again: Dataset, keeper: Format) -> list[str]:
-    """Ids and colours of classes that became others in the copy. Ids that count from 0 are those of the ledger
-    itself."""
+    """Ids and colours of classes that became others in the copy. Ids that count from 0 are
+    those of the ledger itself."""
     names, originals = dataset.labels.names, dataset.labels.originals
     if originals == tuple(range(len(originals))):
         return []

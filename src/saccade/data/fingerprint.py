@@ -53,8 +53,8 @@ def content_hashes(samples: Sequence[Sample]) -> list[str]:
 
 @dataclass(frozen=True)
 class Print:
-    """bits: 64-bit pHash, None for a picture so even that its bits would be noise. grey: float32 [1024], unit
-    length."""
+    """bits: 64-bit pHash, None for a picture so even that its bits would be noise. grey:
+    float32 [1024], unit length."""
 
     bits: int | None
     grey: Array

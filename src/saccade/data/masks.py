@@ -1,5 +1,5 @@
-"""Masks as files: read when they are asked for, pixel values or colours turned into ledger ids, 255 for what is
-ignored."""
+"""Masks as files: read when they are asked for, pixel values or colours turned into ledger ids,
+255 for what is ignored."""
 
 import hashlib
 import io

@@ -20,8 +20,8 @@ CELLS = 2_000_000
 
 @dataclass(frozen=True)
 class Outline:
-    """parts: polygons [n, 2] of x, y in px. box: x_min y_min x_max y_max as the file gives it, None when it gives
-    none."""
+    """parts: polygons [n, 2] of x, y in px. box: x_min y_min x_max y_max as the file gives it,
+    None when it gives none."""
 
     where: str
     parts: tuple[Array, ...]
@@ -43,8 +43,8 @@ def faults(outlines: Sequence[Outline]) -> Iterator[Fault]:
 
 
 def crossed(polygons: Sequence[Array]) -> Array:
-    """bool [P]: two sides of a polygon that are no neighbours cross. Polygons of as many points are looked at
-    together."""
+    """bool [P]: two sides of a polygon that are no neighbours cross. Polygons of as many points
+    are looked at together."""
     answer = np.zeros(len(polygons), bool)
     sorts: dict[int, list[int]] = defaultdict(list)
     for i, points in enumerate(polygons):

@@ -57,8 +57,8 @@ def decode(runs: Sequence[int], width: int, height: int) -> Array:
 
 
 def bounds(runs: Sequence[int], width: int, height: int) -> tuple[float, float, float, float]:
-    """x, y, width, height in px of what is set, all 0 when nothing is; no mask is made. Raises ValueError as
-    `decode`."""
+    """x, y, width, height in px of what is set, all 0 when nothing is; no mask is made. Raises
+    ValueError as `decode`."""
     lengths = _lengths(runs, width, height)
     ends = np.cumsum(lengths)
     some = (np.arange(len(lengths)) % 2 == 1) & (lengths > 0)

@@ -63,8 +63,8 @@ def _beside(
     seed: int,
     kept: Mapping[str, str],
 ) -> dict[str, tuple[Sample, ...]]:
-    """What was seen before stays where it was; the rest is shared out, or learned from where it is too little for
-    that."""
+    """What was seen before stays where it was; the rest is shared out, or learned from where it
+    is too little for that."""
     sides = [kept.get(content) for content in content_hashes(samples)]
     place = {id(sample): i for i, sample in enumerate(samples)}
     parts: dict[str, list[int]] = {name: [] for name in names}

@@ -21,9 +21,9 @@ class Wish:
 
 @dataclass(frozen=True)
 class Written:
-    """notes: what was found out and decided, in sentences. difference: the largest one between the answers of what was
-    written and those of the package, as its task measures it; None when nothing here could run it. allowed: how large
-    it may be."""
+    """notes: what was found out and decided, in sentences. difference: the largest one between the answers of
+    what was written and those of the package, as its task measures it; None when nothing here could run it.
+    allowed: how large it may be."""
 
     notes: tuple[str, ...] = ()
     difference: float | None = None

@@ -26,8 +26,8 @@ from saccade.types import Array, Image
 
 
 def one_thread_a_picture() -> None:
-    """For a process that decodes many pictures at once: OpenCV works on each with the thread that asked, and starts
-    none.
+    """For a process that decodes many pictures at once: OpenCV works on each with the thread
+    that asked, and starts none.
 
     On 2 cores, with two pictures at a time, that was 5 to 8 % more pictures a second.
     """

@@ -12,8 +12,8 @@ FLOORS = {"Pillow": "12.3", "libwebp": "1.3.2", "libjpeg-turbo": "3"}
 
 
 def versions() -> dict[str, tuple[str, str]]:
-    """Of each decoder that reads pictures here its library, a key of FLOORS, and its version, empty when it is not
-    told."""
+    """Of each decoder that reads pictures here its library, a key of FLOORS, and its version,
+    empty when it is not told."""
     built = re.search(r"JPEG:\s+\S*turbo\S* \(ver ([\d.]+)", cv2.getBuildInformation())
     return {
         "Pillow": ("Pillow", PIL.__version__),
@@ -24,8 +24,8 @@ def versions() -> dict[str, tuple[str, str]]:
 
 
 def below(found: Mapping[str, tuple[str, str]] | None = None) -> list[str]:
-    """A sentence for each decoder that is older than its floor, or does not tell its version. found: default
-    `versions()`."""
+    """A sentence for each decoder that is older than its floor, or does not tell its version.
+    found: default `versions()`."""
     faults = []
     for where, (library, version) in (versions() if found is None else found).items():
         floor = FLOORS[library]

@@ -43,8 +43,8 @@ def font(text: str, px: int) -> Font:
 
 
 def names(given: Sequence[str]) -> tuple[str, ...]:
-    """Class names as pictures can show them: without accents, or by id, "class 3", where no font here has the
-    letters."""
+    """Class names as pictures can show them: without accents, or by id, "class 3", where no
+    font here has the letters."""
 
     def shown(place: int, name: str) -> str:
         bare = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))

@@ -54,8 +54,8 @@ def iou_matrix(boxes_N4: Array, others_M4: Array) -> Array:
 
 
 def iou_pairs(boxes: Array, others: Array, crowd: Array | None = None) -> Array:
-    """The same of boxes [..., 4] that broadcast; where `crowd`, over the area of `boxes` alone, as pycocotools has
-    it."""
+    """The same of boxes [..., 4] that broadcast; where `crowd`, over the area of `boxes` alone,
+    as pycocotools has it."""
     a, b = np.asarray(boxes, np.float64), np.asarray(others, np.float64)
     width = np.minimum(a[..., 2], b[..., 2]) - np.maximum(a[..., 0], b[..., 0])
     height = np.minimum(a[..., 3], b[..., 3]) - np.maximum(a[..., 1], b[..., 1])

@@ -90,8 +90,8 @@ def load_inspected(data: bytes, header: decode.Header, spec: PreprocessSpec) -> 
 
 
 def reduction(header: decode.Header, spec: PreprocessSpec) -> int:
-    """1, 2, 4 or 8: how far a JPEG may shrink while decoding, so that both sides keep `dct_margin` times what is
-    kept."""
+    """1, 2, 4 or 8: how far a JPEG may shrink while decoding, so that both sides keep
+    `dct_margin` times what is kept."""
     if not spec.dct_scale or header.format != "jpeg":
         return 1
     left, top, right, bottom = _window(header.width, header.height, spec)

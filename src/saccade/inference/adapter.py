@@ -178,8 +178,8 @@ class Adapted(OpenGraph):
 
 
 def survivors(boxes_K4: Array, scores_K: Array, ids_K: Array, rule: BoxRule) -> Array:
-    """Positions of the answers that stay, best first: strong enough, and no better one of their class lies over
-    them."""
+    """Positions of the answers that stay, best first: strong enough, and no better one of
+    their class lies over them."""
     order = np.flatnonzero((scores_K > 0) & (scores_K >= rule.min_score))
     order = order[np.argsort(-scores_K[order], kind="stable")][:CANDIDATES]
     if rule.overlap >= 1:

@@ -80,11 +80,11 @@ class _Row:
 class Batcher:
     """A bounded queue and the threads that run it. max_batch and max_queue count rows; runners counts threads.
 
-    objective_s: how long a row may take from queue to answer, None for no bound. A row that comes just after a batch
-    began waits for it before its own, so batches are kept as small as makes one last half of that, as measured. run
-    takes arrays with a batch axis [N, ...] and the nearest deadline, and gives outputs [N, ...]; several runners call
-    it at the same time. Rows of unlike shape never share a batch. ran: told of every run that succeeded, its rows and
-    seconds.
+    objective_s: how long a row may take from queue to answer, None for no bound. A row that comes just after a
+    batch began waits for it before its own, so batches are kept as small as makes one last half of that, as
+    measured. run takes arrays with a batch axis [N, ...] and the nearest deadline, and gives outputs [N, ...];
+    several runners call it at the same time. Rows of unlike shape never share a batch. ran: told of every run that
+    succeeded, its rows and seconds.
 
     stack: makes arrays of the rows of a batch. ready: blocks at most so many seconds until a run could begin, True if
     so; while it could not, rows whose deadline passes are answered. What it raises is the answer of all that wait.
@@ -370,8 +370,8 @@ class Batcher:
                 self._wake.notify_all()
 
     def _cleared(self, deadline: float) -> bool:
-        """Waits until nothing else runs, and sees to it that nothing else begins; False when the deadline came
-        first."""
+        """Waits until nothing else runs, and sees to it that nothing else begins; False when
+        the deadline came first."""
         with self._wake:
             left = max(0.0, deadline - self._clock())
             if not self._wake.wait_for(lambda: not self._alone and self._running <= self._suspects, left):

@@ -131,8 +131,8 @@ class Engine:
         return ready
 
     def _put(self, before: Entry, entry: Entry) -> bool:
-        """In the place of the one before, which may have been taken away meanwhile: then nothing is put, and it is
-        False."""
+        """In the place of the one before, which may have been taken away meanwhile: then nothing
+        is put, and it is False."""
         with self._lock:
             shelf = self._shelves.get(entry.name)
             if shelf is None or shelf.versions.get(entry.version) is not before:
@@ -248,8 +248,8 @@ class Engine:
     def _hand_on(
         self, request: Request, entry: Entry, began: float, future: "Future[Answer]", here: bool
     ) -> "list[Future[Outcome]]":
-        """Every picture of a request to one model, or none. Raises InferenceError(not_ready) where it is being
-        unloaded."""
+        """Every picture of a request to one model, or none. Raises InferenceError(not_ready)
+        where it is being unloaded."""
         assert entry.model is not None
         deadline = began + min(request.deadline_s, self.max_deadline_s)
         caller = request.caller or future

@@ -10,8 +10,8 @@ from saccade.tasks.task import Task
 from saccade.types import Array
 
 MOST = 0.25
-"""How far a variant may lie from the golden outputs, whatever its certificate allows: a check that lets more pass is
-none."""
+"""How far a variant may lie from the golden outputs, whatever its certificate allows: a check that
+lets more pass is none."""
 
 
 def check(package: Package, variant: str, task: Task, ask: Callable[[Golden], Mapping[str, Array]]) -> None:
@@ -72,8 +72,8 @@ def shaped(expected: Mapping[str, Array], got: Mapping[str, Array], what: str) -
 
 
 def agree_as(task: Task, expected: Mapping[str, Array], got: Mapping[str, Array], what: str) -> None:
-    """Raises PackageError(golden_mismatch) where the task finds more than 1e-2 between two sets of outputs of one
-    picture."""
+    """Raises PackageError(golden_mismatch) where the task finds more than 1e-2 between two sets of
+    outputs of one picture."""
     absent = sorted(set(expected) - set(got))
     if absent:
         raise PackageError(f"the graph has no output {absent[0]!r}", code="golden_mismatch")

@@ -87,8 +87,8 @@ class Intake:
         self._own = threading.local()
         self.budget = PixelBudget(pixels)
         self._bells: SimpleQueue[bool] = SimpleQueue()
-        """One for each work that came; False ends the thread that hears it. It wakes threads for less than a condition
-        does."""
+        """One for each work that came; False ends the thread that hears it. It wakes threads for less
+        than a condition does."""
         self._urgent, self._others = Line[Work](), Line[Work]()
         self._ahead = Ahead()
         self._passed = 0

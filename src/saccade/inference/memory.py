@@ -23,9 +23,9 @@ MIB = 1024 * 1024
 BARE = {"onnxruntime": 64 * MIB, "openvino": 128 * MIB, "torch": 352 * MIB, "tensorflow": 640 * MIB}
 """Bytes that the processes of one graph take by runtime, with its library and next to no graph."""
 COPIES = {"onnxruntime": 3.0, "openvino": 2.0, "torch": 1.2, "tensorflow": 1.1}
-"""How many times the weights come on top at the peak: as sealed, as read, as laid out anew for the kernels. Found with
-21 convolutions of 180 MB on a CPU; of 193 MB in products of matrices ONNX Runtime held 1.2 times, so there this asks
-for too much."""
+"""How many times the weights come on top at the peak: as sealed, as read, as laid out anew for the kernels. Found
+with 21 convolutions of 180 MB on a CPU; of 193 MB in products of matrices ONNX Runtime held 1.2 times, so there
+this asks for too much."""
 TURN_S = 600.0
 LOOK_S = 0.02
 """How long one opening may hold up the others, and between two looks whether it is over."""

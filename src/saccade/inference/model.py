@@ -220,8 +220,8 @@ class Model:
         return record.record(self.shown(found, top_k=top_k, threshold=threshold), self.labels, mask, confidence)
 
     def shown(self, found: Prediction, *, top_k: int | None = None, threshold: float | None = None) -> Prediction:
-        """Without what scores too little: below `threshold`, or by default below the package's threshold of the
-        class."""
+        """Without what scores too little: below `threshold`, or by default below the package's
+        threshold of the class."""
         return record.shown(found, self.labels, self.manifest.thresholds, threshold, top_k)
 
     def _each(self, images: Sequence[Source | str], tile: bool = False) -> list[Outcome]:

@@ -13,8 +13,8 @@ DTYPES = ("float32", "float16", "float64", "uint8", "int8", "uint16", "int16", "
 
 @dataclass(frozen=True)
 class Told:
-    """What the caller said of a file that it does not say itself. signature: which of several; inputs: name, type,
-    shape."""
+    """What the caller said of a file that it does not say itself. signature: which of several;
+    inputs: name, type, shape."""
 
     signature: str | None = None
     inputs: tuple[TensorSpec, ...] = ()
@@ -24,10 +24,10 @@ class Told:
 class Ready:
     """runtime: which opens it; graph: the file it opens, below the folder whose every file is sealed.
 
-    last: by output, the operator that makes it, where the file says so ("" for one passed through). notes: what was
-    changed, in sentences. strange: operators of families that the runtime may not know. name: of the model, where it is
-    told beside the file's. labels: a file of names that lies with it. most: rows the graph may be given at once, 0 for
-    any number.
+    last: by output, the operator that makes it, where the file says so ("" for one passed through). notes: what
+    was changed, in sentences. strange: operators of families that the runtime may not know. name: of the model,
+    where it is told beside the file's. labels: a file of names that lies with it. most: rows the graph may be
+    given at once, 0 for any number.
     """
 
     runtime: str
@@ -41,8 +41,8 @@ class Ready:
 
 
 class Origin(ABC):
-    """title: what its files are called. needs: library to the extra that brings it. takes: which fields of Told it
-    reads."""
+    """title: what its files are called. needs: library to the extra that brings it. takes: which
+    fields of Told it reads."""
 
     title: str
     needs: Mapping[str, str]

@@ -35,8 +35,8 @@ class Pressure:
         self._short = self._full = False
 
     def admit(self, soon: bool) -> None:
-        """soon: one image that is wanted at once. Raises InferenceError(overloaded) where memory is too short for
-        it."""
+        """soon: one image that is wanted at once. Raises InferenceError(overloaded) where
+        memory is too short for it."""
         if self._clock() >= self._until:
             self._look()
         if self._full or (self._short and not soon):

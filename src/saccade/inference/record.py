@@ -1,5 +1,5 @@
-"""An answer as a plain record, by the fields that are there: the same at the command line, in Python and on the
-wire."""
+"""An answer as a plain record, by the fields that are there: the same at the command line, in
+Python and on the wire."""
 
 import base64
 import math

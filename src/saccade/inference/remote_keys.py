@@ -27,8 +27,8 @@ def keys(text: str) -> dict[str, str]:
 
 
 def key_of(where: Remote, environ: Mapping[str, str] = os.environ) -> str | None:
-    """The key for exactly this address, if there is one. Raises UsageError where it would leave this machine in
-    clear."""
+    """The key for exactly this address, if there is one. Raises UsageError where it would leave
+    this machine in clear."""
     key = keys(environ.get(SETTING, "")).get(where.address)
     if key and not where.tls and not where.loopback:
         raise UsageError(

@@ -70,8 +70,8 @@ def read(folder: Path) -> Held:
 
 
 def differing(held: Held, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> str:
-    """In what the graph is not the one that is configured; nothing when it is. What is not configured is not
-    compared."""
+    """In what the graph is not the one that is configured; nothing when it is. What is not
+    configured is not compared."""
     for what, told, found in (("input", held.inputs, inputs), ("output", held.outputs, outputs)):
         by_name = {spec.name: spec for spec in found}
         for spec in told:

@@ -36,10 +36,10 @@ class Request:
 class Answer:
     """results: one per image in the order sent, a Prediction or the error of that image alone.
 
-    timings: ms per stage (decode, queue, infer, post), the slowest image of the request. thresholds: by class name the
-    score from which an answer is shown to those who name none. rows: beside each result the graph's own outputs, each
-    without the batch axis; None where the result is an error. batch: rows of the largest run that took part, and why it
-    was no larger.
+    timings: ms per stage (decode, queue, infer, post), the slowest image of the request. thresholds: by class name
+    the score from which an answer is shown to those who name none. rows: beside each result the graph's own
+    outputs, each without the batch axis; None where the result is an error. batch: rows of the largest run that
+    took part, and why it was no larger.
     """
 
     model: str

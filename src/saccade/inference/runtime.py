@@ -46,8 +46,8 @@ class OpenGraph(ABC):
         """Outputs that belong to the caller alone. Raises InferenceError: inference_failed, not_ready after close."""
 
     def run_until(self, arrays: Mapping[str, Array], deadline: float) -> dict[str, Array]:
-        """As run, and given up at this moment of time.monotonic, with deadline_exceeded, where the graph can do
-        that."""
+        """As run, and given up at this moment of time.monotonic, with deadline_exceeded, where
+        the graph can do that."""
         return self.run(arrays)
 
     def fault(self) -> SaccadeError | None:

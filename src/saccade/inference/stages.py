@@ -184,8 +184,8 @@ class Stages:
     def _spread(self, source: Source, asked: _Asked) -> None:
         """One picture as many: its windows go the whole way, each like a picture of its own.
 
-        They are made ready here, while the picture's pixels are held in the budget: what is queued has the network's
-        size.
+        They are made ready here, while the picture's pixels are held in the budget: what is
+        queued has the network's size.
         """
         began = time.perf_counter()
         timings = {"queue": (began - asked.came) * 1e3}

@@ -57,8 +57,8 @@ def blueprint(
 
     @made.before_request
     def preflight() -> Response | None:
-        """A browser asks before it sends another site's request; that is no request yet, so no guard stands before
-        it."""
+        """A browser asks before it sends another site's request; that is no request yet, so no
+        guard stands before it."""
         asked = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
         return Response(status=204) if asked and request.headers.get("Origin") in origins else None
 
@@ -94,8 +94,8 @@ def _headers() -> dict[str, str]:
 
 
 def _body(limit: int) -> tuple[str, bytes]:
-    """The framework takes a form apart, with its own limits on parts and memory; anything else is one picture, or
-    JSON."""
+    """The framework takes a form apart, with its own limits on parts and memory; anything else
+    is one picture, or JSON."""
     own = request.max_content_length
     request.max_content_length = limit + 1 if own is None else min(limit + 1, own)
     if request.mimetype == "multipart/form-data":

@@ -73,8 +73,8 @@ async def _probe(call: Call) -> Reply:
 
 
 class Inside:
-    """packages: folders, or `name[@alias]` in the home, opened once a process and not followed. Safe from several
-    threads."""
+    """packages: folders, or `name[@alias]` in the home, opened once a process and not followed.
+    Safe from several threads."""
 
     def __init__(self, packages: Sequence[str | Path], settings: Settings | None = None) -> None:
         if not packages:

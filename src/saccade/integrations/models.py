@@ -45,8 +45,8 @@ _STATUSES |= {405: "method_not_allowed", 408: "request_timeout", 413: "payload_t
 
 
 class Models:
-    """Either packages, opened in this process when first asked, or `server`, the address of one. Safe from several
-    threads.
+    """Either packages, opened in this process when first asked, or `server`, the address of one.
+    Safe from several threads.
 
     key: of that server; callers never see it. timeout_s: for an answer. settings: of packages in this process.
     max_bytes: of a body. retries: for the application's own questions; a caller's request is passed on once.
@@ -140,8 +140,8 @@ class Models:
         return kind, data
 
     def _check(self, reply: Reply) -> None:
-        """A remote server that refuses this application's key, or something else at its address, is not the caller's
-        fault."""
+        """A remote server that refuses this application's key, or something else at its address, is
+        not the caller's fault."""
         kind = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
         known = ("application/json", "application/problem+json", "image/png", "text/plain")
         if reply.status in (401, 403) or kind not in known:
@@ -155,8 +155,8 @@ class Models:
 def form(
     files: Iterable[tuple[str, Readable]], fields: Sequence[str] = (), ignored: Sequence[str] = ()
 ) -> tuple[str, bytes]:
-    """A form that the framework has taken apart, as a body of the native API: files by field name, names of other
-    fields.
+    """A form that the framework has taken apart, as a body of the native API: files by field
+    name, names of other fields.
 
     ignored: fields that the framework itself reads. Raises ServerError: unknown_field, batch_too_large.
     """

@@ -158,8 +158,8 @@ def doubts(total: Drop, classes: list[Drop], budget: Budget) -> list[str]:
 
 
 def record(drop: Drop, allowed: float) -> dict[str, Any]:
-    """For a certificate: a drop, what was allowed, and in points what one picture is and what the n can exclude at
-    best."""
+    """For a certificate: a drop, what was allowed, and in points what one picture is and what the
+    n can exclude at best."""
     return {**asdict(drop), "allowed": allowed, "one_of_n": drop.one, "smallest_provable": drop.least}
 
 

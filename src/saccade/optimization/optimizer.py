@@ -63,8 +63,8 @@ def attempt(name: str, make: Callable[[], Candidate | Unfit]) -> Candidate | Unf
 
 
 def reason(error: Exception) -> str:
-    """Why something failed, in one line: an error of ours as it is, one of another hand by its kind and its first
-    line."""
+    """Why something failed, in one line: an error of ours as it is, one of another hand by its
+    kind and its first line."""
     if isinstance(error, SaccadeError):
         return " ".join(str(error).split())
     kind, said = type(error).__name__, first_line(error).strip()

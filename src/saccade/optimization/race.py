@@ -22,8 +22,8 @@ RUNS = 16
 
 @dataclass(frozen=True)
 class Times:
-    """Of one graph against another, by batch size. first_ms, second_ms: medians of one run while all streams are at
-    work.
+    """Of one graph against another, by batch size. first_ms, second_ms: medians of one run
+    while all streams are at work.
 
     ratios: how many times as fast the second is, the median over pairs of turns; sure: their lower quartile.
     """

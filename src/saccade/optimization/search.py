@@ -31,8 +31,8 @@ Measure = Callable[[Run], Measured]
 
 @dataclass(frozen=True)
 class Tried:
-    """What became of one candidate. objections: why it is no variant; none when it is. latency_ms, default_ms: by batch
-    size.
+    """What became of one candidate. objections: why it is no variant; none when it is. latency_ms,
+    default_ms: by batch size.
 
     doubts: what the held-back pictures are too few to exclude. largest_difference, largest_golden: None where they are
     no number. allowed_difference: from the golden outputs, on any later day.

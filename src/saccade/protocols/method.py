@@ -1,5 +1,5 @@
-"""What a dialect says over gRPC: plain calls on messages, so that they are asked without a socket too. Knows no
-grpc."""
+"""What a dialect says over gRPC: plain calls on messages, so that they are asked without a
+socket too. Knows no grpc."""
 
 import asyncio
 import math
@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 class Invocation:
     """One call. deadline_s: of one answer; ends: the monotonic second at which the caller stops listening.
 
-    caller, urgent: as of a Call. told: what goes with the answer, names in lower case. closing: True once streams
-    should end.
+    caller, urgent: as of a Call. told: what goes with the answer, names in lower case. closing:
+    True once streams should end.
     """
 
     request_id: str
@@ -32,8 +32,8 @@ class Invocation:
 
 
 HEAVY = 65_536
-"""Values, or bytes of a message, from which converting one by one takes so long that it must not hold up other
-callers."""
+"""Values, or bytes of a message, from which converting one by one takes so long that it must not
+hold up other callers."""
 T = TypeVar("T")
 
 

@@ -13,8 +13,8 @@ def offer(
     needs: Mapping[str, str],
     pictures: Collection[str],
 ) -> list[Method]:
-    """Every call of a service by its full name: those without a handler are refused, those without a need want a
-    key."""
+    """Every call of a service by its full name: those without a handler are refused, those
+    without a need want a key."""
     return [
         Method(
             rpc.path,

@@ -181,8 +181,8 @@ class Call:
     left: "Callable[[], Awaitable[None]] | None" = None
     """Returns when the caller has gone away."""
     caller: str | None = None
-    """The id of the key, whose requests share one turn among those that wait; None makes every request its own
-    caller."""
+    """The id of the key, whose requests share one turn among those that wait; None makes every
+    request its own caller."""
     urgent: bool | None = None
     """What X-Priority asked for: interactive goes first, batch gives way; None leaves it to the number of images."""
     came: float = field(default_factory=time.monotonic)

@@ -109,8 +109,8 @@ def too_large(limit: int) -> ServerError:
 
 
 def foreign(method: str, headers: Mapping[str, str], host: str | None = None) -> bool:
-    """Whether a browser sends this on behalf of another site. host: this server's, with its port; None is that of the
-    head.
+    """Whether a browser sends this on behalf of another site. host: this server's, with its port;
+    None is that of the head.
 
     Follows the advice of Fetch Metadata: `Sec-Fetch-Site` where there is one, else `Origin`. Programs name no site.
     """

@@ -1,5 +1,5 @@
-"""Tensors as the dialects send them: checked shapes, raw bytes and JSON values, before anything is allocated for
-them."""
+"""Tensors as the dialects send them: checked shapes, raw bytes and JSON values, before anything
+is allocated for them."""
 
 import math
 from collections.abc import Sequence

@@ -26,8 +26,8 @@ DECISIONS = "prediction"
 
 @dataclass(frozen=True)
 class Given:
-    """What came, and what is wanted of it: names of outputs, or None for all. wishes: of the native answers, as its
-    query."""
+    """What came, and what is wanted of it: names of outputs, or None for all. wishes: of the native
+    answers, as its query."""
 
     inputs: Sequence[Tensor]
     outputs: Sequence[str] | None = None

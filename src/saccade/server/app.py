@@ -176,8 +176,8 @@ class App:
             self._hosts.add(host)
 
     def _admit(self, route: Route, headers: dict[str, str]) -> str | None:
-        """What can be refused on the head alone: no key, an encoding, a body that says it is too large. The key's
-        id."""
+        """What can be refused on the head alone: no key, an encoding, a body that says it is
+        too large. The key's id."""
         key = None
         if route.needs != "open" and guarded(self.settings, self.keys):
             bare = headers.get(route.key, "")

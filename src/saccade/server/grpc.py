@@ -1,5 +1,5 @@
-"""The gRPC listener: the protocols' methods with the keys, limits and deadlines that HTTP has, in the same event
-loop."""
+"""The gRPC listener: the protocols' methods with the keys, limits and deadlines that HTTP has,
+in the same event loop."""
 
 import asyncio
 import contextlib
@@ -102,8 +102,8 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
 
 
 class Pair:
-    """A certificate and its key in files, read again for the next connection once they were changed and fit each
-    other."""
+    """A certificate and its key in files, read again for the next connection once they were
+    changed and fit each other."""
 
     def __init__(self, cert: Path, key: Path) -> None:
         self._cert, self._key = cert, key
@@ -209,8 +209,8 @@ class _Handlers(grpc.GenericRpcHandler):
         return answer
 
     async def _first(self, requests: AsyncIterator[bytes]) -> bytes:
-        """The first message, in the time a body has. Raises ServerError: request_timeout, malformed_protobuf for
-        none."""
+        """The first message, in the time a body has. Raises ServerError: request_timeout,
+        malformed_protobuf for none."""
         allowed_s = self._app.settings.body_s
         try:
             async with asyncio.timeout(allowed_s):

@@ -1,5 +1,5 @@
-"""Keys whose callers send one bad picture after the other: they are asked to slow down, for each costs a decoder
-(B9)."""
+"""Keys whose callers send one bad picture after the other: they are asked to slow down, for
+each costs a decoder (B9)."""
 
 import threading
 import time

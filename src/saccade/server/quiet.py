@@ -9,8 +9,8 @@ QUIET_S = 2.0
 
 
 class Quiet:
-    """Looks every `every_s`; after a look at which nothing new had been asked, gives back once. asked: a count so
-    far."""
+    """Looks every `every_s`; after a look at which nothing new had been asked, gives back once.
+    asked: a count so far."""
 
     def __init__(
         self, asked: Callable[[], int], every_s: float = QUIET_S, give_back: Callable[[], object] = process.give_back

@@ -1,5 +1,5 @@
-"""Server reflection: which services there are and what their messages hold, for grpcurl and its like. Off by
-default."""
+"""Server reflection: which services there are and what their messages hold, for grpcurl and
+its like. Off by default."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from typing import Any

@@ -177,8 +177,8 @@ def run(
 
 
 def _loop() -> asyncio.AbstractEventLoop:
-    """uvloop's, which carries a request for about half of what the standard library's costs; it has none for
-    Windows."""
+    """uvloop's, which carries a request for about half of what the standard library's costs;
+    it has none for Windows."""
     if sys.platform == "win32":
         return asyncio.new_event_loop()
     import uvloop

@@ -1,5 +1,5 @@
-"""Several whole servers on one port, where one interpreter cannot keep up: each loads the packages and answers by
-itself.
+"""Several whole servers on one port, where one interpreter cannot keep up: each loads the
+packages and answers by itself.
 
 The kernel shares new connections among them (SO_REUSEPORT). The first process only starts the others, ends them, and
 starts one again that was lost. A server listens once it has loaded, so no request meets one that has not. What /metrics

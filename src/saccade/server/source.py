@@ -17,8 +17,8 @@ LAST_S = 5.0
 AGAIN_S = 5.0
 """Between two tries to load a version that may be loaded later though nothing changes here."""
 PASSING = ("dependency_unavailable", "not_enough_memory", "worker_lost", "internal")
-"""Errors of what may come back by itself: a server, a disk, memory, a process that somebody ended, whatever had no
-name."""
+"""Errors of what may come back by itself: a server, a disk, memory, a process that somebody
+ended, whatever had no name."""
 
 
 @dataclass(frozen=True)

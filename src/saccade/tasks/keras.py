@@ -1,5 +1,5 @@
-"""What the learning halves share in Keras: its one backend here, layers with our usual starts, and weights from a
-file."""
+"""What the learning halves share in Keras: its one backend here, layers with our usual starts,
+and weights from a file."""
 
 import os
 import sys
@@ -29,8 +29,8 @@ __all__ = ["arrays", "conv", "fill", "keras", "load_file", "norm", "tf", "throug
 
 
 def conv(filters: int, kernel: int, stride: int = 1, *, bias: bool = False, padded: bool = True) -> list[Any]:
-    """A convolution whose weights start as PyTorch's do, padded alike on both sides (Keras's "same" is not at stride
-    2)."""
+    """A convolution whose weights start as PyTorch's do, padded alike on both sides (Keras's
+    "same" is not at stride 2)."""
     even = keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
     layers: list[Any] = [keras.layers.ZeroPadding2D(kernel // 2)] if padded and kernel > 1 else []
     return [*layers, keras.layers.Conv2D(filters, kernel, stride, use_bias=bias, kernel_initializer=even)]

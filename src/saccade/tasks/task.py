@@ -1,5 +1,5 @@
-"""The contract of a task: what is asked of an image, and how arrays become answers. Keepers: tasks/*/task.py, numpy
-only."""
+"""The contract of a task: what is asked of an image, and how arrays become answers. Keepers:
+tasks/*/task.py, numpy only."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -54,8 +54,8 @@ class Task(ABC):
 
     @abstractmethod
     def encode(self, sample: Sample, labels: Labels) -> dict[str, Array]:
-        """Annotation to training targets (one sample). Raises DataError on an annotation that does not fit the
-        ledger."""
+        """Annotation to training targets (one sample). Raises DataError on an annotation that
+        does not fit the ledger."""
 
     @abstractmethod
     def calibrate(self, outputs: Mapping[str, Array], targets: Mapping[str, Array], labels: Labels) -> dict[str, float]:

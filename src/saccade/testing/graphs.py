@@ -177,8 +177,8 @@ def bright_pixels(file: Path, width: int = 32, height: int = 32, *, confidence: 
 def bright_boxes(file: Path, width: int = 32, height: int = 32) -> Path:
     """image uint8 [N, H, W, 3] -> boxes [N, 3, 4], scores [N, 3], class_ids [N, 3], best first.
 
-    For each channel the box around its pixels above 127 and, as its score, the brightest of them / 255; 0 when there
-    is none.
+    For each channel the box around its pixels above 127 and, as its score, the brightest of them /
+    255; 0 when there is none.
     """
     far = 10_000.0
     nodes = [

@@ -58,8 +58,8 @@ def colors(
 def masks(
     folder: Path, name: str = "masks", *, side: int = 32, mode: Mode = "stretch", confidence: bool = False
 ) -> Package:
-    """Seals a package whose mask says which of red and green is bright: none, red, green, yellow; and with confidence
-    how bright."""
+    """Seals a package whose mask says which of red and green is bright: none, red, green, yellow; and with
+    confidence how bright."""
     labels = Labels(("none", "red", "green", "yellow"))
     file = bright_pixels(_beside(folder), side, side, confidence=confidence)
     return _seal(folder, name, file, ("mask",), labels, side=side, mode=mode)

@@ -143,8 +143,8 @@ def check_method(tongue: Tongue, engine: Engine, model: str, image: bytes) -> No
 
 
 def refused(method: Method, message: Any) -> str:
-    """The gRPC status a message is refused with, empty for an answer. Raises AssertionError for what tells of the
-    inside."""
+    """The gRPC status a message is refused with, empty for an answer. Raises AssertionError for
+    what tells of the inside."""
     words, status = "", ""
     try:
         asked_once(method, message)

@@ -47,8 +47,8 @@ def squares(train: int = 48, val: int = 12, exclusive: bool = True) -> Dataset:
 
 
 def scenes(field: str, train: int = 24, val: int = 6) -> Dataset:
-    """A bright square somewhere on noise, whose place is the truth. field: "boxes", or "mask" with ids up to the
-    edge."""
+    """A bright square somewhere on noise, whose place is the truth. field: "boxes", or "mask"
+    with ids up to the edge."""
     random = np.random.default_rng(0)
     side, inner = 64, 26
 
@@ -200,8 +200,8 @@ def check_ends(trainer: Trainer, folder: Path) -> None:
 
 
 def check_earlier(trainer: Trainer, folder: Path) -> None:
-    """A run starts from an earlier one: its network, and its weights class by class though the classes stand in another
-    order."""
+    """A run starts from an earlier one: its network, and its weights class by class though the classes
+    stand in another order."""
     first, _ = fit(trainer, folder / "first", epochs=8)
     data = squares()
 

@@ -14,11 +14,11 @@ from saccade.training.recipe import Recipe
 SMOKE_SIZE = 64
 SMOKE_IMAGES = 64
 SPEED, TINY_SPEED = 150, 600
-"""Images a second that a small CPU learns from, at 160 px and in residual-32; only for guessing how many passes a
-budget holds."""
+"""Images a second that a small CPU learns from, at 160 px and in residual-32; only for guessing how many
+passes a budget holds."""
 SIZES = ((192, 800), (160, 400), (128, 60), (96, 0))
-"""Sizes in px of photos on a CPU for networks of ours, and the passes from which each is worth its time; see decision
-21."""
+"""Sizes in px of photos on a CPU for networks of ours, and the passes from which each is worth its
+time; see decision 21."""
 MANY = 1000
 """Training images from which residual-32 learns best with momentum."""
 PATIENT, TINY_PATIENT = 100, 40

@@ -36,8 +36,8 @@ class Earlier:
 
 
 def folder_of(recipe: Recipe) -> Path | None:
-    """The run folder that `weights` names; None for words and files. Raises UsageError for a folder that holds no
-    run."""
+    """The run folder that `weights` names; None for words and files. Raises UsageError for a
+    folder that holds no run."""
     folder = Path(recipe.weights)
     if recipe.weights in ("auto", "none") or not folder.is_dir():
         return None
@@ -76,8 +76,8 @@ def settled(recipe: Recipe, task: str) -> dict[str, tuple[Any, str]]:
 
 
 def read(recipe: Recipe) -> Earlier | None:
-    """The run that `weights` names, its weights in memory. Raises UsageError when it has none, TrainingError when they
-    are damaged."""
+    """The run that `weights` names, its weights in memory. Raises UsageError when it has none, TrainingError
+    when they are damaged."""
     folder = folder_of(recipe)
     if folder is None:
         return None

@@ -106,8 +106,8 @@ class Learner(ABC):
 
     @abstractmethod
     def step(self, places: Array) -> tuple[float, list[str]]:
-        """Gradients of all these images, one move of the weights at rate `s.now`: the loss, and words such as on
-        memory."""
+        """Gradients of all these images, one move of the weights at rate `s.now`: the loss, and
+        words such as on memory."""
 
     @abstractmethod
     def find_rate(self) -> RateFound:

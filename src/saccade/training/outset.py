@@ -151,8 +151,8 @@ def refused_size(recipe: Recipe, error: Exception) -> UsageError:
 
 
 def other_sizes(recipe: Recipe) -> list[tuple[int, int]]:
-    """Heights and widths that are not the full ones, as a run of several sizes shows them: odd multiples of 8 px, and
-    the largest."""
+    """Heights and widths that are not the full ones, as a run of several sizes shows them: odd multiples of
+    8 px, and the largest."""
     full = int(recipe.height), int(recipe.width)
     odd = [max(8, round(0.75 * side / 16 - 0.5) * 16 + 8) for side in full]
     most = [max(8, round((1 + recipe.multi_scale) * side / 8) * 8) for side in full]

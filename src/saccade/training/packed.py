@@ -49,8 +49,8 @@ def targets_of(samples: Sequence[Sample], labels: Labels, task: Task, spec: Prep
 
 
 def _stacked(rows: Sequence[Array], fill: float | None) -> Array:
-    """One array of all rows; where a fill is given their first axes may differ, and it stands behind the shorter
-    ones."""
+    """One array of all rows; where a fill is given their first axes may differ, and it stands
+    behind the shorter ones."""
     if fill is None:
         return np.stack(rows)
     most = max(len(r) for r in rows)

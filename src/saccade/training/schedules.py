@@ -39,8 +39,8 @@ def rests(recipe: Recipe, progress: float) -> bool:
 
 @cache
 def resting(recipe: Recipe) -> Recipe:
-    """The recipe of that last share: mirror images and colours go on, for they leave at a border what is at a
-    border."""
+    """The recipe of that last share: mirror images and colours go on, for they leave at a
+    border what is at a border."""
     return replace(recipe, rotation=0.0, shift=0.0, zoom=0.0, crop=1.0, erase=0.0)
 
 

@@ -27,8 +27,8 @@ PROTOCOLS = ("native", "open_inference")
 class Benched:
     """what: which graph answered which picture. figures: of one caller, of many, then of random arrivals.
 
-    capacity_per_s: the highest random load tried whose p99 stayed below what was asked, None when not asked or none
-    did.
+    capacity_per_s: the highest random load tried whose p99 stayed below what was asked, None
+    when not asked or none did.
     """
 
     host: str

@@ -94,8 +94,8 @@ def train(
 
 
 def _refuse_taught(dataset: Dataset, kept: Mapping[str, str], start: str) -> None:
-    """Raises DataError where splits that came with the data would measure on what taught the weights a run starts
-    from."""
+    """Raises DataError where splits that came with the data would measure on what taught the
+    weights a run starts from."""
     held = [s for name in ("val", "test") for s in dataset.splits[name]]
     taught = [s.key for s, content in zip(held, content_hashes(held), strict=True) if kept.get(content) == "train"]
     if taught:

@@ -1,5 +1,5 @@
-"""The splits that packages were trained on, told again from the data as they are now: what taught a model must not test
-it."""
+"""The splits that packages were trained on, told again from the data as they are now: what taught a
+model must not test it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

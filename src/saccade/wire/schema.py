@@ -81,8 +81,8 @@ def read(kind: Any, data: bytes) -> Any:
 
 
 def _count(data: memoryview, at: int, end: int, kind: Any, left: int) -> int:
-    """What is left of the fields allowed. Looks at tags alone, so that it costs little and stops at the first too
-    many."""
+    """What is left of the fields allowed. Looks at tags alone, so that it costs little and stops
+    at the first too many."""
     inner = _inner(kind)
     while at < end:
         left -= 1

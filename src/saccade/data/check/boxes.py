@@ -16,8 +16,8 @@ SAME = 0.95
 """Intersection over union from which two boxes mark one object."""
 WHOLE = 0.98
 INPUT_PX = 320
-"""Longer side that pictures are taken to be shrunk to for training unless the caller knows better; smaller ones
-stay."""
+"""Longer side that pictures are taken to be shrunk to for training unless the caller knows
+better; smaller ones stay."""
 LARGEST_PX = 2048
 TINY = 3.0
 THIN = 50.0
@@ -44,8 +44,8 @@ def boxes(seen: Sequence[Seen], faults: Sequence[Fault], side_px: int = INPUT_PX
 
 
 def _outside(boxed: Sequence[Seen], faults: Sequence[Fault]) -> list[Finding]:
-    """Single boxes across the border are told by the reader; many mean that boxes and pictures do not belong
-    together."""
+    """Single boxes across the border are told by the reader; many mean that boxes and pictures
+    do not belong together."""
     beyond = [f.where for f in faults if f.id in ("box_clipped", "box_off_image")]
     total = sum(len(s.sample.annotation["boxes"]) for s in boxed) + sum(f.id == "box_off_image" for f in faults)
     told = (

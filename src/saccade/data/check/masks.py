@@ -1,5 +1,5 @@
-"""What masks show: unusable ones, those that say nothing, and in the full layer specks and classes that are mere
-edges."""
+"""What masks show: unusable ones, those that say nothing, and in the full layer specks and
+classes that are mere edges."""
 
 from collections import defaultdict
 from collections.abc import Sequence

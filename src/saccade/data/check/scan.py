@@ -25,9 +25,9 @@ THREADS = 8
 class Seen:
     """A sample and what its bytes said. error: why it cannot be used; cut: its end is missing.
 
-    size: bytes read, in `seconds`. digest: SHA-256, "" for what cannot be read. small: uint8 [32, 32, 3], full layer.
-    amounts: objects, pixels or labels of each class, int64 [C]; wrong: why the mask cannot be used; told: digest of the
-    annotation.
+    size: bytes read, in `seconds`. digest: SHA-256, "" for what cannot be read. small: uint8 [32, 32, 3], full
+    layer. amounts: objects, pixels or labels of each class, int64 [C]; wrong: why the mask cannot be used; told:
+    digest of the annotation.
     """
 
     split: str

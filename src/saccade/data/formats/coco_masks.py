@@ -11,12 +11,10 @@ from saccade.data import folder, masks, outlines, rle, scale
 from saccade.data.dataset import Dataset, Fault
 from saccade.data.format import Evidence, Format
 from saccade.data.formats.coco import fields
-from saccade.data.formats.coco.entries import Picture, entries, unlisted
-from saccade.data.formats.coco.pages import categories, read_pages
+from saccade.data.formats.coco.entries import Picture, listed, unlisted
 from saccade.data.formats.coco.write import write_pages
-from saccade.data.frames import Frame, frames
+from saccade.data.frames import Frame
 from saccade.data.masks import IGNORED, MOST_CLASSES, LazyMask
-from saccade.data.pictures import Pictures
 from saccade.data.scale import Stated
 from saccade.errors import DataError
 from saccade.images import decode
@@ -60,17 +58,12 @@ class CocoMasks(Format):
         return None
 
     def read(self, root: Path, images: Path | None = None) -> Dataset:
-        faults: list[Fault] = []
-        notes: list[str] = []
-        pages = read_pages(root)
-        pictures = Pictures(images or (root.parent if root.is_file() else root))
-        names, ids = categories(pages, notes)
+        given = listed(root, images)
+        pages, pictures, found, sizes = given.pages, given.pictures, given.found, given.sizes
+        faults, notes, unheld, ids = given.faults, given.notes, given.unheld, given.ids
         whole = all(isinstance(p.info, Mapping) and p.info.get("every_pixel") is True for p in pages)
-        labels, first = _ledger(names, whole, notes)
+        labels, first = _ledger(given.names, whole, notes)
         rest = IGNORED if whole else labels.id(BACKGROUND)
-        unheld: list[str] = []
-        found = entries(pages, pictures, faults, unheld)
-        sizes = frames([pictures.paths[p.key] for p in found])
         faults += scale.scaled([Stated(p.where, p.stated, size) for p, size in zip(found, sizes, strict=True)])
         faults += outlines.faults(
             [o for p in found for where, shape in p.shapes for o in fields.outlined(where, shape)]

@@ -333,8 +333,8 @@ def _objects(
     faults: list[Fault],
     drawn: list[Outline],
 ) -> list[Box]:
-    """The boxes of a label file in px; polygons give their bounds, and are added to `drawn`. Nothing when the picture
-    has no size."""
+    """The boxes of a label file in px; polygons give their bounds, and are added to `drawn`. Nothing when
+    the picture has no size."""
     try:
         lines = _text(file, name).splitlines()
     except (DataError, OSError) as error:

@@ -1,5 +1,5 @@
-"""Exporters, one file or folder each, found by looking; a keeper `tf_serving.py` is `tf-serving` on the command
-line."""
+"""Exporters, one file or folder each, found by looking; a keeper `tf_serving.py` is
+`tf-serving` on the command line."""
 
 from collections.abc import Mapping
 from functools import cache

@@ -1,5 +1,5 @@
-"""SavedModels of TensorFlow: the signature that serves is kept alone, weights stay as they are, files of their own stay
-out.
+"""SavedModels of TensorFlow: the signature that serves is kept alone, weights stay as they are,
+files of their own stay out.
 
 python -m saccade.inference.origins.tensorflow FOLDER OUT RESULT [SIGNATURE]
 """

@@ -1,5 +1,5 @@
-"""A model's folder of Triton, whose graph is an ONNX file: the version that would be served, with its labels and
-limits."""
+"""A model's folder of Triton, whose graph is an ONNX file: the version that would be served, with
+its labels and limits."""
 
 from pathlib import Path
 

@@ -42,8 +42,8 @@ OIP = schema.service("inference.GRPCInferenceService")
 
 
 class Line:
-    """A connection that all threads share and that comes back by itself. Raises UsageError for a key that may not
-    go."""
+    """A connection that all threads share and that comes back by itself. Raises UsageError for
+    a key that may not go."""
 
     def __init__(self, where: Remote) -> None:
         key = remote_keys.key_of(where)

@@ -33,8 +33,8 @@ from saccade.package import reader
 _PR_SET_NAME = 15  # <linux/prctl.h>
 MAX_LANES = 64
 LOST = ("worker_lost", "not_ready")
-"""A graph says so whose own process is gone. Its worker ends too: the server counts one loss, and takes another
-worker."""
+"""A graph says so whose own process is gone. Its worker ends too: the server counts one loss,
+and takes another worker."""
 IDLE_S = 2.0
 """After this long without work a lane gives free heap back to the machine."""
 

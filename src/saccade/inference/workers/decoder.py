@@ -1,5 +1,5 @@
-"""A confined process that decodes, as its server sees it: given bytes it gives pixels, and a bad picture costs only
-itself."""
+"""A confined process that decodes, as its server sees it: given bytes it gives pixels, and a bad
+picture costs only itself."""
 
 import contextlib
 import os
@@ -32,8 +32,8 @@ MEMORY = 1024**3
 class Decoder:
     """One picture at a time, by one thread. seconds: of the clock that a picture may take.
 
-    Hazard: Linux ends the process when the *thread* that started it ends; each thread that decodes has a decoder of its
-    own.
+    Hazard: Linux ends the process when the *thread* that started it ends; each thread that decodes
+    has a decoder of its own.
     """
 
     def __init__(self, *, seconds: float = IMAGE_LIMITS.max_decode_s, memory: int = MEMORY) -> None:
@@ -47,8 +47,8 @@ class Decoder:
         return self._process.pid if self._process else 0
 
     def begin(self) -> None:
-        """Starts the process, and does not wait for it. Raises InferenceError(overloaded) when this machine has no
-        room."""
+        """Starts the process, and does not wait for it. Raises InferenceError(overloaded) when
+        this machine has no room."""
         if self._process is None:
             try:
                 self._start()

@@ -1,5 +1,5 @@
-"""A process and those below it, as /proc tells: a graph whose library runs in a process of its own is more than its
-worker."""
+"""A process and those below it, as /proc tells: a graph whose library runs in a process of its own
+is more than its worker."""
 
 import contextlib
 import os
@@ -19,8 +19,8 @@ def members(pid: int) -> list[int]:
 
 
 def memory(pid: int) -> tuple[int, int]:
-    """Resident bytes of all members now, and the sum of the most that each of them had: no less than they ever had
-    together."""
+    """Resident bytes of all members now, and the sum of the most that each of them had: no less than
+    they ever had together."""
     told = [process.memory_of(one) for one in members(pid)]
     return sum(now for now, _ in told), sum(peak for _, peak in told)
 

@@ -14,8 +14,8 @@ STEADY_S = 1.0
 MANY, WITHIN_S = 3, 60.0
 """So many losses within that time are often, whatever the processes were good for."""
 OFTEN_S = 5.0
-"""The longest wait for that reason: shorter than most deadlines, so whoever waits for the next process is answered by
-it."""
+"""The longest wait for that reason: shorter than most deadlines, so whoever waits for the next
+process is answered by it."""
 
 
 class Losses:

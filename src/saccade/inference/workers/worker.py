@@ -45,8 +45,8 @@ FAMILIES = ("LC_", "OMP_", "MKL_", "KMP_", "OPENBLAS_", "CUDA_", "NVIDIA_", "ORT
 
 @dataclass(frozen=True)
 class Order:
-    """Which graph a worker shall open. digest: of the package, which must still be that one. patient: give way to
-    others.
+    """Which graph a worker shall open. digest: of the package, which must still be that one.
+    patient: give way to others.
 
     name: of the model, for lists of processes.
     """

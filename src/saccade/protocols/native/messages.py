@@ -236,8 +236,8 @@ def _broken(what: str) -> ServerError:
 
 
 class Wish:
-    """What the query asks of the answer. top_k 1..1000, threshold 0..1, mask png|rle|polygons|none, confidence and tile
-    true|false."""
+    """What the query asks of the answer. top_k 1..1000, threshold 0..1, mask png|rle|polygons|none,
+    confidence and tile true|false."""
 
     names = ("top_k", "threshold", "mask", "confidence", "tile")
 
@@ -297,8 +297,8 @@ def prediction(result: Prediction, what: Answer, wish: Wish) -> dict[str, Any]:
 
 
 def picture(what: Answer, wish: Wish) -> bytes:
-    """The mask of an answer about one picture, as a PNG of class ids; pixels less sure than the wish's threshold are
-    void.
+    """The mask of an answer about one picture, as a PNG of class ids; pixels less sure than the
+    wish's threshold are void.
 
     Raises the picture's own error; ServerError(not_acceptable) when the answer has no mask.
     """

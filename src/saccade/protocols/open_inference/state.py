@@ -1,5 +1,5 @@
-"""What the Open Inference Protocol tells of models: metadata, configuration, statistics, the repository. Plain
-records."""
+"""What the Open Inference Protocol tells of models: metadata, configuration, statistics, the
+repository. Plain records."""
 
 from collections.abc import Sequence
 from importlib.metadata import version as installed

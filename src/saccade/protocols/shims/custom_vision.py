@@ -1,5 +1,5 @@
-"""Azure Custom Vision's prediction API, v3.1: classify and detect an image, with or without keeping it (nothing is
-kept)."""
+"""Azure Custom Vision's prediction API, v3.1: classify and detect an image, with or without
+keeping it (nothing is kept)."""
 
 import uuid
 from datetime import UTC, datetime

@@ -68,8 +68,8 @@ def value(proto: Any) -> tuple[Array | list[bytes], tuple[int, ...]]:
 
 
 def _repeated(values: Any, dtype: str, shape: tuple[int, ...]) -> Array:
-    """Typed values; TensorFlow leaves out those that repeat the last one, so that a few bytes may mean a huge
-    tensor."""
+    """Typed values; TensorFlow leaves out those that repeat the last one, so that a few bytes
+    may mean a huge tensor."""
     missing = math.prod(shape) - len(values)
     if not values or missing <= 0:
         return np.asarray(tensors.from_field(values, dtype, shape, "an input"))

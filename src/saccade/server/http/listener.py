@@ -1,5 +1,5 @@
-"""Listens, and keeps every connection within its time: our own, for what a request costs and what it may do (decision
-19)."""
+"""Listens, and keeps every connection within its time: our own, for what a request costs and what
+it may do (decision 19)."""
 
 import asyncio
 import contextlib

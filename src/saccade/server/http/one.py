@@ -1,5 +1,5 @@
-"""A connection that speaks HTTP/1.1 (RFC 9112): requests one after the other, each answered before the next is
-begun."""
+"""A connection that speaks HTTP/1.1 (RFC 9112): requests one after the other, each answered
+before the next is begun."""
 
 import asyncio
 from collections import deque

@@ -21,8 +21,8 @@ ENOUGH = 5
 
 
 class Classification(Task):
-    """Targets: `target` int64 [] (exclusive) or float32 [C] multi-hot. Raw outputs: `logits`; sealed: `scores` [N,
-    C]."""
+    """Targets: `target` int64 [] (exclusive) or float32 [C] multi-hot. Raw outputs: `logits`;
+    sealed: `scores` [N, C]."""
 
     name = "classification"
     needs = ("classes",)

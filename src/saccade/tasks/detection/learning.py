@@ -1,5 +1,5 @@
-"""What the learning halves of detection share: losses by name, weights of classes, the number watched, "auto" choices,
-captions."""
+"""What the learning halves of detection share: losses by name, weights of classes, the number watched,
+"auto" choices, captions."""
 
 from collections.abc import Mapping
 

@@ -37,8 +37,8 @@ class Objects:
 
 @dataclass(frozen=True)
 class Answers:
-    """What was said: image int64 [D], class_id int64 [D], boxes [D, 4], score float64 [D]; by image, class, then
-    score."""
+    """What was said: image int64 [D], class_id int64 [D], boxes [D, 4], score float64 [D]; by
+    image, class, then score."""
 
     image: Array
     class_id: Array

@@ -1,13 +1,13 @@
-"""The detector in numbers, the same for every engine: its shape, which point learns which box, what its losses
-weigh."""
+"""The detector in numbers, the same for every engine: its shape, which point learns which box,
+what its losses weigh."""
 
 BINS = 16
 """A side is a distribution over 0..15 strides; its mean is the distance."""
 WIDTH = 64
 """Channels of pyramid and towers."""
 SHORT = 1 / 3
-"""How much less likely each further stride is before the first step: sides begin 2.5 strides long, as most boxes
-are."""
+"""How much less likely each further stride is before the first step: sides begin 2.5 strides
+long, as most boxes are."""
 PRIOR = 0.01
 """The score of every class before the first step (arXiv:1708.02002)."""
 NEAREST = 10

@@ -1,5 +1,5 @@
-"""What the learning halves of masks share: losses by name, "auto" choices, what validation keeps, the number
-watched."""
+"""What the learning halves of masks share: losses by name, "auto" choices, what validation
+keeps, the number watched."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -13,12 +13,11 @@ from saccade.data import boxes, folder, outlines, rle, scale
 from saccade.data.boxes import Box
 from saccade.data.dataset import Dataset, Fault
 from saccade.data.format import Evidence, Format
-from saccade.data.formats.coco.entries import Picture, entries, unlisted
+from saccade.data.formats.coco.entries import Picture, listed, unlisted
 from saccade.data.formats.coco.fields import canvas, is_id, is_number, outlined, polygons, runs
-from saccade.data.formats.coco.pages import KEYS, Page, categories, files, read_pages
+from saccade.data.formats.coco.pages import KEYS, Page, files
 from saccade.data.formats.coco.write import write_pages
-from saccade.data.frames import Frame, frames
-from saccade.data.pictures import Pictures
+from saccade.data.frames import Frame
 from saccade.data.scale import Stated
 from saccade.types import Labels, Sample, names_text
 
@@ -38,15 +37,10 @@ class Coco(Format):
         return Evidence(self.name, (f"{shown} with {', '.join(KEYS)}",), 2)
 
     def read(self, root: Path, images: Path | None = None) -> Dataset:
-        faults: list[Fault] = []
-        notes: list[str] = []
-        pages = read_pages(root)
-        pictures = Pictures(images or (root.parent if root.is_file() else root))
-        names, ids = categories(pages, notes)
-        labels = Labels(tuple(names.values()), tuple(names), exclusive=False)
-        unheld: list[str] = []
-        found = entries(pages, pictures, faults, unheld)
-        sizes = frames([pictures.paths[p.key] for p in found])
+        given = listed(root, images)
+        pages, pictures, found, sizes = given.pages, given.pictures, given.found, given.sizes
+        faults, notes, unheld, ids = given.faults, given.notes, given.unheld, given.ids
+        labels = Labels(tuple(given.names.values()), tuple(given.names), exclusive=False)
         extras = [e for e, key in zip(EXTRAS, ("iscrowd", "area"), strict=True) if _any(pages, key)]
         written: list[tuple[tuple[float, ...], Frame | None]] = []
         pairs = []

@@ -9,7 +9,8 @@ from typing import Any
 from saccade.data.dataset import Fault, Ignored
 from saccade.data.folder import KEEP_FIRST
 from saccade.data.formats.coco.fields import is_id, number
-from saccade.data.formats.coco.pages import Page
+from saccade.data.formats.coco.pages import Page, categories, read_pages
+from saccade.data.frames import Frame, frames
 from saccade.data.pictures import Pictures
 
 NOT_LISTED = "picture that no file lists"
@@ -24,6 +25,36 @@ class Picture:
     where: str
     stated: tuple[float, float]
     shapes: tuple[tuple[str, Mapping[str, Any]], ...]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What the files of a dataset list. names: original id to name, in ledger order; ids: original id to ledger id;
+    found: entries with their picture, and sizes of these. faults, notes, unheld: what was told so far, to be added to.
+    """
+
+    pages: list[Page]
+    pictures: Pictures
+    names: dict[int, str]
+    ids: dict[int, int]
+    found: list[Picture]
+    sizes: list[Frame | None]
+    faults: list[Fault]
+    notes: list[str]
+    unheld: list[str]
+
+
+def listed(root: Path, images: Path | None) -> Listing:
+    """images: where the pictures are, if not beside the files. Raises DataError naming file and line or key."""
+    faults: list[Fault] = []
+    notes: list[str] = []
+    unheld: list[str] = []
+    pages = read_pages(root)
+    pictures = Pictures(images or (root.parent if root.is_file() else root))
+    names, ids = categories(pages, notes)
+    found = entries(pages, pictures, faults, unheld)
+    sizes = frames([pictures.paths[p.key] for p in found])
+    return Listing(pages, pictures, names, ids, found, sizes, faults, notes, unheld)
 
 
 def entries(pages: Sequence[Page], pictures: Pictures, faults: list[Fault], unheld: list[str]) -> list[Picture]:

@@ -24,8 +24,8 @@ def number(value: Any) -> float:
 
 
 def canvas(stated: tuple[float, float], size: Frame | None) -> tuple[int, int]:
-    """Width and height that run lengths must have: as stated where the picture has them, either way up, else its
-    own."""
+    """Width and height that run lengths must have: as stated where the picture has them,
+    either way up, else its own."""
     written = (int(stated[0]), int(stated[1]))
     if size is None or written in ((size.width, size.height), size.stored):
         return written

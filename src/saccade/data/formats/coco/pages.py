@@ -49,8 +49,8 @@ def files(root: Path) -> list[Path]:
 
 
 def _speaks(file: Path) -> bool:
-    """True when the text holds the three keys; a file too large to read is taken by its name, and refused on
-    reading."""
+    """True when the text holds the three keys; a file too large to read is taken by its name,
+    and refused on reading."""
     if file.stat().st_size > MOST_BYTES:
         return "coco" in file.name or file.name.startswith("instances_")
     data = file.read_bytes()

@@ -16,8 +16,8 @@ Shapes = Callable[[Sample, int, Sequence[int], int], list[dict[str, Any]]]
 
 
 def write_pages(dataset: Dataset, root: Path, shapes: Shapes, **info: Any) -> None:
-    """A folder a split. shapes: the annotations of a sample. Classes keep the numbers they had; without any they count
-    from 1."""
+    """A folder a split. shapes: the annotations of a sample. Classes keep the numbers they had; without
+    any they count from 1."""
     names = dataset.labels.names
     ids = numbers(dataset.labels) or list(range(1, len(names) + 1))
     folder.new(root)

@@ -32,8 +32,8 @@ class Pictures:
         self.wanted = wanted
 
     def find(self, file: Path, rows: Sequence[Row], notes: list[str], faults: list[Fault]) -> list[Path | None]:
-        """Aligned with the rows, None for what leads out. Raises DataError naming the lines of what is missing or fits
-        two files."""
+        """Aligned with the rows, None for what leads out. Raises DataError naming the lines of what is
+        missing or fits two files."""
         found, lost = self._look(file, rows, notes, faults)
         if lost.twice:
             told = names_text([f"line {line}: {text[:80]}" for line, text in lost.twice], 3)
@@ -46,8 +46,8 @@ class Pictures:
         return found
 
     def find_some(self, file: Path, rows: Sequence[Row], notes: list[str], faults: list[Fault]) -> list[Path | None]:
-        """Aligned with the rows, None for what has a fault of its line. Raises DataError when not one picture is
-        there."""
+        """Aligned with the rows, None for what has a fault of its line. Raises DataError when
+        not one picture is there."""
         found, lost = self._look(file, rows, notes, faults)
         if lost.missing and not any(found):
             raise self._absent(file, rows, found, lost)

@@ -15,8 +15,8 @@ LIST = "bbox"
 
 @dataclass(frozen=True)
 class Sides:
-    """Positions of the four columns of a box, or of the one that holds all; sizes: the last two are width and
-    height."""
+    """Positions of the four columns of a box, or of the one that holds all; sizes: the last
+    two are width and height."""
 
     columns: tuple[int, ...]
     sizes: bool

@@ -94,8 +94,8 @@ class Masks(Format):
         return Dataset(self.name, root, classes.labels(), splits, tuple(ignored), tuple(notes), None, tuple(faults))
 
     def write(self, dataset: Dataset, root: Path) -> None:
-        """In the style of this keeper. Classes keep the values they had where it holds values; without any, ledger
-        ids."""
+        """In the style of this keeper. Classes keep the values they had where it holds values;
+        without any, ledger ids."""
         write(dataset, root, self.style)
 
 

@@ -25,8 +25,8 @@ from saccade.package.reader import Package
 from saccade.types import Array
 
 ALLOWED = 1e-3
-"""How far answers may lie from the package's where its certificate does not say: as between trainer and sealed
-graph."""
+"""How far answers may lie from the package's where its certificate does not say: as between
+trainer and sealed graph."""
 PIXELS = 2.0
 """How far pixels decoded by TensorFlow may lie from ours, on average over a picture, of 255."""
 MODULE = "saccade.export.exporters.tf_serving.tensorflow.write"

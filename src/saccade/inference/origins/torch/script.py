@@ -1,5 +1,5 @@
-"""TorchScript (.pt): frozen, and sealed with the names, types and shapes that the caller told and the module
-answered."""
+"""TorchScript (.pt): frozen, and sealed with the names, types and shapes that the caller told
+and the module answered."""
 
 from pathlib import Path
 from typing import Any

@@ -21,8 +21,8 @@ RUN_S = 300.0
 
 
 class Graph(OpenGraph):
-    """hang_s: a run that lasts longer is ended with the process. Runs wait while a new one is started, unless that
-    fails.
+    """hang_s: a run that lasts longer is ended with the process. Runs wait while a new one is
+    started, unless that fails.
 
     Raises PackageError, InferenceError: not_found, worker_lost.
     """

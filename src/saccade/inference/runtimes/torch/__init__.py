@@ -1,5 +1,5 @@
-"""Programs of torch.export (.pt2) and TorchScript (.pt) on PyTorch. No archive is opened that would unpickle or run
-more.
+"""Programs of torch.export (.pt2) and TorchScript (.pt) on PyTorch. No archive is opened that
+would unpickle or run more.
 
 graph.py    an open module: arrays in, arrays out
 program.py  .pt2

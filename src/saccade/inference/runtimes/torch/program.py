@@ -94,8 +94,8 @@ def without_examples(file: Path, target: Path) -> bool:
 
 
 def operators(graph: Path) -> Mapping[str, str]:
-    """By output, the last operator of the program: "Softmax", "Sigmoid" or "" for any other. The archive was looked
-    at."""
+    """By output, the last operator of the program: "Softmax", "Sigmoid" or "" for any other. The
+    archive was looked at."""
     program = torch.export.load(graph)
     spec = program.call_spec.out_spec
     results = next(n for n in program.graph.nodes if n.op == "output").args[0][-spec.num_leaves :]

@@ -44,8 +44,8 @@ def loss(outputs: Mapping[str, Any], targets: Mapping[str, Any], labels: Labels,
 
 
 def tail(outputs: Mapping[str, Any], calibration: Mapping[str, float], labels: Labels) -> dict[str, Any]:
-    """The CANDIDATES points with the best score of any class: `candidates` [N, M, 4] in px of the picture, `chances`
-    [N, C, M].
+    """The CANDIDATES points with the best score of any class: `candidates` [N, M, 4] in px of the
+    picture, `chances` [N, C, M].
 
     What they become, `settle` does here and `finish` in a sealed graph.
     """

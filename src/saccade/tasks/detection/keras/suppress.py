@@ -1,5 +1,5 @@
-"""Non-maximum suppression by class: in numpy where TensorFlow answers, as the standard operator where a graph is
-sealed.
+"""Non-maximum suppression by class: in numpy where TensorFlow answers, as the standard
+operator where a graph is sealed.
 
 TensorFlow's own suppression knows no classes and no free batch axis, so a graph is converted up to the candidates, and
 the rest is written in ONNX behind them.
@@ -53,8 +53,8 @@ def _kept(boxes_M4: Array, scores_CM: Array) -> Array:
 
 
 def finish(model: Any) -> None:
-    """Behind the outputs `candidates` [N, M, 4] and `chances` [N, C, M] of an ONNX model: suppression, and the MOST
-    best."""
+    """Behind the outputs `candidates` [N, M, 4] and `chances` [N, C, M] of an ONNX model:
+    suppression, and the MOST best."""
     from onnx import TensorProto, helper
 
     graph = model.graph

@@ -30,8 +30,8 @@ MEAN, STD = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 
 @dataclass(frozen=True)
 class Size:
-    """Backbone (depths, kind of its layers, channels of its four stages) and what differs from RT-DETRv2's own
-    defaults."""
+    """Backbone (depths, kind of its layers, channels of its four stages) and what differs from
+    RT-DETRv2's own defaults."""
 
     depths: tuple[int, ...]
     layers: str = "bottleneck"
@@ -176,8 +176,8 @@ def matching(outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> Te
 
 
 def _hushed(logits: Tensor, boxes: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
-    """Logits [N, Q, C], those of a query that lies in an ignored region and on no object a constant: it learns
-    nothing."""
+    """Logits [N, Q, C], those of a query that lies in an ignored region and on no object a
+    constant: it learns nothing."""
     classes, places = targets["box_classes"], targets["boxes"].float()
     if not bool((classes == -2).any()):
         return logits

@@ -1,5 +1,5 @@
-"""The learning half of masks in Keras: networks, losses and tail, with the definitions of the torch half. Channels
-last."""
+"""The learning half of masks in Keras: networks, losses and tail, with the definitions of the
+torch half. Channels last."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,7 +1,7 @@
 """What is made small when pixels are classified, in Keras: the losses of `torch/terms.py` with the same definitions.
 
-Written from arXiv:1708.02002 (focal), arXiv:1606.04797 (Dice) and arXiv:1705.08790 (Lovász-Softmax). Axes are [N, h, w,
-C].
+Written from arXiv:1708.02002 (focal), arXiv:1606.04797 (Dice) and arXiv:1705.08790
+(Lovász-Softmax). Axes are [N, h, w, C].
 """
 
 from collections.abc import Callable

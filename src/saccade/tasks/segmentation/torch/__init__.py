@@ -30,8 +30,8 @@ def head(features: Sequence[tuple[int, int]], labels: Labels, options: Mapping[s
 def whole(
     name: str, labels: Labels, width: int, height: int, weights: str
 ) -> tuple[nn.Module, Sequence[float], Sequence[float], str] | None:
-    """A complete network by name, normalised images to scores: module, mean, std, a line on its weights. None: not
-    ours.
+    """A complete network by name, normalised images to scores: module, mean, std, a line on
+    its weights. None: not ours.
 
     Raises UsageError for a name or a file of weights that does not fit.
     """

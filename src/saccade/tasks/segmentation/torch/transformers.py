@@ -27,8 +27,8 @@ SIZES: dict[str, tuple[tuple[int, ...], tuple[int, ...], int]] = {
 
 
 class Enlarged(nn.Module):
-    """A network at any size: its input grows to multiples of the stride; once it has learned, its scores are
-    enlarged."""
+    """A network at any size: its input grows to multiples of the stride; once it has learned,
+    its scores are enlarged."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

@@ -13,8 +13,8 @@ from saccade.training.trainers.keras.networks import Prepare
 
 STRIDES = (4, 8, 16, 32)
 HALF = 0.6
-"""A map whose side is at most this share of the one before it is a level coarser; without padding it is less than
-half."""
+"""A map whose side is at most this share of the one before it is a level coarser; without
+padding it is less than half."""
 EDGE = 4
 """Cells that the maps of Inception, which pads nothing, are short of at the most."""
 
@@ -92,8 +92,8 @@ def _shaped(model: Any, kind: str) -> tuple[Any, Any]:
 
 
 def _whole(out: Any, height: int, width: int) -> Any:
-    """A map [N, h, w, C] with zeros around it where convolutions without padding lost its edge; None when it lost too
-    much."""
+    """A map [N, h, w, C] with zeros around it where convolutions without padding lost its edge; None
+    when it lost too much."""
     lost = height - out.shape[1], width - out.shape[2]
     if not all(0 <= n <= EDGE for n in lost):
         return None

@@ -27,8 +27,8 @@ def draw(
     several: bool,
     still: bool = False,
 ) -> tuple[dict[str, Array], dict[str, Array]]:
-    """What happens to a batch, and its boxes moved along. given: height, width in px; share: of both sides, what comes
-    out.
+    """What happens to a batch, and its boxes moved along. given: height, width in px; share: of
+    both sides, what comes out.
 
     several: whether four pictures with boxes may become one (mosaic). still: whether all are seen whole and in place.
     """
@@ -166,8 +166,8 @@ def move_boxes(
     sides: Sequence[int],
     window: Sequence[int] | None = None,
 ) -> dict[str, Array]:
-    """Boxes in px of the input (height, width: given) to px of what comes out (sides), cut at its edge or at the
-    window.
+    """Boxes in px of the input (height, width: given) to px of what comes out (sides), cut at
+    its edge or at the window.
 
     A turned box becomes the smallest upright one around it. A box that leaves the picture becomes [0, 0, 0, 0] with
     class -1; one of which less than `SEEN` stays becomes a region of class -2, neither object nor background.
@@ -323,8 +323,8 @@ def _rectangles(centre_N2: Any, down_N: Any, across_N: Any, shape: Any) -> Any:
 
 
 def _mixed(recipe: Recipe, n: int, seed: int, may: bool) -> dict[str, Array]:
-    """mixup or CutMix of a share of batches: 0 neither, 1, 2; one partner and share per image. may: else none of
-    them."""
+    """mixup or CutMix of a share of batches: 0 neither, 1, 2; one partner and share per image.
+    may: else none of them."""
     random = np.random.default_rng((seed, 1))
     kinds = [k for k in ("mixup", "cutmix") if float(getattr(recipe, k)) > 0]
     if random.random() >= recipe.mix_share or n < 2 or not may:

@@ -46,8 +46,8 @@ class Wish:
 
 
 def pack(samples: Sequence[Sample], labels: Labels, task: Task, spec: PreprocessSpec, recipe: Recipe) -> Pack:
-    """Reads every image through the house's one preprocessing, or finds them packed already. Raises DataError,
-    StorageError."""
+    """Reads every image through the house's one preprocessing, or finds them packed already. Raises
+    DataError, StorageError."""
     return Pack(images_of(samples, spec, recipe), targets_of(samples, labels, task, spec))
 
 

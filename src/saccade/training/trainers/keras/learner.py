@@ -133,8 +133,8 @@ class KerasLearner(Learner):
             self.s.average.update()
 
     def find_rate(self, steps: int = 60) -> RateFound:
-        """The range test of arXiv:1506.01186: the rate rises from 1e-6 to 1; a tenth of the rate with the lowest
-        loss."""
+        """The range test of arXiv:1506.01186: the rate rises from 1e-6 to 1; a tenth of the
+        rate with the lowest loss."""
         s = self.s
         weights, state = arrays(s.network), s.optimizer.state()
         rates = np.geomspace(1e-6, 1.0, steps)

@@ -27,8 +27,8 @@ class Served(tf.Module):
         return self.sealed.half.served(found) if hasattr(self.sealed.half, "served") else found
 
     def _encoded(self, image_bytes: Any) -> dict[str, Any]:
-        """JPEG, PNG, GIF or BMP, stretched to the input by area: what callers without saccade can do. EXIF is not
-        looked at."""
+        """JPEG, PNG, GIF or BMP, stretched to the input by area: what callers without saccade can do.
+        EXIF is not looked at."""
         images = tf.map_fn(self._decoded, image_bytes, fn_output_signature=tf.uint8)
         images.set_shape([None, self._height, self._width, 3])
         return self._pixels(images)

@@ -37,8 +37,8 @@ def keras_half(task: Task) -> Any:
 
 
 def machine(recipe: Recipe) -> tuple[str, bool]:
-    """The device a run would take, and whether it multiplies bfloat16 natively. TensorFlow does not ask a CPU:
-    float32."""
+    """The device a run would take, and whether it multiplies bfloat16 natively. TensorFlow does
+    not ask a CPU: float32."""
     if tf.config.list_physical_devices("GPU") and recipe.device != "cpu":
         return "cuda", True
     return "cpu", False

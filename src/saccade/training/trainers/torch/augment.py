@@ -41,10 +41,10 @@ class Augment:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """uint8 [N, H, W, 3] to float32 [N, 3, H, W] in 0..1; targets named boxes and mask move with their picture.
 
-        share: of both sides, to a multiple of 8 px, what comes out of what went in. Beyond its edge a picture goes on
-        as its mirror image, with its mask; where there are boxes it is grey, for mirrored things would have none.
-        several: whether four pictures with boxes may become one (mosaic). still: whether all are seen whole and in
-        place.
+        share: of both sides, to a multiple of 8 px, what comes out of what went in. Beyond its edge a picture
+        goes on as its mirror image, with its mask; where there are boxes it is grey, for mirrored things
+        would have none. several: whether four pictures with boxes may become one (mosaic). still: whether all
+        are seen whole and in place.
         """
         targets = dict(targets)
         random = torch.Generator().manual_seed(seed)
@@ -178,8 +178,8 @@ def sampling(moves_N33: Tensor, sides: Sequence[int], window: Sequence[int] | No
 
 
 def fewest(targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Boxes [N, K, 4] and their classes with what is none (-1) left out, as far as the fullest picture of the batch
-    allows."""
+    """Boxes [N, K, 4] and their classes with what is none (-1) left out, as far as the fullest
+    picture of the batch allows."""
     real = targets["box_classes"] != -1
     most = int(real.sum(1).max()) if real.numel() else 0
     order = real.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :most]

@@ -29,8 +29,8 @@ class Pack:
 
 
 def pack(samples: Sequence[Sample], labels: Labels, task: Task, spec: PreprocessSpec, recipe: Recipe) -> Pack:
-    """Reads every image through the house's one preprocessing, or finds them packed already. Raises DataError,
-    StorageError."""
+    """Reads every image through the house's one preprocessing, or finds them packed already. Raises
+    DataError, StorageError."""
     targets = targets_of(samples, labels, task, spec)
     images = images_of(samples, spec, recipe)
     return Pack(torch.from_numpy(images), {k: torch.from_numpy(v) for k, v in targets.items()})

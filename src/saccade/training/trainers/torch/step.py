@@ -1,5 +1,5 @@
-"""One step of training: gradients in pieces that fit into memory, one move of the weights; and the range test of
-rates."""
+"""One step of training: gradients in pieces that fit into memory, one move of the weights; and
+the range test of rates."""
 
 import copy
 

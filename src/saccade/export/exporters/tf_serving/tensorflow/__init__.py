@@ -1,5 +1,5 @@
-"""What runs in a process with TensorFlow: the graph told again in its operators, pictures decoded by them, the
-SavedModel.
+"""What runs in a process with TensorFlow: the graph told again in its operators, pictures
+decoded by them, the SavedModel.
 
 value.py        a tensor in either order of axes
 node.py         one operator of the ONNX graph

@@ -1,5 +1,5 @@
-"""A package's graph as a SavedModel with two signatures, opened as TensorFlow Serving opens it and run on the golden
-samples.
+"""A package's graph as a SavedModel with two signatures, opened as TensorFlow Serving opens it and
+run on the golden samples.
 
 python -m saccade.export.exporters.tf_serving.tensorflow.write RESULT PACKAGE OUT NAME ANSWERS
 """
