@@ -6,8 +6,8 @@ from math import log10
 
 from saccade.bench.figures import SHARES, Figures
 
-WIDTH, HEIGHT = 720, 420
-LEFT, TOP, RIGHT, BOTTOM = 70, 56, 700, 300
+WIDTH = 720
+LEFT, TOP, RIGHT, BOTTOM = 70, 56, 690, 300
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6a51a3", "#882255")
 STYLE = (
     "text{font:13px system-ui,sans-serif;fill:#222}.dim{fill:#666}.grid{stroke:#ddd}.bg{fill:#fff}path{fill:none;stroke-width:2}"
@@ -42,14 +42,13 @@ def draw(title: str, subtitle: str, figures: Sequence[Figures]) -> str:
             for s, v in zip(SHARES, one.quantiles_ms, strict=True)
             if s <= 1 - 1 / one.answered
         ]
-        colour, y = COLOURS[i % len(COLOURS)], BOTTOM + 62 + 20 * (i // 2)
-        x = LEFT + 320 * (i % 2)
+        colour, y = COLOURS[i % len(COLOURS)], BOTTOM + 66 + 20 * i
         parts.append(f'<path stroke="{colour}" d="M{"L".join(points)}"/>')
-        parts.append(f'<path stroke="{colour}" d="M{x} {y - 4}h22"/>')
+        parts.append(f'<path stroke="{colour}" d="M{LEFT} {y - 4}h22"/>')
         parts.append(
-            f'<text x="{x + 30}" y="{y}">{escape(one.load)}: {one.per_s:.1f} images/s, {one.answered:,} answers</text>'
+            f'<text x="{LEFT + 30}" y="{y}">{escape(one.load)}: {one.per_s:.1f} images/s, {one.answered:,} answers</text>'
         )
-    height = max(HEIGHT, BOTTOM + 80 + 20 * (len(shown) // 2))
+    height = BOTTOM + 60 + 20 * len(shown)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img" '
         f'aria-label="{escape(title)}"><style>{STYLE}</style><rect class="bg" width="{WIDTH}" height="{height}"/>{"".join(parts)}</svg>\n'
