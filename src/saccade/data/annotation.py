@@ -4,7 +4,8 @@ import hashlib
 
 import numpy as np
 
-from saccade.data.masks import IGNORED, LazyMask
+from saccade.data.masks import LazyMask
+from saccade.images.masks import VOID
 from saccade.types import Annotation, Array
 
 
@@ -17,7 +18,7 @@ def amounts(annotation: Annotation, classes: int) -> Array:
         counted = annotation.counts if isinstance(annotation, LazyMask) else None
         if counted is None:
             counted = np.bincount(annotation["mask"].ravel(), minlength=256)
-        return np.asarray(counted[: min(classes, IGNORED)], np.int64)
+        return np.asarray(counted[: min(classes, VOID)], np.int64)
     ids = annotation["box_classes"] if "box_classes" in annotation else annotation.get("classes", ())
     return np.bincount(np.asarray(ids, np.int64), minlength=classes).astype(np.int64)
 

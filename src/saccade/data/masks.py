@@ -17,9 +17,9 @@ from saccade.data.frames import frame
 from saccade.errors import DataError, ImageError
 from saccade.images import decode, png
 from saccade.images.header import PILLOW_FAULTS
+from saccade.images.masks import VOID
 from saccade.types import Array, names_text
 
-IGNORED = 255
 MOST_CLASSES = 255
 """A mask is one byte a pixel, and 255 means ignored."""
 MOST_COLOURS = 4096
@@ -27,7 +27,7 @@ MOST_COLOURS = 4096
 
 @dataclass(frozen=True)
 class Table:
-    """What stored values mean: value, or colour as 0xRRGGBB, to ledger id or IGNORED. coloured: values are colours."""
+    """What stored values mean: value, or colour as 0xRRGGBB, to ledger id or VOID. coloured: values are colours."""
 
     ids: Mapping[int, int]
     coloured: bool = False
@@ -43,8 +43,8 @@ class Table:
             lut = np.full(256, -1, np.int16)
             for value, id in self.ids.items():
                 lut[value] = id
-            if lut[IGNORED] < 0:
-                lut[IGNORED] = IGNORED
+            if lut[VOID] < 0:
+                lut[VOID] = VOID
             ids_HW = lut[stored_HW]
             return ids_HW.astype(np.uint8), sorted({int(v) for v in stored_HW[ids_HW < 0]})
         known = np.array(sorted(self.ids), np.uint32)

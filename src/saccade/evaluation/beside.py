@@ -5,6 +5,7 @@ import numpy as np
 
 from saccade.images import draw, fonts
 from saccade.images.geometry import iou_matrix
+from saccade.images.masks import VOID
 from saccade.types import Array, Image, Labels, Prediction
 
 OVERLAP = 0.5
@@ -72,7 +73,7 @@ def wrong_pixels(image: Image, truth_HW: Array, answer_HW: Array) -> Image:
     """The picture in grey, in red where the answer is wrong; what the truth leaves open is dark."""
     grey = np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[:, :, None], 3, 2)
     out = np.asarray(cv2.addWeighted(grey, 0.6, np.full_like(grey, 255), 0.25, 0), np.uint8)
-    asked = truth_HW != draw.VOID
+    asked = truth_HW != VOID
     out[asked & (truth_HW != answer_HW)] = _WRONG
     out[~asked] = grey[~asked] // 3
     return out

@@ -13,13 +13,12 @@ from PIL import Image as pillow
 from PIL import ImageDraw
 
 from saccade.images import fonts
+from saccade.images.masks import VOID
 from saccade.types import Array, Image
 
 Colour = tuple[int, int, int]
 PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#882255", "#999933", "#6a51a3")
 """The eight hues of Okabe and Ito without black, then three of Tol's; later ids take them lighter, then darker."""
-VOID = 255
-"""Pixels of a mask that belong to no class."""
 LEGIBLE = 480
 """A picture whose longer side is below this many px is enlarged by a whole factor before it is drawn on."""
 _DARK, _LIGHT = (24, 24, 27), (250, 250, 250)

@@ -16,7 +16,7 @@ from saccade.types import Array
 
 MAX_EDGES, MAX_CORNERS = ANSWER_LIMITS.max_mask_edges, ANSWER_LIMITS.max_mask_corners
 VOID = 255
-"""Pixels that belong to no class: in the PNG, but in no other form."""
+"""Pixels that belong to no class, which nobody is asked about: in the PNG, but in no other form."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Every setting of the server: keyword, environment variable SACCADE_<NAME>, TOML file, default; the first wins."""
 
+import functools
 import ipaddress
 import os
 import tomllib
@@ -108,9 +109,9 @@ class Settings:
         if self.tls_key is not None and self.tls_key.stat().st_mode & 0o077:
             raise UsageError(f"{self.tls_key} can be read by others", hint=f"chmod 600 {self.tls_key}")
 
-    @property
+    @functools.cached_property
     def loopback(self) -> bool:
-        """True when only this machine can connect."""
+        """True when only this machine can connect. Asked with every request."""
         if self.host == "localhost":
             return True
         try:

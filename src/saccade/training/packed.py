@@ -15,6 +15,7 @@ import numpy as np
 from saccade.errors import DataError, SaccadeError, StorageError
 from saccade.images.decode import inspect
 from saccade.images.geometry import boxes_to_input, mask_to_input
+from saccade.images.masks import VOID
 from saccade.images.preprocess import PreprocessSpec, load, placement
 from saccade.tasks.task import Task
 from saccade.training.recipe import Recipe
@@ -22,7 +23,6 @@ from saccade.types import Array, Labels, Sample
 
 GEOMETRY = frozenset({"boxes", "mask"})
 """Targets that lie over the picture and move with it: x_min y_min x_max y_max in px, and class ids [H, W]."""
-VOID = 255
 """The mask's id of pixels that nobody judges."""
 CACHE_BYTES = 20 << 30
 """Packed images kept on disk in all; the least recently used go first."""

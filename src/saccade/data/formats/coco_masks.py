@@ -14,10 +14,11 @@ from saccade.data.formats.coco import fields
 from saccade.data.formats.coco.entries import Picture, listed, unlisted
 from saccade.data.formats.coco.write import write_pages
 from saccade.data.frames import Frame
-from saccade.data.masks import IGNORED, MOST_CLASSES, LazyMask
+from saccade.data.masks import MOST_CLASSES, LazyMask
 from saccade.data.scale import Stated
 from saccade.errors import DataError
 from saccade.images import decode
+from saccade.images.masks import VOID
 from saccade.limits import IMAGE_LIMITS
 from saccade.types import Array, Labels, Sample
 
@@ -25,7 +26,7 @@ BACKGROUND = "background"
 
 
 class Painted(LazyMask):
-    """shapes: key, ledger id (IGNORED for crowds) and outline of each object. rest: the id of what nothing covers."""
+    """shapes: key, ledger id (VOID for crowds) and outline of each object. rest: the id of what nothing covers."""
 
     def __init__(self, shapes: Sequence[tuple[str, int, Any]], stated: tuple[int, int], size: Frame, rest: int) -> None:
         self.shapes = shapes
@@ -42,7 +43,7 @@ class Painted(LazyMask):
         painted = np.full((height, width), self.rest, np.uint8)
         drawn = [(id, *_cut(_area(where, outline, width, height))) for where, id, outline in self.shapes]
         # Crowds lie below everything, then large things below small ones.
-        for id, rows, columns, inside in sorted(drawn, key=lambda d: (d[0] != IGNORED, -int(d[3].sum()))):
+        for id, rows, columns, inside in sorted(drawn, key=lambda d: (d[0] != VOID, -int(d[3].sum()))):
             painted[rows, columns][inside] = id
         lying = (width, height) != (self.size.width, self.size.height)
         return decode.turn(painted, self.size.orientation) if lying else painted
@@ -63,7 +64,7 @@ class CocoMasks(Format):
         faults, notes, unheld, ids = given.faults, given.notes, given.unheld, given.ids
         whole = all(isinstance(p.info, Mapping) and p.info.get("every_pixel") is True for p in pages)
         labels, first = _ledger(given.names, whole, notes)
-        rest = IGNORED if whole else labels.id(BACKGROUND)
+        rest = VOID if whole else labels.id(BACKGROUND)
         faults += scale.scaled([Stated(p.where, p.stated, size) for p, size in zip(found, sizes, strict=True)])
         faults += outlines.faults(
             [o for p in found for where, shape in p.shapes for o in fields.outlined(where, shape)]
@@ -111,7 +112,7 @@ def _outlines(picture: Picture, ids: Mapping[int, int], faults: list[Fault]) -> 
         elif not shape.get("segmentation"):
             faults.append(Fault("bad_box", where, "an object without an outline cannot be painted"))
         else:
-            shapes.append((where, IGNORED if shape.get("iscrowd") == 1 else ids[category], shape["segmentation"]))
+            shapes.append((where, VOID if shape.get("iscrowd") == 1 else ids[category], shape["segmentation"]))
     return shapes
 
 

@@ -9,12 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from saccade.errors import DataError
+from saccade.images.masks import VOID
 from saccade.tasks import statistics
 from saccade.tasks.task import Scorer, Task
 from saccade.types import Array, Case, Curve, Labels, Matrix, Number, Prediction, Sample, Scorecard, Series, Table
-
-VOID = 255
-"""The pixel value that nobody is asked about; in an answer, a pixel the network did not see."""
 
 TOLERANCE = 0.0075
 """How far an answered boundary may lie from the true one, as a share of the picture's diagonal (Csurka et al. 2013)."""

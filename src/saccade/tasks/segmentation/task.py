@@ -8,9 +8,10 @@ import numpy as np
 from saccade.errors import DataError, InferenceError
 from saccade.images import decode, draw, fonts
 from saccade.images.geometry import mask_to_original
+from saccade.images.masks import VOID
 from saccade.images.preprocess import Placement
 from saccade.tasks import temperature
-from saccade.tasks.segmentation.score import VOID, MaskScorer
+from saccade.tasks.segmentation.score import MaskScorer
 from saccade.tasks.task import Scorer, Task
 from saccade.types import Array, Image, Labels, Prediction, Sample, TensorSpec
 

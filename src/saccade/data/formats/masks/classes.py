@@ -9,15 +9,16 @@ from pathlib import Path
 from saccade.data import folder, masks
 from saccade.data.dataset import Fault
 from saccade.data.formats.masks.layout import LISTS, Layout, Pair
-from saccade.data.masks import IGNORED, MOST_CLASSES, Table
+from saccade.data.masks import MOST_CLASSES, Table
 from saccade.errors import DataError
+from saccade.images.masks import VOID
 from saccade.types import Labels, names_text
 
 CLASS_FILES = (
     "_classes.csv", "class_dict.csv", "classes.csv", "label_colors.txt", "labelmap.txt", "class_names.txt",
     "classes.txt", "codes.txt",
 )  # fmt: skip
-VOID = frozenset({"void", "ignore", "ignored", "unlabeled", "unlabelled", "__ignore__"})
+VOIDS = frozenset({"void", "ignore", "ignored", "unlabeled", "unlabelled", "__ignore__"})
 CAMVID = (
     "Sky", "Building", "Pole", "Road", "Pavement", "Tree", "SignSymbol", "Fence", "Car", "Pedestrian", "Bicyclist",
 )  # fmt: skip
@@ -38,7 +39,7 @@ class Classes:
     notes: tuple[str, ...] = field(default=(), compare=False)
 
     def table(self) -> Table:
-        ids = {value: i for i, value in enumerate(self.stored)} | dict.fromkeys(self.void, IGNORED)
+        ids = {value: i for i, value in enumerate(self.stored)} | dict.fromkeys(self.void, VOID)
         return Table(ids, self.coloured)
 
     def labels(self) -> Labels:
@@ -86,8 +87,8 @@ def _class_file(file: Path, name: str) -> Classes:
         coloured = coloured or is_colour
         if values is not None:
             entries.append((label, values))
-    void = tuple(v for n, v in entries if n.lower() in VOID)
-    kept = [(n, v) for n, v in entries if n.lower() not in VOID]
+    void = tuple(v for n, v in entries if n.lower() in VOIDS)
+    kept = [(n, v) for n, v in entries if n.lower() not in VOIDS]
     if not kept:
         raise DataError(f"{name} names no class")
     names = [n for n, _ in kept]
@@ -97,7 +98,7 @@ def _class_file(file: Path, name: str) -> Classes:
             raise DataError(f"{name} gives the {what} {names_text(twice, 3)} twice", hint="keep one of them")
     if len(kept) > MOST_CLASSES:
         raise DataError(f"{name} names {len(kept)} classes, limit {MOST_CLASSES}: a mask is one byte a pixel")
-    told = [f"{n} is ignored (255)" for n, _ in entries if n.lower() in VOID]
+    told = [f"{n} is ignored (255)" for n, _ in entries if n.lower() in VOIDS]
     return Classes(tuple(n for n, _ in kept), tuple(v for _, v in kept), coloured, void, tuple(told))
 
 
@@ -182,10 +183,10 @@ def _seen(root: Path, layout: Layout, faults: list[Fault]) -> Classes:
     if coloured:
         shown = tuple(f"#{v:06x}" for v in every)
         return Classes(shown, tuple(every), True, (), (f"no class file: the {len(every)} colours are classes",))
-    used = [v for v in every if v != IGNORED]
-    if set(every) <= {0, IGNORED} and len(every) == 2:
+    used = [v for v in every if v != VOID]
+    if set(every) <= {0, VOID} and len(every) == 2:
         note = "masks hold 0 and 255: background and foreground, nothing is ignored"
-        return Classes(("background", "foreground"), (0, IGNORED), False, (), (note,))
+        return Classes(("background", "foreground"), (0, VOID), False, (), (note,))
     if used == [0, 1]:
         return Classes(
             ("background", "foreground"), (0, 1), False, (), ("no class file: 0 is background, 1 foreground",)
@@ -196,5 +197,5 @@ def _seen(root: Path, layout: Layout, faults: list[Fault]) -> Classes:
     if (root / LISTS).is_dir() and set(used) <= set(range(21)) and 0 in used:
         note = "no class file: names of the 21 classes of VOC 2012"
         return Classes(VOC, tuple(range(21)), False, (), (note,))
-    note = f"no class file: the {len(used)} values are classes" + (", 255 is ignored" if IGNORED in every else "")
+    note = f"no class file: the {len(used)} values are classes" + (", 255 is ignored" if VOID in every else "")
     return Classes(tuple(str(v) for v in used), tuple(used), False, (), (note,))

@@ -17,10 +17,11 @@ import numpy as np
 from saccade.data import folder
 from saccade.data.dataset import Dataset
 from saccade.data.formats.masks.layout import LISTS
-from saccade.data.masks import IGNORED, MOST_CLASSES
+from saccade.data.masks import MOST_CLASSES
 from saccade.data.numbers import numbers
 from saccade.errors import DataError
 from saccade.images import encode
+from saccade.images.masks import VOID
 from saccade.types import Array, Labels
 
 STYLES = ("index", "palette", "voc", "camvid", "colour", "binary")
@@ -78,7 +79,7 @@ def _two_values(dataset: Dataset) -> None:
     if len(dataset.labels) != 2:
         raise DataError(f"a binary mask holds 2 classes, and the data has {len(dataset.labels)}", hint=hint)
     for sample in dataset:
-        if (sample.annotation["mask"] == IGNORED).any():
+        if (sample.annotation["mask"] == VOID).any():
             raise DataError(f"{sample.key} has ignored pixels, which a binary mask cannot hold", hint=hint)
 
 
@@ -91,17 +92,17 @@ def _values(labels: Labels, style: str) -> Array:
         if None not in own and len(set(own)) == count:
             table[:count] = own
             free = next(c for c in colours()[::-1].tolist() if tuple(c) not in own)
-            table[IGNORED] = free
+            table[VOID] = free
         return table
     table = np.arange(256, dtype=np.uint8)
     if style == "binary":
         # What other tools take for the object is 255.
         table[:2] = (255, 0) if labels.names[1].lower() == "background" else (0, 255)
         return table
-    stored = numbers(labels, 0, IGNORED - 1) or list(range(count))
+    stored = numbers(labels, 0, VOID - 1) or list(range(count))
     table[:count] = stored
     if style == "camvid":
-        table[IGNORED] = next(v for v in (*range(count, IGNORED), *range(count), IGNORED) if v not in stored)
+        table[VOID] = next(v for v in (*range(count, VOID), *range(count), VOID) if v not in stored)
     return table
 
 
@@ -114,8 +115,8 @@ def _colour(original: str | int) -> tuple[int, ...] | None:
 def _class_file(root: Path, labels: Labels, values: Array, style: str) -> None:
     coloured = style in COLOURED
     head = ("name", "r", "g", "b") if coloured else ("Pixel Value", "Class")
-    told = [*labels.names, *(["void"] if coloured or (style == "camvid" and values[IGNORED] != IGNORED) else [])]
-    shown = [*values[: len(labels)].tolist(), values[IGNORED].tolist()]
+    told = [*labels.names, *(["void"] if coloured or (style == "camvid" and values[VOID] != VOID) else [])]
+    shown = [*values[: len(labels)].tolist(), values[VOID].tolist()]
     rows = [(n, *v) if coloured else (v, n) for n, v in zip(told, shown, strict=False)]
     with (root / ("class_dict.csv" if coloured else "_classes.csv")).open("w", newline="", encoding="utf-8") as stream:
         csv.writer(stream).writerows([head, *rows])
