@@ -114,7 +114,7 @@ TASK_NAMES_ELSEWHERE = {
 HEAVY = {
     "saccade": {"numpy", "torch", "keras"},
     "saccade.client.client": {"torch", "keras", "saccade.server", "saccade.inference"},
-    "saccade.server.app": {
+    "saccade.server.build": {
         "torch",
         "keras",
         "tensorflow",
@@ -362,7 +362,7 @@ def test_an_upward_import_is_caught(copy: Path, path: str, line: str, reason: st
     [
         ("__init__.py", "import numpy", "saccade", "saccade loads numpy"),
         ("client/client.py", "import saccade.server", "saccade.client.client", "saccade.server"),
-        ("server/console/__init__.py", "import saccade.training", "saccade.server.app", "saccade.training"),
+        ("server/console/__init__.py", "import saccade.training", "saccade.server.build", "saccade.training"),
         ("inference/__init__.py", "import saccade.data", "saccade.inference.engine", "saccade.data"),
     ],
 )

@@ -19,7 +19,8 @@ from saccade.client.client import AsyncClient, Client
 from saccade.errors import ImageError, InferenceError, ServerError, UsageError
 from saccade.inference.engine import Engine
 from saccade.integrations.models import Models
-from saccade.server.app import App, build
+from saccade.server.app import App
+from saccade.server.build import build
 from saccade.server.grpc import Grpc
 from saccade.server.keys import Keys
 from saccade.server.settings import Settings

@@ -27,7 +27,7 @@ from saccade.inference.request import Request
 from saccade.inference.runtime import OpenGraph
 from saccade.inference.runtimes import tf_serving, triton
 from saccade.package.reader import Package
-from saccade.server.app import build
+from saccade.server.build import build
 from saccade.server.grpc import Grpc
 from saccade.server.metrics import Metrics
 from saccade.server.settings import Settings

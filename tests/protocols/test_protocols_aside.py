@@ -26,6 +26,7 @@ from saccade.protocols.tf_serving.http import TensorFlowServing
 from saccade.testing.packages import colors
 from saccade.testing.protocols import asked_once, refusal
 from saccade.wire import schema
+from saccade.wire.names import TENSORFLOW_STRING
 
 SMALL, LARGE = (np.full((rows, 32, 32, 3), 200, np.uint8) for rows in (1, 32))
 
@@ -122,7 +123,7 @@ def test_each_tensor_counts_for_how_heavy_a_message_is() -> None:
     typed, content = (tfs_protobuf.tensor(of("image", LARGE)) for _ in range(2))
     del content.int_val[:]
     content.tensor_content = LARGE.tobytes()
-    texts = tfs_protobuf.TensorProto(dtype=tfs_protobuf.TEXTS, tensor_content=b"x")
+    texts = tfs_protobuf.TensorProto(dtype=TENSORFLOW_STRING, tensor_content=b"x")
     texts.string_val.extend([b""] * 70_000)
     for tensors, heavy in (
         ([content], False),

@@ -19,6 +19,7 @@ from saccade.testing.protocols import ask as ask_http
 from saccade.testing.protocols import asked_once
 from saccade.verbs.imports import import_model
 from saccade.wire import schema
+from saccade.wire.names import TENSORFLOW
 
 ROWS = np.random.default_rng(1).integers(0, 256, (2, 32, 32, 3), np.uint8)
 SCORES = ROWS.mean((1, 2)) / 255
@@ -85,7 +86,7 @@ def test_values_left_out_repeat_the_last(engine: Engine) -> None:
     np.testing.assert_allclose(scores(ask(engine, "Predict", request)), scores(ask(engine, "Predict", predict(whole))))
 
 
-@pytest.mark.parametrize("dtype", list(protobuf.NUMBERS))
+@pytest.mark.parametrize("dtype", list(TENSORFLOW))
 def test_every_type_comes_back(dtype: str) -> None:
     array = np.array([[0, 1], [1, 0]]).astype(dtype)
     if array.dtype.kind == "f":

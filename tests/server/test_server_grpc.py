@@ -31,7 +31,8 @@ from saccade.inference.engine import Engine
 from saccade.inference.options import Options
 from saccade.inference.request import Request
 from saccade.limits import CALLER_LIMITS
-from saccade.server.app import App, build
+from saccade.server.app import App
+from saccade.server.build import build
 from saccade.server.grpc import Grpc
 from saccade.server.health import MAX_WATCHERS
 from saccade.server.keys import Keys

@@ -13,7 +13,8 @@ import pytest
 from saccade.errors import UsageError
 from saccade.inference.engine import Engine
 from saccade.protocols.protocol import Control
-from saccade.server.app import App, build, speak
+from saccade.server.app import App
+from saccade.server.build import build, speak
 from saccade.server.grpc import Grpc
 from saccade.server.keys import Keys
 from saccade.server.settings import Settings

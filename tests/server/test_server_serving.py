@@ -305,7 +305,7 @@ def test_a_package_that_lies_is_not_served(tmp_path):
 
 def test_the_application_opens_without_heavy_neighbours():
     heavy = ["torch", "keras", "tensorflow", "starlette", "saccade.training", "saccade.verbs", "saccade.data"]
-    code = f"import sys, saccade.server.app; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, saccade.server.build; print([m for m in {heavy} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
     assert out.stdout.strip() == "[]"
 

@@ -17,15 +17,9 @@ from saccade.bench.load import Target
 from saccade.errors import ServerError, UsageError
 from saccade.images.decode import decode
 from saccade.types import Array
+from saccade.wire.names import OPEN_INFERENCE
 
-TYPES = {
-    "UINT8": np.uint8,
-    "INT8": np.int8,
-    "INT32": np.int32,
-    "FP16": np.float16,
-    "FP32": np.float32,
-    "FP64": np.float64,
-}
+NUMBERS = {name: dtype for name, dtype in OPEN_INFERENCE.items() if name != "BOOL"}
 WAIT_S = 10.0
 MOST = 1024 * 1024
 
@@ -74,8 +68,8 @@ def _unfit(model: str, why: str) -> UsageError:
 
 def _pixels(picture: bytes, shape: list[int], kind: str, model: str) -> Array:
     """The picture in the shape and type that were described; sides left open are its own."""
-    if kind not in TYPES:
-        raise _unfit(model, f"takes {kind}, and a picture is sent as one of BYTES, {', '.join(TYPES)}")
+    if kind not in NUMBERS:
+        raise _unfit(model, f"takes {kind}, and a picture is sent as one of BYTES, {', '.join(NUMBERS)}")
     sides = shape[1:] if len(shape) == 4 else shape
     if len(sides) != 3 or 3 not in (sides[0], sides[2]):
         raise _unfit(model, f"takes {shape}, expected [N, H, W, 3] or [N, 3, H, W]")
@@ -87,7 +81,7 @@ def _pixels(picture: bytes, shape: list[int], kind: str, model: str) -> Array:
         pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
     pixels = pixels if last else pixels.transpose(2, 0, 1)
     values = pixels / 255 if kind.startswith("FP") else pixels
-    return np.ascontiguousarray(values[None] if len(shape) == 4 else values, TYPES[kind])
+    return np.ascontiguousarray(values[None] if len(shape) == 4 else values, NUMBERS[kind])
 
 
 def _ask(url: str, key: str | None) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import numpy as np
 
 from saccade.errors import InferenceError, SaccadeError
 from saccade.inference.sizes import Sizes
-from saccade.inference.turns import PATIENT, Line
+from saccade.inference.turns import Turns
 from saccade.types import Array
 
 Run = Callable[[Mapping[str, Array], float], dict[str, Array]]
@@ -111,7 +111,7 @@ class Batcher:
         self._max_batch = max_batch
         self._max_queue = max_queue
         self._clock = clock
-        self._urgent, self._others = Line[_Row](), Line[_Row]()
+        self._turns = Turns[_Row]()
         self._waiting = self._running = 0
         self._begun: dict[int, float] = {}
         """Of each thread that runs rows, since when."""
@@ -119,7 +119,6 @@ class Batcher:
         """Threads that hold rows of lost runs; nothing else begins meanwhile."""
         self._alone = False
         """One of those rows runs."""
-        self._passed = 0
         self._objective_s = objective_s
         self.limit = max_batch
         """Rows that may share a run now: max_batch, or fewer under an objective."""
@@ -150,7 +149,7 @@ class Batcher:
                 raise InferenceError("the model is being unloaded", hint="ask again", code="not_ready")
             if self._waiting >= self._max_queue:
                 raise InferenceError(f"{self._max_queue} rows are waiting", hint="ask again later", code="overloaded")
-            (self._urgent if urgent else self._others).add(caller, row)
+            self._turns.add(caller, row, urgent)
             self._waiting += 1
             self._wake.notify()
         return row.future
@@ -243,14 +242,14 @@ class Batcher:
             return
         now = self._clock()
         with self._wake:
-            late = [row for line in (self._urgent, self._others) for row in line.take(lambda r: r.over(now))]
+            late = self._turns.take(lambda row: row.over(now))
             self._waiting -= len(late)
         for row in late:
             row.begin(now)
 
     def _refuse(self, error: SaccadeError) -> None:
         with self._wake:
-            rows = [row for line in (self._urgent, self._others) for row in line.take(lambda r: True)]
+            rows = self._turns.take(lambda row: True)
             self._waiting -= len(rows)
         for row in rows:
             if row.future.set_running_or_notify_cancel():
@@ -266,13 +265,11 @@ class Batcher:
             if self._waiting > 1 and (pays := self.sizes.next()) < most:
                 most, why = pays, PAYS
             while self._waiting and not self._suspects and len(batch) < most:
-                line = self._next()
-                if batch and _shape(line.first()) != _shape(batch[0]):
+                if batch and _shape(self._turns.first()) != _shape(batch[0]):
                     why = SHAPE
                     break
-                row = line.pop()
+                row = self._turns.pop()
                 self._waiting -= 1
-                self._passed = self._passed + 1 if line is self._urgent and self._others else 0
                 if row.begin(now):
                     batch.append(row)
             if why != SHAPE and len(batch) < most:
@@ -281,11 +278,6 @@ class Batcher:
                 self._running += 1
                 self._begun[threading.get_ident()] = now
             return batch, why
-
-    def _next(self) -> Line[_Row]:
-        if self._urgent and not (self._others and self._passed >= PATIENT):
-            return self._urgent
-        return self._others
 
     def _fit(self, rows: int, took: float) -> None:
         """Moves the limit to what the objective leaves room for; called with the lock held."""

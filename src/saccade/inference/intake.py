@@ -10,7 +10,7 @@ from queue import SimpleQueue
 
 from saccade import confine
 from saccade.errors import InferenceError
-from saccade.inference.turns import PATIENT, Ahead, Line
+from saccade.inference.turns import Ahead, Turns
 from saccade.inference.workers.decoder import Decoder
 
 CLOSE_S = 10.0
@@ -89,9 +89,8 @@ class Intake:
         self._bells: SimpleQueue[bool] = SimpleQueue()
         """One for each work that came; False ends the thread that hears it. It wakes threads for less
         than a condition does."""
-        self._urgent, self._others = Line[Work](), Line[Work]()
+        self._turns = Turns[Work]()
         self._ahead = Ahead()
-        self._passed = 0
         self._seconds = 0.0
         """Of all that waits."""
         self._crew: list[threading.Thread] = []
@@ -113,7 +112,7 @@ class Intake:
         if not self._crew:
             self._start()
         with self._lock:
-            (self._urgent if work.urgent else self._others).add(work.caller, work)
+            self._turns.add(work.caller, work, work.urgent)
             self._ahead.come(work.caller, work.urgent)
             self._seconds += work.seconds
         self._bells.put(True)
@@ -130,7 +129,7 @@ class Intake:
             return
         now = time.monotonic()
         with self._lock:
-            late = [work for line in (self._urgent, self._others) for work in line.take(lambda w: w.deadline <= now)]
+            late = self._turns.take(lambda work: work.deadline <= now)
             for work in late:
                 self._left(work)
         for work in late:
@@ -139,11 +138,9 @@ class Intake:
     def _next(self) -> Work | None:
         """None where what the bell rang for was answered as late."""
         with self._lock:
-            if not (self._urgent or self._others):
+            if not self._turns:
                 return None
-            line = self._urgent if self._urgent and not (self._others and self._passed >= PATIENT) else self._others
-            self._passed = self._passed + 1 if line is self._urgent and self._others else 0
-            work = line.pop()
+            work = self._turns.pop()
             self._left(work)
             return work
 

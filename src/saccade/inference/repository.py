@@ -11,16 +11,10 @@ from google.protobuf.message_factory import GetMessageClass
 
 from saccade.errors import PackageError
 from saccade.types import TensorSpec
+from saccade.wire.names import TRITON, TRITON_STRING
 
 CONFIG = "config.pbtxt"
 MAX_BYTES = 1 << 20
-TYPES = {
-    "TYPE_BOOL": "bool", "TYPE_UINT8": "uint8", "TYPE_UINT16": "uint16", "TYPE_UINT32": "uint32",
-    "TYPE_UINT64": "uint64", "TYPE_INT8": "int8", "TYPE_INT16": "int16", "TYPE_INT32": "int32", "TYPE_INT64": "int64",
-    "TYPE_FP16": "float16", "TYPE_FP32": "float32", "TYPE_FP64": "float64", "TYPE_STRING": "", "TYPE_BF16": "",
-    "TYPE_INVALID": "",
-}  # fmt: skip
-"""Triton's name of a type to numpy's; nothing for those that a graph of numbers does not have."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +87,7 @@ def _fits(told: tuple[int | None, ...], found: tuple[int | None, ...]) -> bool:
 
 
 def _spec(folder: Path, one: Any, most: int) -> TensorSpec:
-    dtype = TYPES.get(one.DESCRIPTOR.fields_by_name["data_type"].enum_type.values_by_number[one.data_type].name, "")
+    dtype = TRITON.get(one.DESCRIPTOR.fields_by_name["data_type"].enum_type.values_by_number[one.data_type].name, "")
     if not dtype:
         raise _unfit(f"{folder / CONFIG}: {one.name!r} is of no type of numbers", "import it with another input")
     dims = tuple(None if side < 0 else int(side) for side in one.dims)
@@ -134,7 +128,7 @@ def _pool() -> DescriptorPool:
     kinds = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(name="triton.proto", package="triton", syntax="proto3")
     enum = file.enum_type.add(name="DataType")
-    for number, name in enumerate(("TYPE_INVALID", *(n for n in TYPES if n != "TYPE_INVALID"))):
+    for number, name in enumerate(("TYPE_INVALID", *TRITON, TRITON_STRING, "TYPE_BF16")):
         enum.value.add(name=name, number=number)
     messages: dict[str, dict[str, tuple[int, str, bool]]] = {
         "Tensor": {

@@ -47,6 +47,39 @@ class Line(Generic[T]):
         return taken
 
 
+class Turns(Generic[T]):
+    """All that waits, urgent or not. Not thread-safe: its keeper holds a lock."""
+
+    def __init__(self) -> None:
+        self._urgent, self._others = Line[T](), Line[T]()
+        self._passed = 0
+        """Urgent work that went before other work since that last had its turn."""
+
+    def __bool__(self) -> bool:
+        return bool(self._urgent or self._others)
+
+    def add(self, caller: Hashable, work: T, urgent: bool) -> None:
+        (self._urgent if urgent else self._others).add(caller, work)
+
+    def first(self) -> T:
+        """What `pop` would give."""
+        return self._next().first()
+
+    def pop(self) -> T:
+        line = self._next()
+        self._passed = self._passed + 1 if line is self._urgent and self._others else 0
+        return line.pop()
+
+    def take(self, which: Callable[[T], bool]) -> list[T]:
+        """Out of the lines, urgent work first. Each is asked about once."""
+        return [*self._urgent.take(which), *self._others.take(which)]
+
+    def _next(self) -> Line[T]:
+        if self._urgent and not (self._others and self._passed >= PATIENT):
+            return self._urgent
+        return self._others
+
+
 class Ahead:
     """How much stands before whoever comes now. Not thread-safe: its keeper holds a lock."""
 

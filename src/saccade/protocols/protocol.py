@@ -371,6 +371,15 @@ def marks(answer: Answer) -> list[tuple[str, str]]:
     ]
 
 
+def version_number(text: str | None) -> int | None:
+    """A version as addresses and messages write it: digits, or nothing. Raises InferenceError(not_found)."""
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise InferenceError("a version is a whole number from 1", code="not_found")
+    return int(text)
+
+
 def single(query: list[tuple[str, str]], known: tuple[str, ...]) -> dict[str, str]:
     """A query whose names are known and appear once. Raises ServerError(unknown_field)."""
     found: dict[str, str] = {}

@@ -1,6 +1,7 @@
 """Serves packages over HTTP until told to stop: the verb behind `saccade serve` and `saccade.serve`."""
 
 import asyncio
+import gc
 import logging
 import os
 import socket
@@ -16,7 +17,8 @@ from saccade.errors import ServerError, UsageError
 from saccade.images import decode, floors
 from saccade.package import reader
 from saccade.server import logs, siblings
-from saccade.server.app import App, build, make_engine
+from saccade.server.app import App
+from saccade.server.build import build, make_engine
 from saccade.server.control import Control, Together
 from saccade.server.keys import Keys
 from saccade.server.quiet import Quiet
@@ -118,6 +120,9 @@ def run(
     control = Control(state, follower) if others is None else Together(state, follower)
     app = build(settings, engine, keys=keys, state=state, control=control)
     quiet = Quiet(lambda: app.metrics.asked)
+    # What was imported stays: the collector need not look through it again and again. Before the first model comes, for of one
+    # that is unloaded later nothing may stay.
+    gc.freeze()
     failure: list[BaseException] = []
     # Where several load one after the other, memory may be there for the next one a moment later.
     waits = ("dependency_unavailable", *(("not_enough_memory",) if others is not None else ()))

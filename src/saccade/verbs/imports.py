@@ -14,7 +14,7 @@ import saccade
 from saccade import tasks
 from saccade.errors import PackageError, SaccadeError, UsageError
 from saccade.images import encode, preprocess
-from saccade.inference import guest, origins, remote, runtimes
+from saccade.inference import guest, origins, remote, runtimes, specimens
 from saccade.inference.model import Model
 from saccade.inference.opening import adapted
 from saccade.inference.origin import Ready, Told, spec_of
@@ -228,7 +228,7 @@ def _guest_goldens(writer: PackageWriter, graph: OpenGraph, manifest: Manifest, 
     """Golden samples with what this machine answers now: pictures of a folder, a pattern, or numbers for tensors."""
     asked, answered = manifest.golden_files
     if manifest.adapter is None or not manifest.adapter.outputs:
-        numbers = guest.numbers(graph)
+        numbers = specimens.numbers(graph)
         if numbers is None:
             return ()
         answers = graph.run({name: value[None] for name, value in numbers.items()})
@@ -236,7 +236,7 @@ def _guest_goldens(writer: PackageWriter, graph: OpenGraph, manifest: Manifest, 
             writer.add_array(f"golden/00.{end}", value)
         return ("00",)
     if images is None:
-        encoded = [encode.to_png(p) for p in guest.patterns(manifest.preprocess.width, manifest.preprocess.height)]
+        encoded = [encode.to_png(p) for p in specimens.patterns(manifest.preprocess.width, manifest.preprocess.height)]
     else:
         files = sorted(p for p in images.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp"))
         if not files:

@@ -12,18 +12,13 @@ from saccade.inference.remote import Remote, RemoteGraph, RemoteRuntime
 from saccade.inference.runtimes.triton import LEARN_S, Line
 from saccade.types import Array, TensorSpec
 from saccade.wire import schema
+from saccade.wire.names import TENSORFLOW
 
 PREDICTION = schema.service("tensorflow.serving.PredictionService")
 MODEL = schema.service("tensorflow.serving.ModelService")
 SIGNATURES = schema.message("tensorflow.serving.SignatureDefMap")
 SIGNATURE = "serving_default"
-TYPES: dict[int, tuple[str, str]] = {
-    1: ("float32", "float_val"), 2: ("float64", "double_val"), 3: ("int32", "int_val"), 4: ("uint8", "int_val"),
-    5: ("int16", "int_val"), 6: ("int8", "int_val"), 9: ("int64", "int64_val"), 10: ("bool", "bool_val"),
-    17: ("uint16", "int_val"), 19: ("float16", "half_val"), 22: ("uint32", "uint32_val"), 23: ("uint64", "uint64_val"),
-}  # fmt: skip
-"""TensorFlow's DataType to numpy's name, and the field that holds such values one by one."""
-NUMBERS = {dtype: number for number, (dtype, _) in TYPES.items()}
+NAMES = {number: dtype for dtype, (_, number, _) in TENSORFLOW.items()}
 AVAILABLE = 30
 MAX_VALUES = 1 << 28
 """Of a tensor sent value by value: a shape may promise more than came, the last one is then repeated."""
@@ -68,7 +63,7 @@ class _Graph(RemoteGraph):
         for spec in self.inputs:
             value = np.ascontiguousarray(arrays[spec.name])
             tensor = request.inputs[spec.name]
-            tensor.dtype = NUMBERS[value.dtype.name]
+            tensor.dtype = TENSORFLOW[value.dtype.name][1]
             for side in value.shape:
                 tensor.tensor_shape.dim.add(size=side)
             tensor.tensor_content = value.tobytes()
@@ -81,19 +76,20 @@ class _Graph(RemoteGraph):
 
 
 def _spec(name: str, told: Any) -> TensorSpec:
-    if told.dtype not in TYPES or told.tensor_shape.unknown_rank:
+    if told.dtype not in NAMES or told.tensor_shape.unknown_rank:
         raise PackageError(
             f"the server's tensor {name!r} has type {told.dtype} of TensorFlow's, expected numbers of known axes",
             code="onnx_invalid",
         )
     sides = (int(dim.size) for dim in told.tensor_shape.dim)
-    return TensorSpec(name, TYPES[told.dtype][0], tuple(None if side < 0 else side for side in sides))
+    return TensorSpec(name, NAMES[told.dtype], tuple(None if side < 0 else side for side in sides))
 
 
 def _read(tensor: Any) -> Array:
     """A TensorProto, its values raw or one by one. Raises InferenceError when it is not what it says."""
     try:
-        dtype, field = TYPES[tensor.dtype]
+        dtype = NAMES[tensor.dtype]
+        _, _, field = TENSORFLOW[dtype]
         shape = tuple(int(dim.size) for dim in tensor.tensor_shape.dim)
         if min(shape, default=0) < 0:
             raise ValueError("a side is negative")

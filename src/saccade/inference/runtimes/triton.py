@@ -13,6 +13,7 @@ from saccade.inference import remote, remote_keys
 from saccade.inference.remote import Remote, RemoteGraph, RemoteRuntime
 from saccade.types import Array, TensorSpec
 from saccade.wire import schema
+from saccade.wire.names import DATATYPES, OPEN_INFERENCE
 
 CONNECT_S = 2.0
 """How long a call waits for a connection; it has not been sent until then."""
@@ -32,12 +33,6 @@ WORDS = {
     "overloaded": "the server that runs this model has more work than it can do in time",
     "inference_failed": "the server that runs this model failed on this input",
 }
-DTYPES = {
-    "BOOL": "bool", "UINT8": "uint8", "UINT16": "uint16", "UINT32": "uint32", "UINT64": "uint64",
-    "INT8": "int8", "INT16": "int16", "INT32": "int32", "INT64": "int64",
-    "FP16": "float16", "FP32": "float32", "FP64": "float64",
-}  # fmt: skip
-NAMES = {dtype: name for name, dtype in DTYPES.items()}
 OIP = schema.service("inference.GRPCInferenceService")
 
 
@@ -152,7 +147,7 @@ class _Graph(RemoteGraph):
         request = OIP["ModelInfer"].request(model_name=self.remote.model, model_version=self.remote.version)
         for spec in self.inputs:
             value = arrays[spec.name]
-            request.inputs.add(name=spec.name, datatype=NAMES[value.dtype.name], shape=value.shape)
+            request.inputs.add(name=spec.name, datatype=DATATYPES[value.dtype.name], shape=value.shape)
             request.raw_input_contents.append(np.ascontiguousarray(value).tobytes())
         for spec in self.outputs:
             request.outputs.add(name=spec.name)
@@ -164,11 +159,11 @@ class _Graph(RemoteGraph):
 
 
 def _spec(told: Any) -> TensorSpec:
-    if told.datatype not in DTYPES:
+    if told.datatype not in OPEN_INFERENCE:
         raise PackageError(
             f"the server's tensor {told.name!r} has type {told.datatype}, expected numbers", code="onnx_invalid"
         )
-    return TensorSpec(told.name, DTYPES[told.datatype], tuple(None if s < 0 else int(s) for s in told.shape))
+    return TensorSpec(told.name, OPEN_INFERENCE[told.datatype], tuple(None if s < 0 else int(s) for s in told.shape))
 
 
 def _read(reply: Any) -> dict[str, Array]:
@@ -177,7 +172,7 @@ def _read(reply: Any) -> dict[str, Array]:
     try:
         found = {}
         for i, output in enumerate(reply.outputs):
-            dtype = DTYPES[output.datatype]
+            dtype = OPEN_INFERENCE[output.datatype]
             if raw:
                 value = np.frombuffer(raw[i], dtype)
             else:

@@ -1,15 +1,14 @@
 """The native API over HTTP: convert, ask the engine, convert back."""
 
 import asyncio
-from collections.abc import Mapping
 
-from saccade.errors import InferenceError, ServerError
+from saccade.errors import ServerError
 from saccade.inference.engine import Engine
 from saccade.inference.request import Request
 from saccade.limits import BODY_LIMITS
 from saccade.protocols.method import HEAVY, aside
 from saccade.protocols.native import messages, openapi
-from saccade.protocols.protocol import Call, Protocol, Reply, Route, asked, marks, single
+from saccade.protocols.protocol import Call, Protocol, Reply, Route, asked, marks, single, version_number
 
 MAX_BODY = BODY_LIMITS.max_bytes
 JSON = ("content-type", "application/json")
@@ -52,7 +51,7 @@ class _Api:
 
     async def predict(self, call: Call) -> Reply:
         wish = messages.Wish(call.query)
-        model, version = call.parameters["name"], _version(call.parameters)
+        model, version = call.parameters["name"], version_number(call.parameters.get("version"))
         # Before the body is read. How many pictures a form or a JSON document holds is known behind it, and asked again then.
         several = call.headers.get("content-type", "").lower().startswith(("multipart/", "application/json"))
         self._engine.admit(model, version, call.deadline_s, several=several, caller=call.caller, urgent=call.urgent)
@@ -93,12 +92,3 @@ class _Api:
 def _page(text: str) -> Reply:
     headers = [("content-type", "text/html; charset=utf-8"), ("content-security-policy", PAGE_POLICY)]
     return Reply(200, text.encode(), headers)
-
-
-def _version(parameters: Mapping[str, str]) -> int | None:
-    text = parameters.get("version")
-    if text is None:
-        return None
-    if not text.isascii() or not text.isdigit() or len(text) > 9:
-        raise InferenceError("a version is a whole number from 1", code="not_found")
-    return int(text)

@@ -11,7 +11,7 @@ from saccade.protocols import views
 from saccade.protocols.method import HEAVY, Invocation, Method, Once, Stream, aside
 from saccade.protocols.offer import offer
 from saccade.protocols.open_inference import messages, protobuf, state
-from saccade.protocols.protocol import Control, marks, said
+from saccade.protocols.protocol import Control, marks, said, version_number
 from saccade.protocols.tensors import elements
 from saccade.wire import schema
 
@@ -79,21 +79,21 @@ class _Api:
 
     async def model_ready(self, call: Invocation, request: Any) -> Any:
         try:
-            self._engine.find(request.name, state.number(request.version))
+            self._engine.find(request.name, version_number(request.version))
         except InferenceError:
             return _reply("ModelReady", ready=False)
         return _reply("ModelReady", ready=True)
 
     async def metadata(self, call: Invocation, request: Any) -> Any:
-        entry = self._engine.find(request.name, state.number(request.version))
+        entry = self._engine.find(request.name, version_number(request.version))
         return _told("ModelMetadata", state.metadata(self._engine, entry))
 
     async def config(self, call: Invocation, request: Any) -> Any:
-        entry = self._engine.find(request.name, state.number(request.version))
+        entry = self._engine.find(request.name, version_number(request.version))
         return _told("ModelConfig", {"config": state.config(entry, self._engine.max_images)})
 
     async def statistics(self, call: Invocation, request: Any) -> Any:
-        entries = state.counted(self._engine, request.name or None, state.number(request.version))
+        entries = state.counted(self._engine, request.name or None, version_number(request.version))
         return _told("ModelStatistics", state.statistics(entries))
 
     async def index(self, call: Invocation, request: Any) -> Any:
@@ -113,7 +113,7 @@ class _Api:
         return _reply("RepositoryModelUnload")
 
     async def infer(self, call: Invocation, request: Any) -> Any:
-        name, version = request.model_name, state.number(request.model_version)
+        name, version = request.model_name, version_number(request.model_version)
         self._engine.find(name, version)
         asked = await aside(protobuf.heavy(request), lambda: protobuf.infer(request))
         deadline_s = min(call.left_s(), asked.timeout_s or call.deadline_s)

@@ -11,7 +11,7 @@ from saccade.protocols.method import HEAVY, Method, aside
 from saccade.protocols.native.http import MAX_BODY
 from saccade.protocols.native.messages import dumps, strict_json
 from saccade.protocols.open_inference import messages, state
-from saccade.protocols.protocol import Call, Control, Protocol, Reply, Route, marks, said, status
+from saccade.protocols.protocol import Call, Control, Protocol, Reply, Route, marks, said, status, version_number
 from saccade.protocols.tensors import elements
 
 JSON = ("content-type", "application/json")
@@ -81,13 +81,13 @@ class _Api:
 
     def _admit(self, call: Call) -> Entry:
         """A refusal that needs no body comes before the body; how many rows there are is not known yet."""
-        version = state.number(call.parameters.get("version"))
+        version = version_number(call.parameters.get("version"))
         return self._engine.admit(
             call.parameters["name"], version, call.deadline_s, several=True, caller=call.caller, urgent=call.urgent
         )
 
     def _find(self, call: Call) -> Entry:
-        return self._engine.find(call.parameters["name"], state.number(call.parameters.get("version")))
+        return self._engine.find(call.parameters["name"], version_number(call.parameters.get("version")))
 
     def _well(self, record: dict[str, Any]) -> Reply:
         return Reply(200) if self._triton else Reply(200, dumps(record), [JSON])
@@ -120,7 +120,7 @@ class _Api:
         return Reply(200, dumps(state.config(self._find(call), self._engine.max_images)), [JSON])
 
     async def stats(self, call: Call) -> Reply:
-        name, version = call.parameters.get("name"), state.number(call.parameters.get("version"))
+        name, version = call.parameters.get("name"), version_number(call.parameters.get("version"))
         return Reply(200, dumps(state.statistics(state.counted(self._engine, name, version))), [JSON])
 
     async def index(self, call: Call) -> Reply:
@@ -161,7 +161,7 @@ class _Api:
         answer, outputs = await views.ask(
             self._engine,
             call.parameters["name"],
-            state.number(call.parameters.get("version")),
+            version_number(call.parameters.get("version")),
             given,
             deadline_s,
             call.left,

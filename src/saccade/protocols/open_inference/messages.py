@@ -14,6 +14,7 @@ from saccade.protocols.native.messages import Wish, dumps, strict_json
 from saccade.protocols.tensors import MAX_TENSORS, Tensor
 from saccade.protocols.views import DECISIONS, Given
 from saccade.types import Array, Labels, TensorSpec
+from saccade.wire.names import DATATYPES, OPEN_INFERENCE
 
 LENGTH = "inference-header-content-length"
 CLASSES = "classification"
@@ -27,21 +28,6 @@ EXTENSIONS = (
     "schedule_policy",
     "statistics",
 )
-DTYPES = {
-    "BOOL": "bool",
-    "UINT8": "uint8",
-    "UINT16": "uint16",
-    "UINT32": "uint32",
-    "UINT64": "uint64",
-    "INT8": "int8",
-    "INT16": "int16",
-    "INT32": "int32",
-    "INT64": "int64",
-    "FP16": "float16",
-    "FP32": "float32",
-    "FP64": "float64",
-}
-DATATYPES = {dtype: name for name, dtype in DTYPES.items()}
 MAX_CLASSIFIED = 1_000_000
 
 
@@ -181,8 +167,8 @@ def _input(entry: Any, rest: memoryview) -> tuple[Tensor, memoryview]:
 
 def known(datatype: Any) -> str:
     """A datatype that can be read. Raises ServerError(invalid_value)."""
-    if not isinstance(datatype, str) or (datatype != "BYTES" and datatype not in DTYPES):
-        raise wrong("an input has an unknown datatype", hint=f"BYTES, {', '.join(DTYPES)}")
+    if not isinstance(datatype, str) or (datatype != "BYTES" and datatype not in OPEN_INFERENCE):
+        raise wrong("an input has an unknown datatype", hint=f"BYTES, {', '.join(OPEN_INFERENCE)}")
     return datatype
 
 
@@ -190,14 +176,14 @@ def raw(data: bytes | memoryview, datatype: str, shape: tuple[int, ...]) -> Arra
     """A tensor's value from its raw bytes."""
     if datatype == "BYTES":
         return tensors.strings(data, int(np.prod(shape, dtype=np.int64)), "an input")
-    return tensors.from_bytes(data, DTYPES[datatype], shape, "an input")
+    return tensors.from_bytes(data, OPEN_INFERENCE[datatype], shape, "an input")
 
 
 def _from_json(data: Any, datatype: str, shape: tuple[int, ...]) -> Array | list[bytes]:
     if datatype == "FP16":
         raise wrong("FP16 has no JSON form", hint="send it binary")
     if datatype != "BYTES":
-        return tensors.from_json(data, DTYPES[datatype], shape, "an input")
+        return tensors.from_json(data, OPEN_INFERENCE[datatype], shape, "an input")
     texts = _flat(data)
     if len(texts) != np.prod(shape, dtype=np.int64) or not all(isinstance(t, str) for t in texts):
         raise wrong("the data of an input are not as many texts as its shape says", code="tensor_shape_mismatch")

@@ -8,10 +8,11 @@ import numpy as np
 from saccade.protocols import tensors
 from saccade.protocols.method import HEAVY
 from saccade.protocols.open_inference import messages
-from saccade.protocols.open_inference.messages import CLASSES, DTYPES, Infer, Result, Wanted, wrong
+from saccade.protocols.open_inference.messages import CLASSES, Infer, Result, Wanted, wrong
 from saccade.protocols.tensors import MAX_TENSORS, Tensor
 from saccade.types import Array
 from saccade.wire import schema
+from saccade.wire.names import OPEN_INFERENCE
 
 InferResponse = schema.message("inference.ModelInferResponse")
 FIELDS = {
@@ -79,7 +80,7 @@ def _typed(contents: Any, datatype: str, shape: tuple[int, ...]) -> Array | list
     if strange:
         raise wrong(f"an input of {datatype} came with {strange[0]}, expected {FIELDS[datatype]}")
     values = getattr(contents, FIELDS[datatype])
-    return tensors.from_field(values, DTYPES.get(datatype), shape, "an input")
+    return tensors.from_field(values, OPEN_INFERENCE.get(datatype), shape, "an input")
 
 
 def _outputs(given: Sequence[Any]) -> list[Wanted] | None:

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from importlib.metadata import version as installed
 from typing import Any
 
-from saccade.errors import InferenceError, ServerError
+from saccade.errors import ServerError
 from saccade.inference.counts import Duration
 from saccade.inference.engine import Engine, Entry
-from saccade.protocols.open_inference.messages import DATATYPES, EXTENSIONS
+from saccade.protocols.open_inference.messages import EXTENSIONS
 from saccade.protocols.views import model_of
 from saccade.types import TensorSpec
+from saccade.wire.names import DATATYPES
 
 STATES = {
     "loading": "LOADING",
@@ -23,15 +24,6 @@ STATES = {
 
 def server() -> dict[str, Any]:
     return {"name": "saccade", "version": installed("saccade"), "extensions": list(EXTENSIONS)}
-
-
-def number(text: str | None) -> int | None:
-    """A version as these dialects write it: digits. Raises InferenceError(not_found)."""
-    if not text:
-        return None
-    if not text.isascii() or not text.isdigit() or len(text) > 9:
-        raise InferenceError("a version is a whole number from 1", code="not_found")
-    return int(text)
 
 
 def as_sealed(parameters: Any) -> None:

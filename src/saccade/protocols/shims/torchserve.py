@@ -8,8 +8,7 @@ from saccade.inference.request import Request
 from saccade.protocols.method import aside
 from saccade.protocols.native import messages
 from saccade.protocols.native.http import MAX_BODY
-from saccade.protocols.open_inference.state import number
-from saccade.protocols.protocol import Call, Control, Protocol, Reply, Route, asked, marks, said, status
+from saccade.protocols.protocol import Call, Control, Protocol, Reply, Route, asked, marks, said, status, version_number
 
 JSON = ("content-type", "application/json")
 
@@ -26,7 +25,7 @@ class TorchServe(Protocol):
 
     def routes(self, engine: Engine) -> list[Route]:
         async def predict(call: Call) -> Reply:
-            name, version = call.parameters["name"], number(call.parameters.get("version"))
+            name, version = call.parameters["name"], version_number(call.parameters.get("version"))
             engine.admit(name, version, call.deadline_s, caller=call.caller, urgent=call.urgent)
             kind, given = messages.media_type(call.headers.get("content-type", ""))
             data = await call.read()

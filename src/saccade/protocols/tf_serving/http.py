@@ -3,14 +3,14 @@
 import json
 from typing import Any
 
-from saccade.errors import InferenceError, SaccadeError, ServerError
+from saccade.errors import SaccadeError, ServerError
 from saccade.inference.engine import Engine, Entry
 from saccade.inference.model import Model
 from saccade.inference.request import Answer
 from saccade.protocols import views
 from saccade.protocols.method import HEAVY, Method, aside
 from saccade.protocols.native.http import MAX_BODY
-from saccade.protocols.protocol import Call, Protocol, Reply, Route, marks, said, status
+from saccade.protocols.protocol import Call, Protocol, Reply, Route, marks, said, status, version_number
 from saccade.protocols.tensors import Tensor, elements
 from saccade.protocols.tf_serving import messages, models
 
@@ -131,13 +131,7 @@ async def _examples(call: Call, model: Model) -> list[Tensor]:
 
 def _meant(call: Call) -> tuple[str, int | None, str | None]:
     """Name, version and label of an address."""
-    return str(call.parameters["name"]), _number(call.parameters.get("version")), call.parameters.get("label")
-
-
-def _number(version: str | None) -> int | None:
-    if version is not None and (not version.isascii() or not version.isdigit() or len(version) > 9):
-        raise InferenceError("a version is a whole number from 1", code="not_found")
-    return int(version) if version else None
+    return str(call.parameters["name"]), version_number(call.parameters.get("version")), call.parameters.get("label")
 
 
 def _status(entry: Entry) -> dict[str, Any]:

@@ -10,21 +10,7 @@ from saccade.protocols.native.messages import strict_json
 from saccade.protocols.tensors import Tensor
 from saccade.protocols.tf_serving import models
 from saccade.types import TensorSpec
-
-DTYPES = {
-    "bool": "DT_BOOL",
-    "uint8": "DT_UINT8",
-    "int8": "DT_INT8",
-    "uint16": "DT_UINT16",
-    "int16": "DT_INT16",
-    "uint32": "DT_UINT32",
-    "int32": "DT_INT32",
-    "uint64": "DT_UINT64",
-    "int64": "DT_INT64",
-    "float16": "DT_HALF",
-    "float32": "DT_FLOAT",
-    "float64": "DT_DOUBLE",
-}
+from saccade.wire.names import TENSORFLOW
 
 
 def wrong(what: str, hint: str = "", code: str = "invalid_value") -> ServerError:
@@ -137,7 +123,7 @@ def _info(spec: TensorSpec) -> dict[str, Any]:
     sides = [-1, *(-1 if side is None else side for side in spec.shape[1:])]
     dims = [{"size": str(side), "name": ""} for side in sides]
     return {
-        "dtype": DTYPES[spec.dtype],
+        "dtype": TENSORFLOW[spec.dtype][0],
         "tensor_shape": {"dim": dims, "unknown_rank": False},
         "name": f"{spec.name}:0",
     }

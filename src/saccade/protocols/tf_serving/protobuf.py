@@ -11,36 +11,18 @@ from saccade.protocols import tensors
 from saccade.protocols.method import HEAVY
 from saccade.protocols.native.http import MAX_BODY
 from saccade.protocols.tensors import MAX_TENSORS, Tensor
-from saccade.protocols.tf_serving.messages import DTYPES, wrong
+from saccade.protocols.tf_serving.messages import wrong
 from saccade.types import Array, TensorSpec
 from saccade.wire import schema
+from saccade.wire.names import TENSORFLOW, TENSORFLOW_STRING
 
 TensorProto = schema.message("tensorflow.TensorProto")
-TYPES = dict(TensorProto.DESCRIPTOR.fields_by_name["dtype"].enum_type.values_by_name)
-NUMBERS = {dtype: TYPES[name].number for dtype, name in DTYPES.items()}
-"""numpy's name of a type to TensorFlow's number of it; byte strings have TEXTS."""
-NAMES = {number: dtype for dtype, number in NUMBERS.items()}
-TEXTS = TYPES["DT_STRING"].number
-FIELDS = {
-    "bool": "bool_val",
-    "uint8": "int_val",
-    "int8": "int_val",
-    "uint16": "int_val",
-    "int16": "int_val",
-    "int32": "int_val",
-    "uint32": "uint32_val",
-    "int64": "int64_val",
-    "uint64": "uint64_val",
-    "float16": "half_val",
-    "float32": "float_val",
-    "float64": "double_val",
-}
-"""The field of a TensorProto that carries a type's values; float16 lies there as its bits."""
+NAMES = {number: dtype for dtype, (_, number, _) in TENSORFLOW.items()}
 
 
 def heavy(request: Any) -> bool:
     """Whether the values of a request come one by one, and many."""
-    slow = (proto for proto in request.inputs.values() if proto.dtype == TEXTS or not proto.tensor_content)
+    slow = (proto for proto in request.inputs.values() if proto.dtype == TENSORFLOW_STRING or not proto.tensor_content)
     return sum(int(proto.ByteSize()) for proto in slow) > HEAVY
 
 
@@ -56,14 +38,17 @@ def value(proto: Any) -> tuple[Array | list[bytes], tuple[int, ...]]:
     if proto.tensor_shape.unknown_rank:
         raise wrong("the shape of an input is unknown", code="tensor_shape_mismatch")
     shape = tensors.sides([dim.size for dim in proto.tensor_shape.dim], "an input")
-    if proto.dtype == TEXTS:
+    if proto.dtype == TENSORFLOW_STRING:
         return tensors.from_field(proto.string_val, None, shape, "an input"), shape
     dtype = NAMES.get(proto.dtype)
     if dtype is None:
-        raise wrong("an input has a type that no model here takes", hint=f"DT_STRING, {', '.join(DTYPES.values())}")
+        raise wrong(
+            "an input has a type that no model here takes",
+            hint=f"DT_STRING, {', '.join(name for name, _, _ in TENSORFLOW.values())}",
+        )
     if proto.tensor_content:
         return tensors.from_bytes(proto.tensor_content, dtype, shape, "an input"), shape
-    array = _repeated(getattr(proto, FIELDS[dtype]), "uint16" if dtype == "float16" else dtype, shape)
+    array = _repeated(getattr(proto, TENSORFLOW[dtype][2]), "uint16" if dtype == "float16" else dtype, shape)
     return array.view("float16") if dtype == "float16" else array, shape
 
 
@@ -84,13 +69,13 @@ def tensor(output: Tensor) -> Any:
     for side in output.shape:
         proto.tensor_shape.dim.add(size=side)
     if isinstance(output.value, list):
-        proto.dtype = TEXTS
+        proto.dtype = TENSORFLOW_STRING
         proto.string_val.extend(output.value)
         return proto
     dtype = str(output.value.dtype)
-    proto.dtype = NUMBERS[dtype]
+    proto.dtype = TENSORFLOW[dtype][1]
     flat = output.value.ravel()
-    getattr(proto, FIELDS[dtype]).extend((flat.view("uint16") if dtype == "float16" else flat).tolist())
+    getattr(proto, TENSORFLOW[dtype][2]).extend((flat.view("uint16") if dtype == "float16" else flat).tolist())
     return proto
 
 

@@ -3,26 +3,16 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-TYPES = {
-    "bool": "TYPE_BOOL",
-    "uint8": "TYPE_UINT8",
-    "uint16": "TYPE_UINT16",
-    "uint32": "TYPE_UINT32",
-    "uint64": "TYPE_UINT64",
-    "int8": "TYPE_INT8",
-    "int16": "TYPE_INT16",
-    "int32": "TYPE_INT32",
-    "int64": "TYPE_INT64",
-    "float16": "TYPE_FP16",
-    "float32": "TYPE_FP32",
-    "float64": "TYPE_FP64",
-    "bytes": "TYPE_STRING",
-}
-"""numpy's name of a dtype to Triton's; bytes stands for strings of any length."""
+from saccade.wire.names import DATATYPES
 
 
 class Word(str):
     """A value of an enum, written without quotes."""
+
+
+def data_type(dtype: str) -> Word:
+    """dtype: numpy's name."""
+    return Word(f"TYPE_{DATATYPES[dtype]}")
 
 
 def tensor(name: str, dtype: str, shape: Sequence[int | None], **more: Any) -> dict[str, Any]:
@@ -31,7 +21,7 @@ def tensor(name: str, dtype: str, shape: Sequence[int | None], **more: Any) -> d
     Triton knows no tensor without dims: a row that is one number has dims [1], reshaped to none.
     """
     dims = [-1 if side is None else side for side in shape]
-    found: dict[str, Any] = {"name": name, "data_type": Word(TYPES[dtype]), "dims": dims or [1]}
+    found: dict[str, Any] = {"name": name, "data_type": data_type(dtype), "dims": dims or [1]}
     if not dims:
         found["reshape"] = {"shape": []}
     return {**found, **more}

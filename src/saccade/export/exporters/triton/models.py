@@ -6,10 +6,11 @@ from typing import Any
 
 import saccade
 from saccade.errors import UsageError
-from saccade.export.exporters.triton.config import TYPES, Word, tensor
+from saccade.export.exporters.triton.config import Word, data_type, tensor
 from saccade.package.manifest import GraphEntry, Manifest
 from saccade.package.reader import Package
 from saccade.types import TensorSpec
+from saccade.wire.names import DATATYPES, TRITON_STRING
 
 LABELS = "labels.txt"
 KINDS = {"auto": "KIND_AUTO", "cpu": "KIND_CPU", "gpu": "KIND_GPU"}
@@ -111,7 +112,7 @@ def told(specs: Sequence[TensorSpec], rows: int) -> str:
     shapes = [[-1, *spec.shape[1:]] if rows else spec.shape for spec in specs]
     each = [[-1 if side is None else side for side in shape] for shape in shapes]
     named = zip(specs, each, strict=True)
-    return ", ".join(f"{s.name!r} {TYPES[s.dtype].removeprefix('TYPE_')} {shape}" for s, shape in named)
+    return ", ".join(f"{s.name!r} {DATATYPES[s.dtype]} {shape}" for s, shape in named)
 
 
 def _tensor(spec: TensorSpec, rows: int) -> dict[str, Any]:
@@ -119,7 +120,7 @@ def _tensor(spec: TensorSpec, rows: int) -> dict[str, Any]:
 
 
 def _picture() -> dict[str, Any]:
-    return {"name": "image", "data_type": Word("TYPE_STRING"), "dims": [1]}
+    return {"name": "image", "data_type": Word(TRITON_STRING), "dims": [1]}
 
 
 def _placement(rows: int) -> dict[str, Any]:
@@ -130,7 +131,7 @@ def _warmup(inputs: Sequence[TensorSpec], rows: int) -> dict[str, Any]:
     zeros = [
         {
             "key": spec.name,
-            "value": {"data_type": Word(TYPES[spec.dtype]), "dims": _full(spec, rows), "zero_data": True},
+            "value": {"data_type": data_type(spec.dtype), "dims": _full(spec, rows), "zero_data": True},
         }
         for spec in inputs
     ]
