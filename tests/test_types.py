@@ -19,6 +19,14 @@ def test_labels_refuse_duplicates_and_unknown_names() -> None:
         Labels(("cat",)).id("dog")
 
 
+def test_very_many_names_are_counted_once_each() -> None:
+    """Not each among all others, which would take hours."""
+    names = tuple(str(i) for i in range(200_000))
+    assert len(Labels(names)) == 200_000
+    with pytest.raises(DataError, match=r"unique and not empty, got \['7'\]"):
+        Labels((*names, "7"))
+
+
 def test_labels_refuse_ids_with_holes() -> None:
     with pytest.raises(DataError, match=r"0\.\.1"):
         Labels.from_json({"classes": [{"id": 0, "name": "a"}, {"id": 2, "name": "b"}]})

@@ -59,9 +59,11 @@ class AnswerLimits:
 
 @dataclass(frozen=True)
 class BodyLimits:
-    """What a request may be: bytes of an inference body (A4), of a JSON control body, images in it (C2)."""
+    """What a request may be: bytes of an inference body (A4), of all bodies that are held at once, of a JSON control
+    body, images in it (C2)."""
 
     max_bytes: int = 16 * MIB
+    max_held_bytes: int = 512 * MIB
     max_control_bytes: int = MIB
     max_images: int = 64
 
@@ -152,6 +154,7 @@ LIMITS = (
     Limit("A3", "max_head_fields", HEAD_LIMITS.max_fields, "headers_too_large", "fields of a head"),
     Limit("A3", "max_line", HEAD_LIMITS.max_line, "uri_too_long", "bytes of a request line or field"),
     Limit("A4", "max_body_bytes", BODY_LIMITS.max_bytes, "payload_too_large", "bytes of an inference body"),
+    Limit("A4", "max_held_bytes", BODY_LIMITS.max_held_bytes, "overloaded", "bytes of all bodies held at once"),
     Limit("A4", "max_control_bytes", BODY_LIMITS.max_control_bytes, "payload_too_large", "bytes of a control body"),
     Limit("A8", "max_grpc_metadata_bytes", GRPC_LIMITS.max_grpc_metadata_bytes, "headers_too_large", "of a gRPC call"),
     Limit("A8", "max_grpc_fields", GRPC_LIMITS.max_grpc_fields, "malformed_protobuf", "fields of a gRPC message"),

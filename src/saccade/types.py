@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -33,7 +34,7 @@ class Labels:
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(self.names))
         object.__setattr__(self, "originals", tuple(self.originals) or self.names)
-        twice = sorted({n for n in self.names if self.names.count(n) > 1})
+        twice = sorted(n for n, times in Counter(self.names).items() if times > 1)
         if twice or not all(self.names):
             raise DataError(
                 f"class names must be unique and not empty, got {twice or 'an empty name'}",

@@ -1,8 +1,12 @@
 """Load on real sockets: what is counted, what a slow server shows, and the command from package to figures."""
 
+import itertools
 import json
 import os
+import random
 import socket
+import subprocess
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +18,7 @@ import pytest
 
 from saccade import process
 from saccade.bench import curves, energy, open_inference
+from saccade.bench import load as loads
 from saccade.bench.figures import SHARES, cpu_s, figures, peak_mib
 from saccade.bench.load import Load, Target, closed, poisson
 from saccade.bench.served import served
@@ -52,6 +57,8 @@ class Answer(BaseHTTPRequestHandler):
             self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(b"ok")
+        if self.path == "/no-word":
+            self.close_connection = True
 
     def log_message(self, *words): ...
 
@@ -110,6 +117,55 @@ def test_open_loop_latency_counts_from_the_arrival(server):
     assert min(load.latencies_s) >= 0.02
     again = poisson(Target.at(f"{url}/one", b"x", "image/png"), 100, 0.5, seed=1)
     assert again.statuses == load.statuses, "the same seed, the same arrivals"
+
+
+def test_a_server_that_hangs_up_on_an_idle_connection_costs_no_request(server):
+    handler, url = server
+    load = poisson(Target.at(f"{url}/no-word", b"x", "image/png"), 5, 1.6, seed=0)
+    assert load.statuses[200] == len(handler.got) > 3
+    assert load.errors == 0
+
+
+def test_a_request_that_cannot_be_sent_is_counted_and_the_load_goes_on(server, monkeypatch):
+    handler, url = server
+    send, tries = loads._Connection.send, itertools.count()
+
+    def broken(one, began):
+        if next(tries) % 3 == 0:
+            raise BrokenPipeError(32, "Broken pipe")
+        send(one, began)
+
+    monkeypatch.setattr(loads._Connection, "send", broken)
+    load = closed(Target.at(f"{url}/one", b"x", "image/png"), 2, 0.3)
+    assert load.statuses[0] == load.errors > 0
+    assert load.statuses[200] > 0
+    again = poisson(Target.at(f"{url}/two", b"x", "image/png"), 50, 0.5, seed=1)
+    dice = random.Random(1)
+    arrivals = sum(at < 0.5 for at in itertools.accumulate(dice.expovariate(50) for _ in range(200)))
+    assert again.statuses[200] == sum(path == "/two" for path, *_ in handler.got)
+    assert again.statuses.total() == arrivals
+    assert again.statuses[0] == again.errors > 0
+
+
+FEW = """
+import resource, sys
+from saccade.bench.load import Target, closed
+from saccade.errors import UsageError
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+try:
+    closed(Target.at(sys.argv[1], b"x", "image/png"), 200, 1.0)
+except UsageError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_limit_of_open_files_is_not_called_a_server_that_is_away(server, host):
+    _, url = server
+    command = [sys.executable, "-c", FEW, url.replace("127.0.0.1", host)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert "as many open files as it may have; lower --concurrency" in done.stdout, done.stderr
 
 
 def test_figures_by_hand():
@@ -254,7 +310,7 @@ def test_an_open_inference_request_is_what_the_server_describes(describing, kind
     if kind == "BYTES":
         assert data == len(image).to_bytes(4, "little") + image
     else:
-        values = np.frombuffer(data, open_inference.TYPES[kind]).reshape(sent)
+        values = np.frombuffer(data, open_inference.NUMBERS[kind]).reshape(sent)
         spread = values.reshape(3, -1)[:, 0] if sent[-1] != 3 else values.reshape(-1, 3)[0]
         assert spread.tolist() == pytest.approx([51, 102, 204] if kind == "UINT8" else [0.2, 0.4, 0.8], rel=1e-3)
 
@@ -356,3 +412,35 @@ def test_a_plot_that_cannot_be_written_is_told_before_the_load(tmp_path, capsys)
     assert "no folder" in capsys.readouterr().err
     for words in (["--plot", "p.svg"], ["--protocol", "open_inference"]):
         assert main(["bench", str(tmp_path / "p"), "--tune", *words]) == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--concurrency", "0"],
+        ["--concurrency", "10001"],
+        ["--seconds", "0"],
+        ["--seconds", "nan"],
+        ["--seconds", "inf"],
+        ["--seconds", "3601"],
+        ["--model", "m"],
+        ["--key", "k"],
+    ],
+)
+def test_what_a_load_of_a_package_cannot_be_is_refused(tmp_path, capsys, words):
+    assert main(["bench", str(colors(tmp_path / "p").path), *words]) == 2
+    assert words[0].removeprefix("--") in capsys.readouterr().err
+
+
+def test_an_option_that_would_do_nothing_is_refused(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("SACCADE_KEY", "of another server")
+    package, picture = colors(tmp_path / "p").path, tmp_path / "one.png"
+    picture.write_bytes(png(1, 2, 3))
+    for words in (["--p99", "80ms"], ["--concurrency", "4"], ["--seconds", "1"], ["--model", "m"], ["--key", "k"]):
+        assert main(["bench", str(package), "--tune", *words]) == 2
+        assert f"does nothing with {words[0]}" in capsys.readouterr().err
+    command = ["bench", "http://127.0.0.1:9", "--image", str(picture), "--variant", "default"]
+    assert main(command) == 2
+    assert "--variant chooses a graph of a package" in capsys.readouterr().err
+    assert main(command[:-2]) == 1, "nothing answers there"
+    assert main(["bench", str(package), "--seconds", "0.1", "--home", str(tmp_path / "home")]) == 0

@@ -119,3 +119,13 @@ def test_a_run_never_lies_inside_the_data(
     assert main(["train", "."]) == 2
     assert "name a folder elsewhere with --out" in capsys.readouterr().err
     assert sorted(p.name for p in root.iterdir()) == ["cat", "dog"]
+
+
+def test_a_name_that_no_model_may_have_is_refused_before_the_data_are_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("waste v2", "a/b", ""):
+        run = tmp_path / "run"
+        assert main(["train", str(tmp_path / "nothing"), "--model", name, "--out", str(run)]) == 2
+        assert f"got {name!r}" in capsys.readouterr().err
+        assert not run.exists()

@@ -9,6 +9,7 @@ from PIL import Image
 
 from saccade.cli.main import main
 from saccade.package.reader import open_package
+from saccade.registry.registry import Registry
 from saccade.server.keys import Keys
 from saccade.testing.packages import colors
 
@@ -24,7 +25,7 @@ def test_a_model_goes_into_the_home_is_pointed_to_and_comes_out_again(
 ) -> None:
     home = ("--home", tmp_path / "home")
     first, second = colors(tmp_path / "1"), colors(tmp_path / "2", reverse=True)
-    assert "no models yet" in said(capsys, "models", *home)
+    assert "there is no home at" in said(capsys, "models", *home, code=1)
     pushed = said(capsys, "push", first.path, "--name", "waste", "--alias", "stable", *home)
     assert pushed == "waste version 1, waste@stable\n"
     assert said(capsys, "push", second.path, "--name", "waste", *home) == "waste version 2\n"
@@ -44,6 +45,24 @@ def test_a_model_goes_into_the_home_is_pointed_to_and_comes_out_again(
     assert said(capsys, "fsck", *home) == "every digest holds\n"
     digest = said(capsys, "check", out)
     assert second.digest in digest
+
+
+@pytest.mark.parametrize(
+    "words", ["fsck", "models", "models waste", "pull waste out", "alias waste stable 1", "predict waste one.png"]
+)
+def test_whoever_only_reads_makes_no_home(words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    home = tmp_path / "bakcup"
+    assert f"there is no home at {home}" in said(capsys, *words.split(), "--home", home, code=1)
+    assert not home.exists()
+    home.mkdir()
+    assert f"nothing was pushed to the home {home} yet" in said(capsys, *words.split(), "--home", home, code=1)
+    assert list(home.iterdir()) == []
+
+
+def test_a_home_that_was_only_served_holds_nothing_yet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert Registry(tmp_path / "home").models() == []  # as a server asks
+    assert "no models yet" in said(capsys, "models", "--home", tmp_path / "home")
+    assert said(capsys, "fsck", "--home", tmp_path / "home") == "every digest holds\n"
 
 
 def test_keys_are_made_shown_once_listed_and_revoked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -87,6 +106,20 @@ def test_check_speaks_to_machines_and_ends_with_a_code(photos: Path, capsys: pyt
         (photos / "red" / f"{i}.png").unlink(missing_ok=True)
     assert main(["check", str(photos)]) == 0
     assert main(["check", str(photos), "--strict"]) == 1
+
+
+def test_a_package_is_checked_as_one_and_data_may_have_a_manifest_of_their_own(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    package = colors(tmp_path / "p").path
+    for words in ("--full", "--strict", "--size 64", "--sheet s.png", "--fix", "--out o", "--images i"):
+        told = said(capsys, "check", package, *words.split(), code=2)
+        assert f"nothing is done with {words.split()[0]};" in told
+    (photos / "manifest.json").write_text('{"files": ["of another tool"]}')
+    assert json.loads(said(capsys, "check", photos, "--json"))["images"] == 48
+    (photos / "manifest.json").write_text('{"format_version": 1}')
+    assert "manifest.json lacks" in said(capsys, "check", photos, code=1)
+    assert json.loads(said(capsys, "check", photos, "--format", "image_folder", "--json"))["images"] == 48
 
 
 def test_a_run_is_trained_continued_and_measured_from_the_command_line(

@@ -210,6 +210,29 @@ def test_a_folder_is_walked_with_progress(house: str, tmp_path: Path) -> None:
             list(client.predict_folder("colors", tmp_path, workers=0))
 
 
+def test_a_file_that_cannot_be_read_costs_no_other_picture_its_answer(
+    house: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Deleted meanwhile, or without permission."""
+    paths = [tmp_path / f"{n}.png" for n in range(4)]
+    for n, path in enumerate(paths):
+        path.write_bytes(png(0, 0, n))
+    paths[2].unlink()
+    monkeypatch.setattr(clients, "pictures", lambda folder: paths)
+    with Client(house) as client:
+        walked = [step.answer for step in client.predict_folder("colors", tmp_path)]
+        listed = client.predict("colors", paths)
+        alone = client.predict("colors", [paths[2]])
+    for answers in (walked, listed):
+        assert [blue(a) for a in answers if a.error is None] == [0, 1, 3]
+        assert answers[2].error == {
+            "code": "image_undecodable",
+            "detail": f"{paths[2]} cannot be read: No such file or directory",
+        }
+        assert [a.picture for a in answers] == paths
+    assert [a.error is None for a in alone] == [False]
+
+
 def test_no_more_than_the_workers_ask_at_once(tmp_path: Path) -> None:
     photos(tmp_path, 20)
     lock, now, most = threading.Lock(), [0], [0]
@@ -361,7 +384,7 @@ def test_what_the_caller_gets_wrong(tmp_path: Path) -> None:
         with pytest.raises(UsageError):
             Client(url)
     client = Client("http://127.0.0.1:9")
-    with pytest.raises(UsageError):
+    with pytest.raises(ImageError, match=r"none\.jpg cannot be read"):
         client.predict("m", tmp_path / "none.jpg")
     with pytest.raises(UsageError):
         client.predict("m", [])

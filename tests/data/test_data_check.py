@@ -97,7 +97,7 @@ def test_the_users_files_stay_and_the_copy_is_clean(tmp_path: Path) -> None:
     shutil.copy(root / "cat" / "cat1.png", root / "cat" / "twin.png")
     before = {p: p.read_bytes() for p in root.rglob("*") if p.is_file()}
     dataset, _ = formats.read(root)
-    fix(dataset, check(dataset), tmp_path / "copy")
+    fix(dataset, tmp_path / "copy")
     assert {p: p.read_bytes() for p in root.rglob("*") if p.is_file()} == before
     assert not {"unreadable", "duplicate"} & ids(tmp_path / "copy", full=True)
     assert len(list((tmp_path / "copy").rglob("*.png"))) == 24

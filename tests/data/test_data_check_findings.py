@@ -7,11 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from saccade.data import folder, formats
 from saccade.data.check import check
 from saccade.data.check.finding import KINDS, Finding
+from saccade.data.check.labels import MOST_ALIKE, one_edit
 from saccade.data.dataset import Dataset, Ignored
 from saccade.data.fingerprint import ALIKE, NEAR, perceptual_print
 from saccade.data.splits import split
@@ -121,6 +124,33 @@ def test_labels_that_are_missing_misspelt_or_lopsided() -> None:
     assert told["missing_label"].files == ("x.png (line 3)",)
     assert told["spaced_name"].files == ("' ab'",)
     assert told["imbalance"].sentence.startswith(" ab has 22 times the images of cd")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.text("abB1", min_size=1, max_size=7), min_size=2, max_size=12, unique=True))
+def test_similar_names_are_those_of_pairs(names: list[str]) -> None:
+    """Against every pair of names, although only those that share letters are compared."""
+    near = [
+        f"{a} and {b}"
+        for i, a in enumerate(names)
+        for b in names[i + 1 :]
+        if a.casefold() == b.casefold() or one_edit(a.casefold(), b.casefold())
+    ]
+    told = found({"all": [sample("p", np.zeros((8, 8, 3), np.uint8), 0)]}, tuple(names)).get("similar_names")
+    assert (told.count if told else 0, told.files if told else ()) == (len(near), tuple(near[:5]))
+
+
+def test_a_typo_among_ten_thousand_names_is_found() -> None:
+    names = (*(f"part {i:05}" for i in range(10_000)), "tabby", "taby")
+    told = found({"all": [sample("p", picture(0), 0)]}, names)
+    assert told["similar_names"].files == ("tabby and taby",)
+
+
+def test_names_that_letters_number_are_no_typos() -> None:
+    """The characters of a script, each a class."""
+    names = tuple(f"sign {chr(0x4E00 + i)}" for i in range(MOST_ALIKE + 1))
+    assert "similar_names" not in found({"all": [sample("p", picture(0), 0)]}, names)
+    assert found({"all": [sample("p", picture(0), 0)]}, names[1:])["similar_names"].count == 50 * 49 // 2
 
 
 def test_alike_pictures_are_found_and_stay_on_one_side() -> None:

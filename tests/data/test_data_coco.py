@@ -388,3 +388,17 @@ def test_outlines_on_a_picture_that_fits_both_ways_are_told(tmp_path: Path) -> N
     del images[2]["width"]  # nothing says now on which side the third was drawn
     dataset, _ = formats.read(write(tmp_path, record(images=images, annotations=shapes)), format="coco_masks")
     assert len([f for f in dataset.faults if f.id == "orientation_unsure"]) == 3
+
+
+@pytest.mark.parametrize("kind", ["coco", "coco_masks"])
+def test_keypoints_that_no_annotation_holds_are_said(kind: str, tmp_path: Path) -> None:
+    shape = {"image_id": 0, "category_id": 3, "bbox": [1, 1, 8, 5], "segmentation": [[1, 1, 9, 1, 9, 6]]}
+    shapes = [
+        {**shape, "id": 1, "keypoints": [4, 4, 2]},
+        {**shape, "id": 2, "keypoints": [0, 0, 0]},  # none is marked
+        {**shape, "id": 3},
+    ]
+    dataset, _ = formats.read(write(tmp_path / "d", record(annotations=shapes)), format=kind)
+    told = "the keypoints of 1 objects are not read"
+    assert told in dataset.unheld
+    assert told in convert(dataset, kind, tmp_path / "copy").lost

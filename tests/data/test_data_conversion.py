@@ -1,5 +1,6 @@
 """Every format reads what it wrote, every pair agrees, and what a format cannot hold is said."""
 
+import errno
 import json
 import tempfile
 from dataclasses import replace
@@ -13,6 +14,7 @@ from PIL import Image
 from saccade.cli.main import main
 from saccade.data.convert import convert
 from saccade.data.dataset import Dataset
+from saccade.data.folder import put
 from saccade.data.formats import keepers
 from saccade.errors import DataError, StorageError, UsageError
 from saccade.testing import formats as suite
@@ -272,3 +274,64 @@ def test_a_background_is_black_in_binary_masks_wherever_it_stands(tmp_path: Path
     with Image.open(tmp_path / "d" / "masks" / "val" / "val 1.png") as image:
         assert image.getpixel((0, 0)) == 255
     assert "255,crack" in (tmp_path / "d" / "_classes.csv").read_text()
+
+
+def names(root: Path) -> list[str]:
+    return sorted(p.name for p in root.iterdir())
+
+
+def test_a_mask_that_cannot_be_read_leaves_no_half_copy(tmp_path: Path) -> None:
+    keepers()["masks"].write(masked([0, 1], (0, 1)), tmp_path / "d")
+    bad = tmp_path / "d" / "masks" / "val" / "val 1.png"
+    whole = bad.read_bytes()
+    bad.write_bytes(whole[:40])
+    with pytest.raises(DataError, match=r"val 1\.png"):
+        data.convert(tmp_path / "d", tmp_path / "copy", to="coco_masks")
+    assert names(tmp_path) == ["d"]
+    bad.write_bytes(whole)
+    assert data.convert(tmp_path / "d", tmp_path / "copy", to="coco_masks").images == 2
+    assert names(tmp_path) == ["copy", "d"]
+
+
+@pytest.mark.parametrize("act", ["convert", "fix"])
+@pytest.mark.parametrize(
+    ("stop", "kind", "told"),
+    [
+        (KeyboardInterrupt("stopped"), KeyboardInterrupt, "stopped"),
+        (OSError(errno.ENOSPC, "No space left on device"), StorageError, "copy was not written: the disk is full"),
+    ],
+)
+def test_what_is_stopped_leaves_no_half_copy(
+    stop: BaseException,
+    kind: type[BaseException],
+    told: str,
+    act: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = boxed().splits["all"][0]
+    both = (first, replace(first, key="q.png", image=suite.picture(1)))
+    keepers()["coco"].write(replace(boxed(), splits={"all": both}), tmp_path / "d")
+
+    def only_one(sample: Sample, place: Path, tail: str) -> Path:
+        if any(place.glob("*.png")):
+            raise stop
+        return put(sample, place, tail)
+
+    monkeypatch.setattr("saccade.data.folder.put", only_one)
+    acts = {
+        "convert": lambda out: data.convert(tmp_path / "d", out, to="voc"),
+        "fix": lambda out: data.check(tmp_path / "d").fix(out),
+    }
+    with pytest.raises(kind, match=told):
+        acts[act](tmp_path / "copy")
+    assert names(tmp_path) == ["d"]
+
+
+def test_a_copy_may_be_one_file(tmp_path: Path) -> None:
+    pictures = np.arange(32, dtype=np.uint8).reshape(2, 4, 4)
+    np.savez(tmp_path / "d.npz", train_images=pictures, train_labels=np.array([0, 1]))
+    assert data.convert(tmp_path / "d.npz", tmp_path / "copy.npz", to="arrays").images == 2
+    assert names(tmp_path) == ["copy.npz", "d.npz"]
+    with pytest.raises(StorageError, match="already there"):
+        data.convert(tmp_path / "d.npz", tmp_path / "copy.npz", to="arrays")

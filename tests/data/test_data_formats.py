@@ -10,6 +10,7 @@ from PIL import Image
 
 from saccade.data import formats
 from saccade.data.check import check
+from saccade.data.format import MOST_CLASSES
 from saccade.data.formats import keepers
 from saccade.errors import DataError, SaccadeError, StorageError, UsageError
 from saccade.verbs import data
@@ -89,7 +90,7 @@ def test_a_class_column_with_a_gap_is_not_lost_without_a_word(gap: str, tmp_path
     with pytest.raises(DataError, match=r"hot\.csv line 3: night is (blank|-1) there and 0 or 1 elsewhere"):
         formats.read(tmp_path / "hot.csv")
     (tmp_path / "hot.csv").write_text("filename,cat,dog,age\np0.png,1,0,7\np1.png,1,1,8\np2.png,0,1,\n")
-    assert "columns that are not read: age" in formats.read(tmp_path / "hot.csv")[0].notes
+    assert formats.read(tmp_path / "hot.csv")[0].unheld == ("1 columns are not read: age",)
 
 
 @pytest.mark.parametrize("to", ["csv", "image_folder"])
@@ -276,3 +277,35 @@ def test_a_labelled_picture_of_two_splits_stays_where_it_is_measured_on(tmp_path
         ("in_two_splits", f"labels.csv line {line}", "p0.png is in test as well, and stays there") for line in (2, 7)
     ]
     assert [i.path for i in dataset.ignored] == ["p1.png (line 6)"]
+
+
+@pytest.mark.parametrize(
+    ("head", "row", "to", "told"),
+    [
+        (
+            "image,label,xmin,ymin,xmax,ymax,occluded,,score",
+            "{},cat,1,1,5,5,1,0,0.5",
+            "voc",
+            "3 columns are not read: occluded, one without a name, score",
+        ),
+        ("image,label,score", "{},cat,0.5", "image_folder", "1 columns are not read: score"),
+    ],
+)
+def test_columns_that_no_annotation_holds_are_said(head: str, row: str, to: str, told: str, tmp_path: Path) -> None:
+    for i in range(2):
+        picture(tmp_path / "d" / f"p{i}.png", i)
+    rows = [row.format(f"p{i}.png") for i in range(2)]
+    (tmp_path / "d" / "table.csv").write_text("\n".join([head, *rows]))
+    assert formats.read(tmp_path / "d")[0].unheld == (told,)
+    assert told in data.convert(tmp_path / "d", tmp_path / "copy", to=to).lost
+
+
+@pytest.mark.parametrize(("head", "box"), [("image,target", ""), ("image,target,xmin,ymin,xmax,ymax", ",1,1,5,5")])
+def test_a_measured_number_is_no_class(head: str, box: str, tmp_path: Path) -> None:
+    picture(tmp_path / "p0.png")
+    rows = [f"p0.png,{i / 7}{box}" for i in range(MOST_CLASSES + 1)]
+    (tmp_path / "table.csv").write_text("\n".join([head, *rows]))
+    with pytest.raises(DataError, match=r"table\.csv has 10,001 different labels, expected at most 10,000 classes"):
+        formats.read(tmp_path)
+    (tmp_path / "table.csv").write_text("\n".join([head, *rows[1:]]))
+    assert len(formats.read(tmp_path)[0].labels) == MOST_CLASSES

@@ -392,3 +392,34 @@ def test_trees_of_painted_masks_are_read_by_their_few_colours(tmp_path: Path) ->
     dataset, evidence = formats.read(tmp_path)
     assert evidence.format == "masks"
     assert len(dataset.labels) == 2
+
+
+def test_pictures_in_a_folder_without_masks_are_named(tmp_path: Path) -> None:
+    for i in range(3):
+        picture(tmp_path / "train" / "images" / f"{i}.jpg", i)
+        mask(tmp_path / "train" / "masks" / f"{i}.png", ids(i))
+    picture(tmp_path / "test" / "images" / "9.jpg", 9)
+    dataset, _ = formats.read(tmp_path)
+    assert {k: len(v) for k, v in dataset.splits.items()} == {"train": 3}
+    assert [(i.path, i.reason) for i in dataset.ignored] == [("test/images/9.jpg", "in no pair of picture and mask")]
+    found = {f.id: f for f in check(dataset)}
+    assert found["ignored_file"].files == ("test/images/9.jpg: in no pair of picture and mask",)
+
+
+def test_what_lies_beside_pairs_and_is_in_none_is_named(tmp_path: Path) -> None:
+    """Two pictures for one mask, and a mask that is no PNG."""
+    for i in range(3):
+        picture(tmp_path / f"{i}.jpg", i)
+        mask(tmp_path / f"{i}_mask.png", ids(i))
+    picture(tmp_path / "0.png", 50)
+    picture(tmp_path / "x.jpg", 51)
+    mask(tmp_path / "x_mask.jpg", ids(0))
+    dataset, _ = formats.read(tmp_path)
+    assert len(dataset) == 3
+    named = {i.path: i.reason for i in dataset.ignored}
+    lone = ({"0.jpg", "0.png"} - {s.key for s in dataset}).pop()
+    assert named == {
+        lone: "picture without a mask",
+        "x.jpg": "picture without a mask",
+        "x_mask.jpg": "in no pair of picture and mask",
+    }

@@ -190,3 +190,26 @@ def test_sizes_that_differ_each_in_its_way_are_no_resolution(tmp_path: Path) -> 
             height=60 if i < 3 else 30,
         )
     assert "other_resolution" not in {f.id for f in check(formats.read(root)[0])}
+
+
+def test_masks_of_the_devkit_are_not_taken_for_its_pictures(tmp_path: Path) -> None:
+    for i in range(2):
+        picture(tmp_path / "JPEGImages" / f"p{i}.jpg", i)
+        for masks in ("SegmentationClass", "SegmentationObject"):
+            picture(tmp_path / masks / f"p{i}.png", i)
+        xml(tmp_path / "Annotations" / f"p{i}.xml", f"<filename>p{i}.jpg</filename>", thing("dog", 2, 2, 9, 9))
+    dataset, _ = formats.read(tmp_path, format="voc")
+    assert [s.key for s in dataset] == ["JPEGImages/p0.jpg", "JPEGImages/p1.jpg"]
+    assert "missing_image" not in {f.id for f in dataset.faults}
+
+
+def test_of_pictures_that_a_file_names_the_nearest_is_its_own(tmp_path: Path) -> None:
+    for split in ("train", "valid"):
+        picture(tmp_path / split / "0.jpg", len(split))
+        xml(tmp_path / split / "0.xml", "<filename>0.jpg</filename>", thing("dog", 2, 2, 9, 9))
+    dataset, _ = formats.read(tmp_path)
+    assert {k: [s.key for s in v] for k, v in dataset.splits.items()} == {
+        "train": ["train/0.jpg"],
+        "val": ["valid/0.jpg"],
+    }
+    assert not dataset.faults

@@ -8,6 +8,7 @@ from PIL import Image
 
 from saccade.data import formats
 from saccade.data.check import check
+from saccade.data.convert import convert
 from saccade.errors import DataError
 
 LINE = "1 0.5 0.5 0.5 0.2\n"
@@ -97,6 +98,10 @@ def test_polygons_poses_and_ids_with_holes(tmp_path: Path) -> None:
     record = dataset.splits["all"][0].annotation
     assert record["box_classes"].tolist() == [1, 0, 0]
     assert np.allclose(record["boxes"], [[4, 3, 16, 15], [10, 12, 30, 18], [4, 3, 8, 6]])
+    assert dataset.unheld == (
+        "2 outlines are read as the boxes around them",
+        "the keypoints of 1 objects are not read",
+    )
 
 
 def test_what_is_wrong_is_a_finding_with_its_line(tmp_path: Path) -> None:
@@ -169,3 +174,45 @@ def test_outlines_are_said_to_become_boxes(tmp_path: Path) -> None:
     text(tmp_path / "labels" / "a.txt", "0 0.1 0.1 0.9 0.1 0.5 0.9\n")
     text(tmp_path / "data.yaml", "train: images\nnames: [a]\n")
     assert formats.read(tmp_path)[0].unheld == ("1 outlines are read as the boxes around them",)
+
+
+@pytest.mark.parametrize("plan", ["data.yaml", "obj.data"])
+@pytest.mark.parametrize("typed", ["cells", "../here/cells", "."])
+def test_lists_are_read_below_a_path_however_it_is_typed(
+    typed: str, plan: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "here" / "cells"
+    if plan == "data.yaml":
+        text(root / "data.yaml", "train: train.txt\nnames: [a, b]\n")
+    else:
+        text(root / "obj.names", "a\nb\n")
+        text(root / "obj.data", "train = train.txt\n")
+    text(root / "train.txt", "./images/0.jpg\n./images/lost.jpg\n")
+    picture(root / "images" / "0.jpg")
+    text(root / "labels" / "0.txt")
+    monkeypatch.chdir(root if typed == "." else root.parent)
+    dataset, evidence = formats.read(Path(typed))
+    assert evidence.format == "yolo"
+    assert [s.key for s in dataset.splits["all"]] == ["images/0.jpg"]
+    assert [(f.id, f.where) for f in dataset.faults] == [("missing_image", "train.txt line 2")]
+
+
+def test_label_files_that_were_read_are_not_told_as_left_out(tmp_path: Path) -> None:
+    root = tmp_path / "d"
+    text(root / "classes.txt", "a\nb\n")
+    text(root / "README.md", "who took these")
+    for i in range(3):
+        picture(root / "images" / f"{i}.jpg", i)
+        text(root / "labels" / f"{i}.txt")
+    dataset, _ = formats.read(root)
+    assert [i.path for i in dataset.ignored] == ["README.md"]
+    assert "1 files were not part of the data" in convert(dataset, "voc", tmp_path / "copy").lost
+
+
+def test_keypoints_that_boxes_do_not_hold_are_said(tmp_path: Path) -> None:
+    picture(tmp_path / "d" / "images" / "0.jpg")
+    text(tmp_path / "d" / "data.yaml", "train: images\nkpt_shape: [2, 2]\nnames: [a]\n")
+    text(tmp_path / "d" / "labels" / "0.txt", "0 0.5 0.5 0.5 0.2 0.4 0.4 0.6 0.6\n0 0.5 0.5 0.2 0.2\n")
+    dataset, _ = formats.read(tmp_path / "d")
+    assert dataset.unheld == ("the keypoints of 1 objects are not read",)
+    assert dataset.unheld[0] in convert(dataset, "voc", tmp_path / "copy").lost

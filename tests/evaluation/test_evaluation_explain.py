@@ -1,6 +1,7 @@
 """Covering the part that speaks for an answer is what hurts it, on a real package whose answers are known."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,10 +10,11 @@ from saccade.errors import DataError
 from saccade.evaluation import gallery
 from saccade.evaluation.explain import CELLS, occlusion, rise
 from saccade.images import geometry, preprocess
+from saccade.images.encode import to_jpeg
 from saccade.images.preprocess import PreprocessSpec
 from saccade.inference.model import Model
 from saccade.testing import packages
-from saccade.types import Prediction
+from saccade.types import Case, Labels, Prediction, Sample, Scorecard
 
 
 @pytest.fixture(scope="module")
@@ -126,3 +128,18 @@ def test_an_answer_is_scaled_with_its_picture() -> None:
     assert found.mask is not None
     assert np.array_equal(found.mask, mask.repeat(2, 1))
     assert found.scores is not None
+
+
+def test_the_gallery_asks_what_was_scored() -> None:
+    """A large JPEG is decoded at a fraction of its size where it is scored, and so it is here."""
+    asked: list[object] = []
+    model = SimpleNamespace(
+        task=SimpleNamespace(truth=lambda sample, labels: None),
+        labels=Labels(("a", "b")),
+        predict=lambda image: asked.append(image) or Prediction(64, 48),
+    )
+    sample = Sample("one", to_jpeg(np.full((48, 64, 3), 90, np.uint8)))
+    card = Scorecard("t", "test", 1, (), worst=(Case("one", 1.0, "a", "b"),))
+    (found,) = gallery.gallery(model, card, [sample], {})  # type: ignore[arg-type]
+    assert asked == [sample.image]
+    assert [name for name, _ in found.pictures] == ["picture"]

@@ -15,7 +15,7 @@ from saccade.data import formats, lock
 from saccade.data.dataset import Dataset
 from saccade.errors import DataError, PackageError, UsageError
 from saccade.evaluation.compare import compare_packages
-from saccade.evaluation.evaluate import UNREADABLE, evaluate_model
+from saccade.evaluation.evaluate import UNREADABLE, _parts, evaluate_model
 from saccade.evaluation.gallery import gallery
 from saccade.evaluation.report import Report
 from saccade.evaluation.slices import slices
@@ -253,3 +253,18 @@ def test_two_runs_are_compared_on_what_both_learned_from(one: Path, wrong: Path,
     shutil.rmtree(tmp_path / "b" / "package")
     with pytest.raises(UsageError, match="has no package yet"):
         judge.compare(tmp_path / "a", tmp_path / "b", data)
+
+
+def test_few_large_answers_are_held_at_once() -> None:
+    """Masks are as large as their pictures: of 24 MP ten at a time, one beyond the bound alone, small ones as ever."""
+
+    def sample(width: int, height: int) -> Sample:
+        return Sample("", np.broadcast_to(np.uint8(0), (height, width, 3)))
+
+    photos = [sample(6000, 4000)] * 25
+    assert [len(p) for p in _parts(photos, large=True)] == [10, 10, 5]
+    assert [len(p) for p in _parts(photos, large=False)] == [25]
+    assert [len(p) for p in _parts([sample(8, 8)] * 300, large=True)] == [256, 44]
+    assert [len(p) for p in _parts([sample(20_000, 20_000), *photos[:2]], large=True)] == [1, 2]
+    assert [len(p) for p in _parts([Sample("", b"no picture"), *photos[:2]], large=True)] == [1, 2]
+    assert list(_parts([], large=True)) == []

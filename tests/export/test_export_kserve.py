@@ -55,6 +55,7 @@ def test_a_service_a_container_file_and_the_package(tmp_path: Path) -> None:
     assert one["ports"] == [{"name": "http1", "containerPort": 8080, "protocol": "TCP"}]
     assert open_package(done.folder / "package").digest == package.digest
     assert any("asks for no key" in note for note in done.written.notes)
+    assert any("in this folder: docker build -t waste.v2:1 . and push it" in note for note in done.written.notes)
 
 
 def test_the_container_runs_the_code_that_wrote_it(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from saccade.errors import ImageError
-from saccade.images.decode import decode, from_base64, inspect
+from saccade.images.decode import decode, from_base64, inspect, turn
 from saccade.images.preprocess import PreprocessSpec, load, reduction
 from saccade.limits import ImageLimits
 from saccade.types import Array
@@ -170,3 +170,17 @@ def test_arrays_are_checked() -> None:
     with pytest.raises(ImageError, match="uint8"):
         decode(np.zeros((4, 4, 3), np.float32))
     assert decode(np.zeros((4, 5), np.uint8)).shape == (4, 5, 3)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
+@pytest.mark.parametrize("told", ["tag", "xmp"])
+def test_a_tiff_is_turned_once(orientation: int, compression: str, told: str) -> None:
+    """Pillow turns it while loading, so nothing is left to be turned here."""
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><r tiff:Orientation="%d"/></x:xmpmeta>' % orientation
+    tags = {0x0112: orientation} if told == "tag" else {700: xmp}
+    data = encoded(photo(48, 32), "TIFF", compression=compression, tiffinfo=tags)
+    limits = ImageLimits(formats=("tiff",))
+    header, pixels = inspect(data, limits), decode(data, limits=limits)
+    assert (header.height, header.width, header.orientation) == (*pixels.shape[:2], 1)
+    np.testing.assert_array_equal(pixels, turn(photo(48, 32), orientation))

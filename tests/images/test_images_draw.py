@@ -16,15 +16,6 @@ def test_contact_sheet_has_room_for_all() -> None:
         draw.contact_sheet(images, ["one"])
 
 
-def test_overlay_is_hot_where_the_heat_is() -> None:
-    image = np.full((40, 60, 3), 128, np.uint8)
-    heat = np.zeros((4, 6), np.float32)
-    heat[0, 0] = 1
-    out = draw.overlay(image, heat)
-    assert out.shape == image.shape
-    assert out[0, 0].sum() > out[-1, -1].sum()
-
-
 def test_bars_grow_with_their_value() -> None:
     out = draw.bars(np.zeros((20, 240, 3), np.uint8), ["glass", "metal"], [1.0, 0.0])
     blue = (out == (37, 99, 235)).all(2)

@@ -89,6 +89,14 @@ def test_without_such_a_font_the_id_stands_there_and_is_told(machine: Path) -> N
     assert predict._undrawn([{"predictions": rows[1:]}, {"error": {}}]) == ""
 
 
+def test_names_that_read_alike_without_accents_are_told_apart_by_their_ids(machine: Path) -> None:
+    given = ("dừa", "dứa", "dưa", "lúa", "lua", "chè")
+    assert fonts.names(given) == ("class 0", "class 1", "class 2", "class 3", "lua", "che")
+    assert dict(fonts.legend(given)) == {
+        "class 0": "dừa", "class 1": "dứa", "class 2": "dưa", "class 3": "lúa", "che": "chè",
+    }  # fmt: skip
+
+
 def test_what_no_font_knows_is_a_question_mark_and_lines_never_break(machine: Path) -> None:
     font = fonts.font("a\n犬", 16)
     assert fonts.drawable("a\n犬", font) == "a??"

@@ -64,6 +64,29 @@ def test_two_runners_run_at_the_same_time_and_a_failing_row_stays_alone():
     batcher.close()
 
 
+class Brittle(np.ndarray):
+    """Of which a row cannot be copied, as where memory ran out."""
+
+    def __getitem__(self, index):
+        raise MemoryError("no room for a copy")
+
+
+def test_a_runner_that_cannot_copy_its_answers_lives_on():
+    brittle = [True]
+
+    def run(arrays, deadline):
+        found = double(arrays)
+        return {name: value.view(Brittle) for name, value in found.items()} if brittle[0] else found
+
+    batcher = Batcher(run, max_batch=4).start()
+    with pytest.raises(InferenceError) as error:
+        batcher.submit(row(1), far()).result(10)
+    assert error.value.code == "inference_failed"
+    brittle[0] = False
+    assert int(batcher.submit(row(3), far()).result(10).outputs["scores"][0]) == 6
+    batcher.close()
+
+
 def held():
     """A runner that waits at a gate, so that rows queue behind it."""
     gate, entered, seen = threading.Event(), threading.Event(), []

@@ -175,6 +175,9 @@ def test_no_picture_is_decoded_in_the_server(tmp_path: Path, monkeypatch: pytest
         {"arrays": [["image", "int8", [8, 8, 3], 0]], "placement": [8, 8, 1, 1, 0, 0]},
         {"arrays": [["image", "uint8", [8, 8, 3], 0]], "placement": [8, 8]},
         {"arrays": [["image", "uint8", [8, 8, 3], 0]], "placement": [8, 8, "1", 1, 0, 0]},
+        {"arrays": [["image", "uint8", [8, 8, 3], 0]], "placement": [32_766, 32_766, 1, 1, 0, 0]},
+        {"arrays": [["image", "uint8", [8, 8, 3], 0]], "placement": [40, 30, float("nan"), 1, 0, 0]},
+        {"arrays": [["image", "uint8", [8, 8, 3], 0]], "placement": [40, 30, 0, 1, 0, 0]},
         ValueError("no message"),
     ],
 )

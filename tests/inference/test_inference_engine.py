@@ -1,18 +1,21 @@
 """Model and engine: golden outputs, own answers for every caller, aliases, swaps, refusals."""
 
+import gc
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from saccade.errors import ImageError, InferenceError, PackageError
+from saccade.errors import ImageError, InferenceError, PackageError, UsageError
 from saccade.inference import engine as module
 from saccade.inference.engine import Engine
 from saccade.inference.model import Model
 from saccade.inference.options import Options
+from saccade.inference.pressure import Pressure
 from saccade.inference.request import Request
 from saccade.testing.packages import colors, masks, png
 
@@ -263,3 +266,72 @@ def test_a_graph_that_never_answers_holds_up_no_unloading(tmp_path, monkeypatch)
         raise stuck.result(10).results[0]
     thread.join()
     engine.close()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_nothing_of_a_request_stays_once_its_answer_is_let_go_of(tmp_path, count):
+    """Without the collector of circles, which does not know how large a mask is."""
+    engine = Engine()
+    engine.load(masks(tmp_path / "p", side=64).path, "masks", 1)
+    gc.collect()
+    gc.disable()
+    try:
+        for tile in (False, True):
+            answer = engine.submit(Request("masks", (png(1, 2, 3, 100, 90),) * count, tile=tile)).result(20)
+            held = [weakref.ref(result.mask) for result in answer.results]
+            del answer
+            end = time.monotonic() + 10
+            while any(ref() is not None for ref in held):
+                assert time.monotonic() < end, f"tile={tile}: a mask is held"
+                time.sleep(0.01)
+    finally:
+        gc.enable()
+        engine.close()
+
+
+def test_what_was_refused_before_its_pictures_came_is_counted_and_made_up_names_are_not(tmp_path):
+    seen = []
+    engine = Engine(observer=lambda name, version, what, seconds, caller: seen.append((name, version, what.code)))
+    engine.load(colors(tmp_path / "p").path, "colors", 1)
+    with pytest.raises(InferenceError):
+        engine.admit("made-up", 77)
+    with pytest.raises(InferenceError):
+        engine.admit("colors", 78)
+    engine._pressure = Pressure(bounds=lambda: [(0, 1 << 30)])
+    with pytest.raises(InferenceError):
+        engine.admit("colors@made-up")
+    with pytest.raises(InferenceError):
+        engine.admit("colors")
+    engine.submit(Request("colors", (png(1, 2, 3),))).exception(10)
+    assert seen == [("", "", "not_found")] * 3 + [("colors", "", "overloaded")] * 2
+    engine.close()
+
+
+def test_who_gave_up_because_the_time_was_over_did_not_just_leave(tmp_path, monkeypatch):
+    seen, gate = [], threading.Event()
+    engine = Engine(observer=lambda name, version, what, seconds, caller: seen.append(what.code))
+    model = engine.load(colors(tmp_path / "p").path, "colors", 1).model
+    run = model._batcher._run
+    monkeypatch.setattr(model._batcher, "_run", lambda arrays, deadline: gate.wait(20) and run(arrays, deadline))
+    for deadline_s in (0.2, 30.0):
+        gate.clear()
+        future = engine.submit(Request("colors", (png(1, 2, 3),), deadline_s=deadline_s))
+        while not model._batcher._running:
+            time.sleep(0.01)
+        time.sleep(0.3)
+        assert future.cancel()
+        gate.set()
+        end = time.monotonic() + 10
+        while model._stages.pending:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+    assert seen == ["deadline_exceeded", "cancelled"]
+    engine.close()
+
+
+def test_every_process_has_a_runner_and_no_more_than_lines_can_be_handed_over(monkeypatch):
+    monkeypatch.setattr("saccade.inference.options.cores", lambda: 2)
+    assert Options(isolation="process", replicas=5).resolved().runners == 5
+    for runners in (0, 65):
+        with pytest.raises(UsageError, match="runners are 1 to 64"):
+            Options(runners=runners)

@@ -36,6 +36,7 @@ from saccade.testing.packages import boxes, colors, masks, png
 from saccade.testing.runtimes import check
 from saccade.verbs.imports import import_model
 from saccade.wire import schema
+from saccade.wire.names import TENSORFLOW
 
 OIP = schema.service("inference.GRPCInferenceService")
 RED = png(255, 0, 51)
@@ -572,7 +573,7 @@ def test_the_nearest_deadline_counts_and_the_others_run_again() -> None:
 )
 def test_a_tensor_of_tensorflow_is_read_raw_or_value_by_value(dtype: str, shape: list[int], raw: bool) -> None:
     value = np.random.default_rng(0).integers(0, 2, shape).astype(dtype)
-    number = tf_serving.NUMBERS[dtype]
+    _, number, held = TENSORFLOW[dtype]
     tensor = schema.message("tensorflow.TensorProto")(dtype=number)
     for side in shape:
         tensor.tensor_shape.dim.add(size=side)
@@ -580,7 +581,7 @@ def test_a_tensor_of_tensorflow_is_read_raw_or_value_by_value(dtype: str, shape:
         tensor.tensor_content = value.tobytes()
     else:
         plain = value.view("uint16") if dtype == "float16" else value
-        getattr(tensor, tf_serving.TYPES[number][1]).extend(plain.ravel().tolist())
+        getattr(tensor, held).extend(plain.ravel().tolist())
     found = tf_serving._read(tensor)
     assert (found.dtype, found.shape) == (value.dtype, value.shape)
     np.testing.assert_array_equal(found, value)

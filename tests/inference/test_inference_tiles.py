@@ -132,6 +132,17 @@ def test_answers_about_whole_pictures_refuse_tiles(tmp_path):
     assert error.value.code == "invalid_value"
 
 
+def test_a_picture_of_too_many_tiles_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    def never(*_, **__):
+        raise AssertionError("it was decoded")
+
+    with Model.open(packages.masks(tmp_path / "p").path) as model:
+        monkeypatch.setattr(tiles, "MOST", 2)
+        monkeypatch.setattr("saccade.inference.stages.decode.pixels", never)
+        with pytest.raises(ImageError, match="ask without tiles"):
+            model.predict(encode.to_png(np.zeros((120, 170, 3), np.uint8)), tile=True)
+
+
 def test_a_picture_in_tiles_is_held_no_longer_than_its_windows_are_made(tmp_path):
     """What waits for the graph has the network's size; of sixty large pictures not one may stay."""
     with Model.open(packages.masks(tmp_path / "p").path) as model:

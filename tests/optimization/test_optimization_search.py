@@ -16,6 +16,7 @@ from saccade.inference.options import Options
 from saccade.optimization import optimizers
 from saccade.optimization import search as searching
 from saccade.optimization.optimizer import Candidate, Optimizer, attempt
+from saccade.optimization.optimizers import onnxruntime as quantiser
 from saccade.package.reader import open_package
 from saccade.testing.packages import colors, png
 from saccade.verbs.optimize import optimize
@@ -214,3 +215,16 @@ def test_the_command_says_and_refuses_what_is_not_proven(world, capsys):
     assert [(t["name"], t["kept"]) for t in record["tried"]] == [("same", False)]
     assert record["tried"][0]["smallest_provable"] == pytest.approx(100 / 6)
     assert record["serves"] == "default"
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 96, 128])
+def test_ranges_are_fitted_and_judged_on_pictures_of_every_class(count):
+    """Pictures of a split come sorted by class, here four of them."""
+    pictures = (np.arange(count) * 4 // count).astype(np.uint8)[:, None, None, None]
+    fit, judge = quantiser._parted(pictures)
+    assert len(fit) >= 1
+    assert len(judge) >= 1
+    if count >= 16:
+        assert len(fit) + len(judge) == count
+        assert np.bincount(judge.ravel()).tolist() == [count // 16] * 4
+        assert np.bincount(fit.ravel()).tolist() == [count * 3 // 16] * 4

@@ -4,6 +4,7 @@ import errno
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from saccade.errors import PackageError, StorageError
 from saccade.images.preprocess import PreprocessSpec
 from saccade.package.manifest import GraphEntry, Manifest
-from saccade.package.reader import Package, open_package
+from saccade.package.reader import Package, is_package, open_package
 from saccade.package.writer import PackageWriter, reseal
 from saccade.storage.files import Files
 from saccade.types import Labels, TensorSpec
@@ -105,6 +106,34 @@ def test_a_strange_manifest_is_refused(tmp_path: Path, old: bytes, new: bytes, w
     file.write_bytes(file.read_bytes().replace(old, new, 1))
     with pytest.raises(PackageError, match=words):
         open_package(package.path)
+
+
+def test_a_folder_that_says_it_is_a_package_need_not_be_a_sound_one(tmp_path: Path) -> None:
+    package = sealed(tmp_path / "p")
+    assert is_package(package.path)
+    manifest = package.path / "manifest.json"
+    manifest.write_bytes(manifest.read_bytes()[:-20])
+    assert is_package(package.path)
+    manifest.write_text('{"images": []}')
+    assert not is_package(package.path)
+    assert not is_package(tmp_path)
+    assert not is_package(manifest)
+
+
+def test_what_did_not_come_to_its_seal_leaves_nothing(tmp_path: Path) -> None:
+    def stopped() -> None:
+        with PackageWriter(tmp_path / "p") as writer:
+            writer.add("model.onnx", b"graph")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    assert list(tmp_path.iterdir()) == []
+    old = sealed(tmp_path / "p")
+    with pytest.raises(PackageError, match="a model name is"):
+        reseal(replace(old, manifest=replace(old.manifest, name="waste v2")))
+    assert [p.name for p in tmp_path.iterdir()] == ["p"]
+    assert open_package(tmp_path / "p").digest == old.digest
 
 
 def test_resealing_keeps_files_and_adds_numbers(tmp_path: Path) -> None:

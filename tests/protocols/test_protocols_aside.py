@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from saccade.errors import InferenceError
+from saccade.errors import InferenceError, ServerError
 from saccade.inference.engine import Engine
-from saccade.protocols import protocol
+from saccade.protocols import method, protocol
 from saccade.protocols.native import messages as native
 from saccade.protocols.native.http import Native
 from saccade.protocols.open_inference import messages as oip
@@ -94,10 +94,9 @@ def test_large_json_of_the_native_api(engine: Engine, beside: Any) -> None:
 
 
 def test_large_answers(engine: Engine, beside: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    import saccade.protocols.open_inference.http as oip_http
     import saccade.protocols.tf_serving.http as tfs_http
 
-    monkeypatch.setattr(oip_http, "HEAVY", 2)
+    monkeypatch.setattr(oip, "HEAVY", 2)
     monkeypatch.setattr(tfs_http, "HEAVY", 2)
     written = beside(oip, "response"), beside(tfs, "answer")
     tensor = {"name": "image", "shape": list(SMALL.shape), "datatype": "UINT8", "data": SMALL.ravel().tolist()}
@@ -153,3 +152,69 @@ def test_an_answer_that_is_at_work_for_too_long_is_not_waited_for(monkeypatch: p
         return caught.value.code
 
     assert asyncio.run(story()) == "deadline_exceeded"
+
+
+def test_work_is_dropped_when_its_caller_leaves_and_the_watch_ends_with_the_answer() -> None:
+    async def story() -> list[str]:
+        loop, ended = asyncio.get_running_loop(), []
+
+        def leaves(gone: Callable[[], None]) -> Callable[[], object]:
+            timer = loop.call_later(0.05, gone)
+            return lambda: (timer.cancel(), ended.append("left"))
+
+        def stays(gone: Callable[[], None]) -> Callable[[], object]:
+            return lambda: ended.append("answered")
+
+        waits: Future[Any] = Future()
+        with pytest.raises(InferenceError, match="caller left"):
+            await asyncio.wait_for(protocol.settled(waits, leaves), 10)
+        assert waits.cancelled()
+        soon: Future[Any] = Future()
+        loop.call_later(0.05, soon.set_result, "answer")
+        assert await asyncio.wait_for(protocol.settled(soon, stays), 10) == "answer"
+        return ended
+
+    assert asyncio.run(story()) == ["left", "answered"]
+
+
+def test_what_may_take_minutes_holds_no_thread_that_others_share() -> None:
+    """Loads that hang: answers that are written beside the loop still come, and the loop ends without them."""
+    hang, begun = threading.Event(), threading.Semaphore(0)
+
+    def load() -> str:
+        begun.release()
+        hang.wait(60)
+        return "loaded"
+
+    async def story() -> None:
+        loads = [asyncio.ensure_future(method.apart(load)) for _ in range(method.MOST_APART)]
+        await asyncio.sleep(0)
+        for _ in loads:
+            assert await asyncio.to_thread(begun.acquire, timeout=20)
+        with pytest.raises(ServerError) as error:
+            await method.apart(load)
+        assert error.value.code == "overloaded"
+        assert await asyncio.wait_for(method.aside(True, lambda: 7), 20) == 7
+        loads.pop().cancel()
+        del loads[1:]
+
+    asyncio.run(story())
+    hang.set()
+
+    async def after() -> None:
+        while True:  # those that hung give their places back
+            try:
+                assert await method.apart(lambda: "loaded") == "loaded"
+                break
+            except ServerError:
+                await asyncio.sleep(0.01)
+        with pytest.raises(KeyError):
+            await method.apart(lambda: {}["nothing"])
+
+    asyncio.run(asyncio.wait_for(after(), 20))
+
+
+def test_an_answer_of_thousands_of_classes_in_words_is_heavy() -> None:
+    rows = of("scores", np.zeros((2, oip.LONG), np.float32))
+    assert oip.heavy([rows], [oip.Wanted("scores", classes=5)])
+    assert not oip.heavy([rows], [oip.Wanted("scores")])

@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from saccade.errors import ImageError, SaccadeError, ServerError
+from saccade.errors import ImageError, SaccadeError, ServerError, StorageError
 from saccade.inference.request import Answer
 from saccade.protocols import protocol
 from saccade.protocols.native import messages, openapi
@@ -84,6 +84,14 @@ def form(*parts, boundary="b"):
 
 
 HEAD = b'Content-Disposition: form-data; name="image"; filename="a.jpg"\r\nContent-Type: image/jpeg'
+
+
+def test_as_many_pictures_in_json_as_in_a_form():
+    def body(count):
+        return json.dumps({"images": ["eA=="] * count}).encode()
+
+    assert len(messages.images("application/json", body(messages.MAX_PARTS))[0]) == messages.MAX_PARTS
+    assert code(messages.images, "application/json", body(messages.MAX_PARTS + 1)) == "batch_too_large"
 
 
 def test_multipart_gives_the_parts_in_order():
@@ -215,6 +223,20 @@ def test_errors_stay_in_their_place():
     assert code(messages.answer, answer_of(bad), messages.Wish([]), False, "r") == "image_undecodable"
 
 
+def test_what_takes_long_to_write_is_heavy():
+    scores = np.linspace(1, 0, messages.LONG, dtype=np.float32)
+    ids = np.arange(len(scores))
+    few, whole = messages.Wish([("top_k", "5")]), messages.Wish([("top_k", "1000")])
+    classes = Prediction(1, 1, ids, scores)
+    boxes = Prediction(1, 1, ids, scores, np.zeros((len(scores), 4), np.float32))
+    mask = Prediction(1, 1, mask=np.zeros((1, 1), np.uint8))
+    assert not messages.heavy(answer_of(classes, classes, classes), few)
+    assert messages.heavy(answer_of(classes, classes, classes), whole)
+    assert not messages.heavy(answer_of(classes, ImageError("damaged")), whole)
+    assert messages.heavy(answer_of(boxes, classes), few)
+    assert messages.heavy(answer_of(mask), few)
+
+
 def test_prediction_ids_sort_by_time_and_differ(monkeypatch):
     first = {messages.prediction_id() for _ in range(1000)}
     assert len(first) == 1000
@@ -228,6 +250,9 @@ def test_problems_tell_strangers_nothing_of_the_inside():
     assert "secret" not in json.dumps(body)
     assert 1 <= protocol.problem(ServerError("x", code="overloaded"), "r")["retry_after_s"] <= 5
     assert protocol.problem(ServerError("x", code="never_heard"), "r")["code"] == "internal"
+    disk = StorageError("the home /var/lib/secret cannot be made: no room", hint="make room")
+    assert "secret" not in json.dumps(protocol.problem(disk, "r"))
+    assert protocol.problem(disk, "r")["status"] == 507
     assert set(protocol.TITLES) == set(protocol.STATUSES)
 
 

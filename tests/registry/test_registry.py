@@ -8,7 +8,7 @@ import pytest
 
 from saccade.errors import PackageError, RegistryError, StorageError, UsageError
 from saccade.package.reader import open_package
-from saccade.registry.registry import Registry
+from saccade.registry.registry import Registry, existing_home
 from saccade.storage.blobs import FolderBlobs
 from saccade.testing.packages import colors
 
@@ -109,6 +109,34 @@ def test_fsck_finds_a_changed_and_a_lost_file(tmp_path: Path) -> None:
         registry.resolve("cells")
     registry.push(package.path, "cells")  # mends it
     assert registry.fsck() == []
+
+
+def test_a_push_mends_what_was_served_and_rotted(tmp_path: Path) -> None:
+    package = colors(tmp_path / "one")
+    registry = Registry(tmp_path / "home")
+    registry.push(package.path, "cells")
+    graph = registry.resolve("cells")[2] / "model.onnx"
+    graph.chmod(0o644)
+    graph.write_bytes(b"x" + graph.read_bytes()[1:])  # a link: the blob has rotted with it
+    assert len(registry.fsck()) == 2
+    before = registry.revision()
+    assert registry.push(package.path, "cells") == 1
+    assert registry.revision() != before, "a server that could not load it looks again"
+    assert registry.fsck() == []
+    assert open_package(registry.resolve("cells")[2]).digest == package.digest
+    assert registry.fsck() == []
+    assert [p.name for p in (tmp_path / "home" / "packages").iterdir()] == [package.digest]
+
+
+def test_who_only_reads_is_told_that_there_is_no_home(tmp_path: Path) -> None:
+    with pytest.raises(RegistryError, match="there is no home at"):
+        existing_home(tmp_path / "bakcup")
+    (tmp_path / "home").mkdir()
+    with pytest.raises(RegistryError, match="nothing was pushed to the home"):
+        existing_home(tmp_path / "home")
+    Registry(tmp_path / "home").push(colors(tmp_path / "one").path)
+    assert existing_home(tmp_path / "home") == tmp_path / "home"
+    assert not (tmp_path / "bakcup").exists()
 
 
 def test_what_a_dead_push_left_is_swept_a_day_later(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from saccade.errors import RegistryError, UsageError
+from saccade.errors import InferenceError, RegistryError, StorageError, UsageError
 from saccade.inference.engine import Engine
 from saccade.inference.request import Request
 from saccade.registry.registry import Registry
@@ -77,6 +77,56 @@ def test_one_version_that_cannot_be_loaded_keeps_no_other_from_service(tmp_path,
     follower.step()
     assert engine.submit(Request("a", (png(1, 1, 1),))).result(10).version == 1, "what passes is tried again unasked"
     assert engine.submit(Request("b@stable", (png(1, 1, 1),))).result(10).version == 1
+    engine.close()
+
+
+def test_a_version_that_cannot_be_read_now_is_told_kept_in_service_and_tried_again(tmp_path, monkeypatch):
+    registry = Registry(tmp_path / "home")
+    registry.push(colors(tmp_path / "1").path, alias="stable")
+    registry.push(colors(tmp_path / "2", reverse=True).path)
+    engine, home = Engine(), Home(tmp_path / "home")
+    follower = Follower(engine, home)
+    assert follower.step() == []
+    path, broken = Registry.path, {1}
+
+    def reached(self, name, version):
+        if version in broken:
+            raise StorageError("the package cannot be laid out: the disk is full", hint="make room")
+        return path(self, name, version)
+
+    monkeypatch.setattr(Registry, "path", reached)
+    registry.delete_alias("colors", "stable")
+    registry.set_alias("colors", "old", 1)
+    [error] = follower.step()
+    assert error.code == "storage_full"
+    assert sorted(engine.versions("colors")) == [1, 2], "what is in service stays, though its folder cannot be told"
+    assert sorted(follower.names()) == ["colors"]
+    broken.add(3)
+    registry.push(colors(tmp_path / "3").path)
+    assert [e.code for e in follower.step()] == ["storage_full"] * 2
+    assert engine.submit(Request("colors", (png(1, 1, 1),))).result(10).version == 2
+    broken.clear()
+    follower._again = 0.0
+    assert follower.step() == []
+    assert engine.submit(Request("colors", (png(1, 1, 1),))).result(10).version == 3
+    engine.close()
+
+
+def test_a_load_that_was_asked_for_says_what_kept_that_model_from_service(tmp_path, monkeypatch):
+    registry = Registry(tmp_path / "home")
+    for name in ("a", "b"):
+        registry.push(colors(tmp_path / name).path, name=name)
+    engine = Engine()
+    follower = Follower(engine, Home(tmp_path / "home"))
+
+    def broken(path, name, version):
+        raise InferenceError(f"{name} is broken", code="not_enough_memory")
+
+    monkeypatch.setattr(engine, "load", broken)
+    with pytest.raises(InferenceError, match="b is broken"):
+        follower.load("b")
+    with pytest.raises(RegistryError, match="no such model"):
+        follower.load("c")
     engine.close()
 
 

@@ -17,11 +17,13 @@ from h2.connection import ConnectionState, H2Connection
 from h2.errors import ErrorCodes
 from h2.events import ConnectionTerminated, DataReceived, ResponseReceived, StreamEnded, StreamReset
 from h2.exceptions import H2Error
+from h2.settings import SettingCodes
 from hyperframe.frame import GoAwayFrame
 
 from saccade.errors import SaccadeError
 from saccade.server.http import listener as listening
 from saccade.server.http import one, two
+from saccade.server.http.exchange import LEFT
 from saccade.server.http.listener import Listener
 from saccade.server.settings import Settings
 
@@ -379,6 +381,53 @@ def test_the_application_hears_who_left_and_stopping_waits_for_who_did_not(run):
     run(story())
 
 
+class Watching(Echo):
+    """/watch is answered once its caller has left, which nobody hears; seen: what became of each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] != "/watch":
+            await super().__call__(scope, receive, send)
+            return
+        await receive()
+        gone = asyncio.Event()
+        stay = scope[LEFT](gone.set)
+        self.seen.append("asked")
+        await gone.wait()
+        stay()
+        late = asyncio.Event()
+        scope[LEFT](late.set)
+        self.seen.append("left" if late.is_set() else "still there")
+
+
+def test_who_leaves_is_told_of_to_whoever_watches(run):
+    async def story():
+        app = Watching()
+        async with served(app) as port:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"POST /watch HTTP/1.1\r\nHost: here\r\nContent-Length: 2\r\n\r\nab")
+            while app.seen != ["asked"]:
+                await asyncio.sleep(0.01)
+            writer.close()
+            while app.seen != ["asked", "left"]:
+                await asyncio.sleep(0.01)
+            caller = await Caller.to(port)
+            stream = caller.ask("/watch", b"ab")
+            await caller.flush()
+            while app.seen != ["asked", "left", "asked"]:
+                await asyncio.sleep(0.01)
+            caller.state.reset_stream(stream)
+            await caller.flush()
+            while app.seen[3:] != ["left"]:
+                await asyncio.sleep(0.01)
+            caller.close()
+
+    run(story())
+
+
 class Caller:
     """An HTTP/2 client: what it was told, by stream."""
 
@@ -451,6 +500,29 @@ def test_http2_by_prior_knowledge_carries_requests_side_by_side(run):
             assert set(caller.statuses.values()) == {200}
             assert app.scopes[0]["http_version"] == "2"
             assert (b"host", b"here") in app.scopes[0]["headers"]
+            caller.close()
+
+    run(story())
+
+
+def test_http2_an_answer_of_which_nothing_is_taken_is_given_up_though_others_are(run, monkeypatch):
+    async def story():
+        monkeypatch.setattr(two, "LEFT_S", 0.5)
+        monkeypatch.setattr(listening, "LOOK_S", 0.1)
+        async with served(Echo()) as port:
+            caller = await Caller.to(port)
+            caller.state.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 0})
+            large = caller.ask("/large/3000000")
+            await caller.hear(lambda: large in caller.statuses)
+            while large not in caller.reset:
+                small = caller.ask("/echo")
+                caller.state.increment_flow_control_window(100, small)
+                await caller.hear(lambda small=small: small in caller.ended)
+                await asyncio.sleep(0.05)
+            assert caller.why is None, "the others go on"
+            small = caller.ask("/echo")
+            caller.state.increment_flow_control_window(100, small)
+            await caller.hear(lambda: small in caller.ended)
             caller.close()
 
     run(story())

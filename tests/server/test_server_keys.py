@@ -1,5 +1,8 @@
 """API keys: shown once, kept as a digest, refused alike for every cause."""
 
+import subprocess
+import sys
+
 import pytest
 
 from saccade.errors import ServerError, StorageError, UsageError
@@ -85,3 +88,70 @@ def test_while_keys_cannot_be_read_nobody_comes_in(tmp_path, monkeypatch):
             there.any()
         with pytest.raises(StorageError):
             there.check(text)
+
+
+CHANGE = """
+import sys
+from pathlib import Path
+from saccade.server.keys import Keys
+
+home, name, old = Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
+keys = Keys(home)
+print("there", flush=True)
+sys.stdin.readline()
+for id in old:
+    keys.revoke(id)
+for i in range(0 if old else 15):
+    keys.make(f"{name}-{i}")
+"""
+
+
+def changing(home, name, *old):
+    command = [sys.executable, "-c", CHANGE, str(home), name, *old]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "there\n"
+    return process
+
+
+def test_processes_that_change_keys_at_once_lose_none_and_bring_none_back(tmp_path):
+    keys = Keys(tmp_path)
+    for i in range(10):
+        keys.make(f"old-{i}")
+    old = [key.id for key in keys.list()]
+    running = [*(changing(tmp_path, name) for name in "abc"), changing(tmp_path, "-", *old)]
+    for process in running:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in running:
+        process.communicate(timeout=60)
+    assert [process.returncode for process in running] == [0] * 4
+    held = {key.name: key for key in Keys(tmp_path).list()}
+    assert set(held) == {f"old-{i}" for i in range(10)} | {f"{name}-{i}" for name in "abc" for i in range(15)}
+    assert {name for name, key in held.items() if key.revoked} == {f"old-{i}" for i in range(10)}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no flock")
+def test_a_change_waits_for_the_one_under_way(tmp_path):
+    import fcntl
+
+    keys = Keys(tmp_path)
+    keys.make("phone")
+    [key] = keys.list()
+    with (tmp_path / "keys.lock").open("ab") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        process = changing(tmp_path, "-", key.id)
+        process.stdin.write("go\n")
+        process.stdin.flush()
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.5)
+        assert not Keys(tmp_path).list()[0].revoked
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert Keys(tmp_path).list()[0].revoked
+    assert (tmp_path / "keys.lock").stat().st_mode & 0o077 == 0
+
+
+def test_to_revoke_in_a_home_that_is_not_there_makes_none(tmp_path):
+    with pytest.raises(UsageError, match="no key has the id"):
+        Keys(tmp_path / "home").revoke("nobody")
+    assert not (tmp_path / "home").exists()

@@ -1,6 +1,8 @@
 """Memory is given back after a burst, once, and never in the middle of one."""
 
+import gc
 import threading
+import weakref
 
 from saccade.server.quiet import Quiet
 
@@ -13,6 +15,23 @@ def test_once_after_every_burst() -> None:
         quiet.step()
         assert len(given) == expected
     assert given == [9, 10]
+
+
+def test_what_only_holds_itself_is_let_go_of_first() -> None:
+    class Answer:
+        pass
+
+    answer, gone = Answer(), []
+    answer.itself = answer  # type: ignore[attr-defined]
+    weakref.finalize(answer, gone.append, True)
+    gc.disable()
+    try:
+        del answer
+        quiet = Quiet(iter((5, 5)).__next__, give_back=lambda: gone.append(False))
+        assert [quiet.step(), quiet.step()] == [False, True]
+    finally:
+        gc.enable()
+    assert gone == [True, False]
 
 
 def test_it_looks_by_itself() -> None:

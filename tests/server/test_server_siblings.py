@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from saccade.server import siblings
 from saccade.server.settings import Settings
 from saccade.server.siblings import merge, shared
 from saccade.testing.packages import colors, png
@@ -161,3 +162,16 @@ def test_texts_are_added_up_by_hand():
         "# TYPE saccade_expected_wait_seconds gauge",
         'saccade_expected_wait_seconds{model="a b"} 0.5',
     ]
+
+
+def test_one_that_listened_and_ended_in_order_did_not_fail_to_start(tmp_path):
+    child = siblings._Child({"room": str(tmp_path)}, 0)
+    child._process = type("Ended", (), {"poll": lambda self: None})()
+    child._socket.touch()
+    assert not child.failed()
+    child._socket.unlink()
+    child._process = type("Ended", (), {"poll": lambda self: 0})()
+    assert not child.failed(), "it is started again"
+    never = siblings._Child({"room": str(tmp_path)}, 1)
+    never._process = child._process
+    assert never.failed()

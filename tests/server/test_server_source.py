@@ -25,6 +25,9 @@ class Shelf:
     def revision(self):
         return self.number
 
+    def names(self):
+        return list(self.now.versions)
+
     def wanted(self):
         return self.now
 
@@ -52,6 +55,21 @@ def test_versions_and_aliases_are_followed(tmp_path):
     assert [e.code for e in follower.step()] == ["golden_mismatch"]
     assert (answers("colors"), answers("colors@stable")) == (2, 2)
     assert follower.step() == []
+    engine.close()
+
+
+def test_a_newest_version_that_fails_leaves_the_one_before_it_in_service_beside_older_ones(tmp_path):
+    one, two = colors(tmp_path / "1").path, colors(tmp_path / "2").path
+    engine, shelf = Engine(), Shelf()
+    follower = Follower(engine, shelf)
+    shelf.put({1: one, 2: two}, {"old": 1})
+    assert follower.step() == []
+    shelf.put({1: one, 3: colors(tmp_path / "3", lie=True).path}, {"old": 1})
+    assert [e.code for e in follower.step()] == ["golden_mismatch"]
+    assert engine.submit(Request("colors", (png(1, 1, 1),))).result(10).version == 2
+    shelf.put({1: one, 4: colors(tmp_path / "4").path}, {"old": 1})
+    assert follower.step() == []
+    assert sorted(v for v, e in engine.versions("colors").items() if e.loaded) == [1, 4]
     engine.close()
 
 

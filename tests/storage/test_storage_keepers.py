@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from saccade.errors import StorageError
 from saccade.storage.blobs import BlobStore, FolderBlobs
 from saccade.storage.database import Database, Sqlite
 from saccade.storage.files import Files
@@ -24,6 +25,15 @@ class TestSqlite(DatabaseSuite):
             writer.execute("CREATE TABLE t (x INTEGER)")
             with self.make(tmp_path).read() as reader:
                 assert reader.execute("SELECT name FROM sqlite_master") == []
+
+    def test_a_refusal_names_its_own_cure(self, tmp_path: Path) -> None:
+        (tmp_path / "damaged.db").write_bytes(b"this is no database" * 200)
+        with pytest.raises(StorageError, match="bring it back from a backup"):
+            Sqlite(tmp_path / "damaged.db").read().__enter__()
+        with self.make(tmp_path).write(), pytest.raises(StorageError, match="another process holds it"):
+            Sqlite(tmp_path / "suite.db", wait_s=0.0).write().__enter__()
+        with pytest.raises(StorageError, match="can be read and written"):
+            Sqlite(tmp_path / "nowhere" / "a.db").read().__enter__()
 
 
 class TestFolderBlobs(BlobSuite):

@@ -195,6 +195,16 @@ def test_a_class_without_images_gives_no_area() -> None:
     assert card.tables[0].rows[2][-1] is None
 
 
+@pytest.mark.parametrize(("classes", "images", "told"), [(5, 3, ""), (12, 12, "The 10 classes with the lowest area.")])
+def test_curves_tell_of_classes_that_were_ranked_away_alone(classes: int, images: int, told: str) -> None:
+    """A class without images has no curve, and is not one of higher area."""
+    labels = Labels(tuple("abcdefghijkl"[:classes]))
+    card = score(np.eye(classes)[:images] * 0.5 + 0.5 / classes, [(i,) for i in range(images)], labels)
+    roc = card.curves[0]
+    assert len(roc.series) == min(images, 10)
+    assert roc.help == f"Legend: area. {told}"
+
+
 def test_ties_share_a_threshold() -> None:
     random = np.random.default_rng(3)
     scores = random.integers(0, 4, 90) / 4

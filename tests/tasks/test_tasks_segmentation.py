@@ -219,6 +219,8 @@ def test_numbers_by_hand() -> None:
     first, second = (3 / 4 + 1 / 2) / 2, (0 + 3 / 4) / 2
     assert card["image_iou"].value == pytest.approx((first + second) / 2)
     assert card.per_sample["image_iou"] == pytest.approx((first, second))
+    assert card.per_sample["image_accuracy"] == pytest.approx((4 / 5, 3 / 4))
+    assert "pixel_accuracy" not in card.per_sample, "a mean over images is another number than one over pixels"
     rows = {row[0]: row for row in card.tables[0].rows}
     assert rows["c"][3] is None
     assert rows["a"][3] == pytest.approx(a)

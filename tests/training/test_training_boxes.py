@@ -13,8 +13,11 @@ from saccade import tasks
 from saccade.data.dataset import Dataset
 from saccade.data.formats import keepers
 from saccade.errors import TrainingError
+from saccade.images.preprocess import PreprocessSpec
 from saccade.training import checkpoints
 from saccade.training.events import Epoch, Event, Finished, Note
+from saccade.training.outset import _facts_of_boxes
+from saccade.training.packed import targets_of
 from saccade.training.recipe import Recipe
 from saccade.training.run import Run
 from saccade.training.schedules import size_share
@@ -135,6 +138,23 @@ def test_boxes_that_the_input_cannot_show_are_told(tmp_path: Path) -> None:
     _, said = fit(tmp_path / "small", Dataset("memory", Path(), LABELS, {**data.splits, "train": tuple(wide)}))
     (note,) = [e for e in said if isinstance(e, Note) and "narrower" in e.message]
     assert "16 of 16 boxes are narrower than 3 px at 64 x 16 px" in note.message
+
+
+def test_what_boxes_say_of_sizes_is_told_as_the_input_will_show_them() -> None:
+    """An input keeps the shape that its pictures share: a box of 60 x 22 px of a picture 1920 px long is 7 px high in
+    one 640 px long, and a square stays one."""
+
+    def facts(width: int, height: int, boxes: list[list[int]]) -> dict[str, float]:
+        held = {"boxes": np.array(boxes, np.float32), "box_classes": np.zeros(len(boxes), np.int64)}
+        samples = (Sample("a", np.zeros((height, width, 3), np.uint8), held),)
+        targets = targets_of(samples, LABELS, tasks.find(TASK), PreprocessSpec(64, 64))
+        return _facts_of_boxes(targets, samples)
+
+    assert facts(1920, 1080, [[100, 100, 160, 122]])["smallest"] == pytest.approx(22 / 1920, rel=1e-4)
+    assert facts(1080, 1920, [[100, 100, 122, 160]])["smallest"] == pytest.approx(22 / 1920, rel=1e-4)
+    squares = [[50, top, 70, top + 20] for top in range(0, 200, 20)]
+    assert facts(300, 200, squares)["no_up"]
+    assert not facts(300, 200, [[50, top, 70, top + 40] for top in range(0, 180, 20)])["no_up"], "they stand upright"
 
 
 def test_a_small_set_makes_an_epoch_by_being_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

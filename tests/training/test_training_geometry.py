@@ -1,5 +1,6 @@
 """Boxes and masks lie over the network's input, and move with the picture."""
 
+import tracemalloc
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -16,6 +17,7 @@ from saccade.errors import UsageError
 from saccade.images import preprocess as one_way
 from saccade.images.preprocess import PreprocessSpec, placement, preprocess
 from saccade.tasks.task import Task
+from saccade.training import packed
 from saccade.training.outset import refuse_mixing
 from saccade.training.packed import images_of, targets_of
 from saccade.training.pictures import BORDER
@@ -68,6 +70,26 @@ def test_targets_of_uneven_length_stack_over_the_network_input() -> None:
     found = targets_of(samples, Labels(("a", "b")), task, PreprocessSpec(50, 50, mode="letterbox", fill=0))
     np.testing.assert_allclose(found["boxes"][0], [[5, 17.5, 15, 22.5], [0, 12.5, 50, 37.5]], atol=0.51)
     assert found["box_classes"].tolist() == [[1, 0], [-1, -1]]
+
+
+def test_masks_are_packed_without_a_second_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By as many threads as this process has cores, whatever the machine has."""
+    masks = np.random.default_rng(0).integers(0, 2, (200, 128, 128)).astype(np.uint8)
+    samples = [Sample(f"{i}", np.zeros((128, 128, 3), np.uint8), {"mask": m}) for i, m in enumerate(masks)]
+    asked: list[int | None] = []
+    pool = packed.ThreadPoolExecutor
+    monkeypatch.setattr(packed, "cores", lambda: 1)
+    monkeypatch.setattr(packed, "ThreadPoolExecutor", lambda most: asked.append(most) or pool(most))
+    tracemalloc.start()
+    try:
+        found = targets_of(samples, Labels(("a", "b")), Places(), PreprocessSpec(128, 128))["mask"]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(found, masks)
+    assert peak < 1.5 * found.nbytes
+    images_of(samples[:2], PreprocessSpec(8, 8), Recipe.load(None, {"cache": "none"}))
+    assert asked == [1, 1]
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5, 1.25])

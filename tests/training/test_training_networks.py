@@ -9,11 +9,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from saccade import tasks
 from saccade.testing import trainers as suite
 from saccade.training.events import Finished
+from saccade.training.outset import half_of
 from saccade.training.recipe import Recipe
 from saccade.training.trainers import find
+from saccade.training.trainers.torch import user
 from saccade.training.trainers.torch.networks import Small
+from saccade.types import Labels
 
 
 def small(**knobs: object) -> Small:
@@ -73,6 +77,52 @@ def test_arithmetic_and_layout_are_a_choice(knobs: dict[str, object], tmp_path: 
     assert all(v.dtype == np.float32 for k, v in graph.probe_outputs.items() if k == "scores")
     plain = replace(run.recipe, precision="float32", channels_last=True)
     assert run.recipe.different(plain) == list(knobs)
+
+
+class Gated(nn.Module):
+    """Its softmax runs last, and the gate that weighs channels was registered after it."""
+
+    def __init__(self, shared: bool = False) -> None:
+        super().__init__()
+        self.end: nn.Module = nn.Sigmoid() if shared else nn.Softmax(1)
+        self.body = nn.Conv2d(3, 4, 3, padding=1)
+        self.fc = nn.Linear(4, 3)
+        self.gate = self.end if shared else nn.Sigmoid()
+
+    def forward(self, images: Tensor) -> Tensor:
+        grid = self.body(images)
+        answer: Tensor = self.end(self.fc((grid * self.gate(grid.mean((2, 3), keepdim=True))).mean((2, 3))))
+        return answer
+
+
+class Open(Gated):
+    """The same without an end: it gives raw scores."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        grid = self.body(images)
+        answer: Tensor = self.fc((grid * self.gate(grid.mean((2, 3), keepdim=True))).mean((2, 3)))
+        return answer
+
+
+def taken(made: nn.Module, monkeypatch: pytest.MonkeyPatch) -> tuple[nn.Module, str]:
+    monkeypatch.setattr(user.given, "make", lambda *given: made)
+    half = half_of(tasks.find(suite.WORLDS["squares"].task), "torch")
+    return user.body("mine:build", half, Labels(("a", "b", "c")), 16, 16)
+
+
+def test_a_network_of_ones_own_loses_the_softmax_that_ends_it_and_no_gate(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, images = Gated(), torch.rand(2, 3, 16, 16)
+    before = made(images)
+    network, said = taken(made, monkeypatch)
+    assert "without its last Softmax" in said
+    torch.testing.assert_close(network(images).softmax(1), before)
+    assert isinstance(made.gate, nn.Sigmoid)
+    assert not made.gate._forward_hooks
+    for whole in (Open(), Gated(shared=True)):
+        before = whole(images)
+        network, said = taken(whole, monkeypatch)
+        assert "its last layer taken as raw scores" in said
+        torch.testing.assert_close(network(images), before)
 
 
 def test_layouts_learn_the_same(tmp_path: Path) -> None:

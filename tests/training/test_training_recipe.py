@@ -115,6 +115,23 @@ def test_photos_grow_with_the_passes_a_cpu_has_time_for(budget: str, network: st
     assert (chosen.width, chosen.height) == size
 
 
+def test_the_average_counts_the_moves_of_the_weights() -> None:
+    """Gradients of four batches added up are one move."""
+    plain, added, large = (
+        choose(Recipe(batch=batch, accumulate=count), facts()).recipe.ema for batch, count in ((8, 1), (8, 4), (32, 1))
+    )
+    assert added == large != plain
+
+
+def test_nobody_guesses_how_many_passes_a_budget_holds_on_an_accelerator() -> None:
+    recipe = Recipe.load(None, {"budget": "1h"})
+    cpu, gpu = (choose(recipe, facts(train=300, device=device)) for device in ("cpu", "cuda"))
+    assert cpu.recipe.cutmix == 1
+    assert "about 1800 here" in cpu.reasons["cutmix"]
+    assert gpu.recipe.cutmix == 0
+    assert gpu.reasons["cutmix"].endswith("from 100 passes on; what the budget holds here is not known")
+
+
 def test_rare_classes_are_weighed() -> None:
     assert choose(Recipe(), facts(counts=(400, 20))).recipe.class_weights == "balanced"
 

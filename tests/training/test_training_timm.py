@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from saccade.data.dataset import Dataset
 from saccade.errors import UsageError
-from saccade.training.events import Chosen
+from saccade.training.events import Chosen, Finished
 from saccade.training.recipe import Recipe
 from saccade.training.run import Run
 from saccade.training.trainers import find
@@ -68,6 +69,44 @@ def test_weights_of_another_size_are_resampled(tmp_path: Path) -> None:
     total = len(small.state_dict())
     assert said == f"{total} of {total} tensors from weights.safetensors"
     assert torch.allclose(small.pos_embed, torch.full_like(small.pos_embed, 3.0), atol=1e-3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["inception_v3", "legacy_xception", "convnext_atto", "swin_tiny_patch4_window7_224"])
+def test_maps_lie_over_the_whole_picture(name: str) -> None:
+    """Whether a network pads nothing, rounds down, or has its channels last."""
+    network, features, *_ = timm.backbone(name, "none", 160, 96, "maps")
+    assert not [k for k in network.state_dict() if k.startswith("network.")], "weights keep the names timm gives them"
+    for width, height in ((160, 96), (232, 168)) if "swin" not in name else ((160, 96),):
+        with torch.no_grad():
+            maps = network(torch.zeros(2, 3, height, width))
+        assert [tuple(m.shape) for m in maps] == [(2, c, -(-height // s), -(-width // s)) for c, s in features]
+
+
+def test_maps_that_lost_too_much_are_refused() -> None:
+    with pytest.raises(UsageError, match="inception_v3 gives no maps that lie over a picture of 98x98 px") as caught:
+        timm.backbone("inception_v3", "none", 98, 98, "maps")
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("network", ["convnext_atto", "mambaout_femto"])
+def test_masks_go_the_whole_way_on_maps_that_had_to_be_laid(tmp_path: Path, network: str) -> None:
+    """At 40 px convnext gives 2 rows where 3 are asked for, and mambaout has its channels last."""
+    random = np.random.default_rng(0)
+    samples = tuple(
+        Sample(
+            f"{i}", random.integers(0, 256, (40, 40, 3)).astype(np.uint8), {"mask": np.full((40, 40), i % 2, np.uint8)}
+        )
+        for i in range(8)
+    )
+    data = Dataset("memory", Path(), Labels(("a", "b")), {"train": samples, "val": samples[:4]})
+    plan = {"network": network, "weights": "none", "size": 40, "epochs": 1, "batch": 4, "threads": 1, "cache": "none"}
+    run = Run.create(tmp_path / "run", Recipe.load(None, {**plan, "precision": "float32"}), data)
+    assert isinstance(list(find("torch").fit(run, data))[-1], Finished)
+    graph = find("torch").export(run, data, tmp_path / "graph")
+    session = onnxruntime.InferenceSession(str(graph.file), providers=["CPUExecutionProvider"])
+    (mask,) = session.run(["mask"], {"image": graph.probe_inputs["image"]})
+    assert mask.shape == (4, 40, 40)
+    assert (mask != graph.probe_outputs["mask"]).mean() < 1e-3
 
 
 def test_an_unknown_network_gets_a_suggestion() -> None:

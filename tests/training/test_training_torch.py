@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,8 @@ import torch
 
 from saccade.data.dataset import Dataset
 from saccade.errors import StorageError, TrainingError
-from saccade.training import judge, learner, loop, schedules
+from saccade.images import fonts
+from saccade.training import judge, learner, loop, outset, schedules
 from saccade.training.events import Epoch, Event, Finished
 from saccade.training.recipe import Recipe
 from saccade.training.run import Run
@@ -237,10 +239,32 @@ def test_packed_images_without_room_are_a_typed_error(tmp_path: Path) -> None:
 
 
 def test_a_budget_too_short_to_learn_is_told() -> None:
-    assert not list(loop._too_short(recipe(), 1))
-    assert not list(loop._too_short(recipe(budget="60s"), loop.FEW))
-    (note,) = loop._too_short(recipe(budget="60s"), 3)
+    assert not list(loop._too_short(recipe(weights="none"), 1))
+    assert not list(loop._too_short(recipe(budget="60s", weights="none"), loop.FEW))
+    (note,) = loop._too_short(recipe(budget="60s", weights="none"), 3)
     assert "60 s held 3 passes" in note.text()
+    assert not list(loop._too_short(recipe(budget="60s", weights="auto"), 3)), "it knows pictures already"
+
+
+def test_names_that_read_alike_without_accents_stop_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No font here has their letters, so the sheet of the first batch calls them by their ids."""
+    monkeypatch.setattr(fonts, "_file", lambda letters: None if letters else fonts.OWN)
+    data = replace(squares(), labels=Labels(("dừa", "dứa", "dưa")))
+    run, said = fit(tmp_path / "run", data, **{**TINY, "epochs": 1})
+    assert isinstance(said[-1], Finished)
+    assert (run.samples / "first_batch.png").stat().st_size > 100
+
+
+@pytest.mark.parametrize("count", [100, 190, 40])
+def test_a_smoke_run_sees_every_class(count: int) -> None:
+    """Splits are sorted by class, so the first pictures would be those of the first classes."""
+    samples = tuple(Sample(f"{i}", np.zeros((1, 1, 3), np.uint8), {"classes": np.array([i * 5 // count])})
+                    for i in range(count))  # fmt: skip
+    data = Dataset("memory", Path(), Labels(tuple("abcde")), {"train": samples, "val": samples})
+    train, val = outset.samples_of(data, recipe(smoke=True))
+    assert len(train) == len(val) == min(count, 64)
+    held = np.bincount([int(s.annotation["classes"][0]) for s in train])
+    assert held.max() - held.min() <= 1
 
 
 @pytest.mark.usefixtures("clock")

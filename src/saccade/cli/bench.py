@@ -12,7 +12,10 @@ from saccade.cli.progress import Progress
 from saccade.cli.text import duration_s, table
 from saccade.errors import UsageError
 from saccade.verbs import bench as verbs
-from saccade.verbs.hear import silent
+from saccade.verbs.hear import Hear, silent
+
+LOADS = ("model", "protocol", "key", "concurrency", "seconds", "p99", "plot")
+"""Options of a load, which --tune does not make."""
 
 
 def bench_options(parser: argparse.ArgumentParser) -> None:
@@ -20,12 +23,12 @@ def bench_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image", type=Path, help="default: a golden picture of the package")
     parser.add_argument("--model", help="with http://HOST:PORT of saccade: name or name@alias")
     parser.add_argument(
-        "--protocol", choices=verbs.PROTOCOLS, default="native", help="with an address and --model: what it speaks"
+        "--protocol", choices=verbs.PROTOCOLS, help="with an address and --model: what it speaks; default native"
     )
-    parser.add_argument("--key", default=os.environ.get("SACCADE_KEY"), help="default: $SACCADE_KEY")
-    parser.add_argument("--variant", help="default: the fastest certified on this host")
-    parser.add_argument("--concurrency", type=int, default=16)
-    parser.add_argument("--seconds", type=float, default=5.0, help="of each load")
+    parser.add_argument("--key", help="of an address; default $SACCADE_KEY")
+    parser.add_argument("--variant", help="of a package; default: the fastest certified on this host")
+    parser.add_argument("--concurrency", type=int, help="callers at once; default 16")
+    parser.add_argument("--seconds", type=float, help="of each load; default 5")
     parser.add_argument(
         "--p99", metavar="TIME", type=duration_s, help="find the highest load that stays below, like 80ms"
     )
@@ -39,33 +42,22 @@ def bench_options(parser: argparse.ArgumentParser) -> None:
 
 def bench(options: argparse.Namespace) -> int:
     listen = silent if options.json else Progress(sys.stdout).hear
-    if options.tune and (options.plot is not None or options.protocol != "native"):
-        raise UsageError(
-            "--tune measures settings of a package, and takes neither --plot nor --protocol", hint="leave them away"
-        )
     if options.tune:
-        tuned, file = verbs.tune(
-            options.target, image=options.image, variant=options.variant, home=options.home, listen=listen
-        )
-        if options.json:
-            print(json.dumps(asdict(tuned), indent=2))
-            return 0
-        print(f"\ntuned    {tuned.runners} runners of {tuned.threads} threads, batches up to {tuned.max_batch}")
-        print(f"because  {tuned.reason}\nkept     {file}")
-        return 0
+        return _tune(options, listen)
+    # What is in the environment was not said of this target: a package has no use for it, and no fault by it.
+    key = os.environ.get("SACCADE_KEY") if options.key is None and verbs.is_address(options.target) else options.key
+    own = {name: getattr(options, name) for name in ("protocol", "concurrency", "seconds")}
     done = verbs.bench(
         options.target,
         image=options.image,
         model=options.model,
-        protocol=options.protocol,
-        key=options.key,
+        key=key,
         variant=options.variant,
-        concurrency=options.concurrency,
-        seconds=options.seconds,
         p99_s=options.p99,
         plot=options.plot,
         home=options.home,
         listen=listen,
+        **{name: value for name, value in own.items() if value is not None},
     )
     failed = any(f.errors for f in done.figures[:2])
     if options.json:
@@ -81,6 +73,22 @@ def bench(options: argparse.Namespace) -> int:
     if done.sentence:
         print(f"capacity {done.sentence}")
     return int(failed)
+
+
+def _tune(options: argparse.Namespace, listen: Hear) -> int:
+    if given := [f"--{name}" for name in LOADS if getattr(options, name) is not None]:
+        raise UsageError(
+            f"--tune measures settings of a package, and does nothing with {', '.join(given)}", hint="leave that away"
+        )
+    tuned, file = verbs.tune(
+        options.target, image=options.image, variant=options.variant, home=options.home, listen=listen
+    )
+    if options.json:
+        print(json.dumps(asdict(tuned), indent=2))
+        return 0
+    print(f"\ntuned    {tuned.runners} runners of {tuned.threads} threads, batches up to {tuned.max_batch}")
+    print(f"because  {tuned.reason}\nkept     {file}")
+    return 0
 
 
 def _row(found: Figures, powered: bool) -> tuple[str, ...]:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from saccade.cli.text import table
 from saccade.data.check import INPUT_PX
+from saccade.errors import UsageError
+from saccade.package.reader import is_package
 from saccade.verbs import ask
 from saccade.verbs import data as verbs
 
@@ -36,12 +38,10 @@ def check_options(parser: argparse.ArgumentParser) -> None:
 
 
 def check(options: argparse.Namespace) -> int:
-    if (options.data / "manifest.json").is_file():
-        summary = ask.verify(options.data)
-        print(json.dumps(summary, indent=2) if options.json else "\n".join(f"{k:<10} {v}" for k, v in summary.items()))
-        return 0
+    if options.format is None and is_package(options.data):
+        return _check_package(options)
     if options.fix:
-        verbs.copied_to(options.out, options.data)  # refused before hours of looking
+        verbs.copied_to(options.out, options.data, options.images)  # refused before hours of looking
     health = verbs.check(
         options.data, format=options.format, images=options.images, full=options.full, size=options.size
     )
@@ -71,3 +71,24 @@ def check(options: argparse.Namespace) -> int:
         if len(changes) > SHOWN:
             print(f"  and {len(changes) - SHOWN:,} more, which --json lists")
     return 1 if found else 0
+
+
+def _check_package(options: argparse.Namespace) -> int:
+    said = {
+        "--images": options.images is not None,
+        "--full": options.full,
+        "--size": options.size != INPUT_PX,
+        "--strict": options.strict,
+        "--sheet": options.sheet is not None,
+        "--fix": options.fix,
+        "--out": options.out is not None,
+    }
+    if given := [name for name, there in said.items() if there]:
+        raise UsageError(
+            f"{options.data} is a package, of which digests and golden answers are checked, and nothing is done with "
+            f"{', '.join(given)}",
+            hint="leave that away, or say with --format how it is read as data",
+        )
+    summary = ask.verify(options.data)
+    print(json.dumps(summary, indent=2) if options.json else "\n".join(f"{k:<10} {v}" for k, v in summary.items()))
+    return 0

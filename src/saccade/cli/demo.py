@@ -22,6 +22,7 @@ from saccade.data.splits import split
 from saccade.errors import SaccadeError, ServerError, UsageError
 from saccade.verbs import ask
 from saccade.verbs.data import check
+from saccade.verbs.golden import name_of
 from saccade.verbs.train import train
 
 SAMPLES = Path(saccade.__file__).resolve().parents[2] / "examples" / "data"
@@ -41,14 +42,14 @@ def demo_options(parser: argparse.ArgumentParser) -> None:
 def demo(options: argparse.Namespace) -> int:
     sets = _sets(options.data)
     began = time.monotonic()
-    packages = {data.name: options.out / data.name / "package" for data in sets}
+    packages = {name_of(data): options.out / name_of(data) / "package" for data in sets}
     if options.serve and all(p.is_dir() for p in packages.values()):
         _step(f"serving the packages of an earlier demo; delete {options.out} to train again")
     else:
         for data in sets:
-            _clear(options.out / data.name)
+            _clear(options.out / name_of(data))
         for data in sets:
-            _learn(data, options.out / data.name, options.budget, options.engine)
+            _learn(data, options.out / name_of(data), options.budget, options.engine)
     port = options.port or _free_port()
     url = f"http://127.0.0.1:{port}"
     _step(f"serve     saccade serve {' '.join(str(p) for p in packages.values())} --port {port}")
@@ -62,7 +63,7 @@ def demo(options: argparse.Namespace) -> int:
         _ask(url, sets)
         print()
         for data in sets:
-            print(f"   report   {options.out / data.name / 'report.html'}")
+            print(f"   report   {options.out / name_of(data) / 'report.html'}")
         print(f"   console  {url}/        API pages {url}/docs")
         if options.serve:
             print("\n   Ctrl-C stops the server")
@@ -109,7 +110,8 @@ def _learn(data: Path, run: Path, budget: str, engine: str) -> None:
     health = check(data)
     print(health.summary())
     _step(f"train     saccade train {data} --out {run} --budget {budget} --engine {engine}")
-    trained = train(data, out=run, model=data.name, budget=budget, engine=engine, listen=Progress(sys.stdout).hear)
+    listen = Progress(sys.stdout).hear
+    trained = train(data, out=run, model=name_of(data), budget=budget, engine=engine, listen=listen)
     _step("evaluate, on photos the network has never seen")
     for value in trained.card.numbers[:6]:
         print(f"   {value.name:<22} {number(value)}")
@@ -153,7 +155,7 @@ def _wait_ready(url: str, server: subprocess.Popen[bytes], log: Path) -> float:
 def _ask(url: str, sets: Sequence[Path]) -> None:
     photo = _photos(sets[-1])[0]
     curl = ["curl", "--silent", "--show-error", "--fail", "--data-binary", f"@{photo}"]
-    curl += ["-H", "Content-Type: image/jpeg", f"{url}/api/v1/models/{sets[-1].name}/predict?top_k=3&mask=none"]
+    curl += ["-H", "Content-Type: image/jpeg", f"{url}/api/v1/models/{name_of(sets[-1])}/predict?top_k=3&mask=none"]
     _step("ask       with curl")
     print("   $ " + shlex.join(curl))
     if shutil.which("curl"):
@@ -165,7 +167,7 @@ def _ask(url: str, sets: Sequence[Path]) -> None:
     with Client(url, key=os.environ.get("SACCADE_KEY")) as client:
         for data in sets:
             for photo in _photos(data):
-                answer = client.predict(data.name, photo, top_k=3)
+                answer = client.predict(name_of(data), photo, top_k=3)
                 print(f"   {photo.relative_to(data).as_posix():<44} {_words(answer)}")
 
 

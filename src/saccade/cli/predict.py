@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def predict(options: argparse.Namespace) -> int:
                 "--server needs --model NAME", hint=f"saccade predict --server {options.server} --model NAME IMAGE"
             )
         images = [Path(p) for p in options.inputs]
-        answers = _ask_server(options, images)
+        coming = _ask_server(options, images)
     else:
         package, *rest = options.inputs
         images = [Path(p) for p in rest]
@@ -49,7 +50,7 @@ def predict(options: argparse.Namespace) -> int:
             raise UsageError(
                 "predict expects a package and at least one image", hint="saccade predict PACKAGE photo.jpg"
             )
-        answers = ask.predict(
+        coming = ask.answers(
             package,
             images,
             top_k=options.top_k,
@@ -60,13 +61,15 @@ def predict(options: argparse.Namespace) -> int:
             draw=options.draw,
             home=options.home,
         )
+    answers: list[dict[str, Any]] = []
+    for path, answer in zip(images, coming, strict=True):
+        answers.append(answer)
+        if not options.json:
+            print("\n".join(lines(path, answer)))
     if options.json:
         print(json.dumps(answers if len(answers) > 1 else answers[0], indent=2, ensure_ascii=False))
-    else:
-        for path, answer in zip(images, answers, strict=True):
-            print("\n".join(lines(path, answer)))
-        if options.draw and (words := _undrawn(answers)):
-            print(f"note     {words}", file=sys.stderr)
+    elif options.draw and (words := _undrawn(answers)):
+        print(f"note     {words}", file=sys.stderr)
     return 1 if any("error" in a for a in answers) else 0
 
 
@@ -77,8 +80,7 @@ def _undrawn(answers: list[dict[str, Any]]) -> str:
     return fonts.note([named.get(i, "") for i in range(max(named, default=-1) + 1)])
 
 
-def _ask_server(options: argparse.Namespace, images: list[Path]) -> list[dict[str, Any]]:
-    answers: list[dict[str, Any]] = []
+def _ask_server(options: argparse.Namespace, images: list[Path]) -> Iterator[dict[str, Any]]:
     form: MaskForm = "png" if options.draw else options.mask if options.json else "none"
     if options.draw and options.json and options.mask != "png":
         raise UsageError("--draw needs the mask as png", hint="leave out --mask, or --draw")
@@ -96,10 +98,9 @@ def _ask_server(options: argparse.Namespace, images: list[Path]) -> list[dict[st
                 )
                 if options.draw:
                     ask.write_picture(answer.draw(), image, options.draw)
-                answers.append(answer)
             except SaccadeError as error:
-                answers.append({"error": {"code": error.code, "detail": str(error)}})
-    return answers
+                answer = Answer({"error": {"code": error.code, "detail": str(error)}})
+            yield answer
 
 
 def lines(path: Path, answer: dict[str, Any]) -> list[str]:

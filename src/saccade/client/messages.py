@@ -100,7 +100,8 @@ def form(images: Sequence[bytes]) -> tuple[str, bytes]:
 
 
 def encoded(image: Picture | Readable) -> bytes:
-    """The bytes to send. Raises UsageError for a file that cannot be read, ImageError for pixels that are none."""
+    """The bytes to send. Raises ImageError for a file that cannot be read and pixels that are none, UsageError for what
+    gives no bytes."""
     if isinstance(image, bytes):
         return image
     if is_open(image):
@@ -115,7 +116,7 @@ def encoded(image: Picture | Readable) -> bytes:
         try:
             return Path(image).read_bytes()
         except OSError as error:
-            raise UsageError(f"{image} cannot be read: {error.strerror}", hint="give a file that is there") from error
+            raise ImageError(f"{image} cannot be read: {error.strerror}", hint="check the path") from error
     from saccade.images import encode  # OpenCV is loaded only for those who send arrays
 
     return encode.to_png(image)  # type: ignore[arg-type]

@@ -109,20 +109,30 @@ class Talks:
     def predict(
         self, model: str, image: Picture | Readable | Sequence[Picture | Readable], wishes: Wishes
     ) -> Talk[Any]:
-        """An Answer, or of a list a list of them."""
+        """An Answer, or of a list a list of them, in which a picture that cannot be read has its error in its place."""
         if not isinstance(image, list | tuple):
             return (yield from self._one(model, image, wishes))  # type: ignore[arg-type]
         if not image:
             raise UsageError("predict expects at least one picture, an empty list came")
         found: list[Answer] = []
         part: list[bytes] = []
-        for one in image:
-            data = yield Work(partial(messages.encoded, one))
+        unread: dict[int, Answer] = {}
+        for place, one in enumerate(image):
+            try:
+                data = yield Work(partial(messages.encoded, one))
+            except SaccadeError as error:
+                if not messages.own(error):
+                    raise
+                unread[place] = messages.failed(error)
+                continue
             if part and (len(part) == PART_PICTURES or sum(map(len, part)) + len(data) > PART_BYTES):
                 found += yield from self._several(model, part, wishes)
                 part = []
             part.append(data)
-        found += yield from self._several(model, part, wishes)
+        if part:
+            found += yield from self._several(model, part, wishes)
+        for place, answer in unread.items():
+            found.insert(place, answer)
         for answer, one in zip(found, image, strict=True):
             answer.picture = None if is_open(one) else one
         return found

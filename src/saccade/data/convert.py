@@ -11,6 +11,7 @@ import numpy as np
 
 from saccade.data.annotation import amounts
 from saccade.data.dataset import Dataset
+from saccade.data.draft import drafted
 from saccade.data.format import Format
 from saccade.data.formats import keepers
 from saccade.errors import DataError, UsageError
@@ -35,8 +36,11 @@ def writer(to: str, style: str | None = None) -> Format:
 
 
 def convert(dataset: Dataset, to: str, out: Path, style: str | None = None) -> Conversion:
-    """Writes a dataset in the format `to`, in one of its styles. Raises UsageError for an unknown format or style,
-    DataError when it holds none of what the data has, StorageError when `out` exists."""
+    """Writes a dataset in the format `to`, in one of its styles; the copy appears whole, and read again, or not at all.
+
+    Raises UsageError for an unknown format or style, DataError when it holds none of what the data has or a mask cannot
+    be read, StorageError when `out` exists or the disk refuses.
+    """
     keeper = writer(to, style)
     if not set(keeper.holds) & dataset.fields:
         raise DataError(
@@ -44,14 +48,16 @@ def convert(dataset: Dataset, to: str, out: Path, style: str | None = None) -> C
             hint="formats for it are "
             + (", ".join(k.name for k in keepers().values() if set(k.holds) & dataset.fields) or "none"),
         )
-    keeper.write(dataset, out)
-    again = keeper.read(out)
-    lost = (
-        *_before(dataset),
-        *_unheld(dataset, keeper),
-        *_renumbered(dataset, again, keeper),
-        *_differences(dataset, again),
-    )
+    with drafted(out) as place:
+        keeper.write(dataset, place)
+        again = keeper.read(place)
+        # Masks are read from the copy when they are counted, so this comes before it moves.
+        lost = (
+            *_before(dataset),
+            *_unheld(dataset, keeper),
+            *_renumbered(dataset, again, keeper),
+            *_differences(dataset, again),
+        )
     return Conversion(to, out, len(again), lost)
 
 
@@ -103,7 +109,8 @@ def _differences(dataset: Dataset, again: Dataset) -> list[str]:
         n, m = len(dataset.splits[split]), len(again.splits.get(split, ()))
         if n != m:
             told.append(f"{split} has {n} pictures, the copy {m}")
-    if gone := [n for n in dataset.labels.names if n not in again.labels.names]:
+    there = set(again.labels.names)
+    if gone := [n for n in dataset.labels.names if n not in there]:
         told.append(f"{len(gone)} classes that no picture shows are not in the copy: {names_text(gone)}")
     before, after = _amounts(dataset), _amounts(again)
     for name in dataset.labels.names:

@@ -100,10 +100,14 @@ def new(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True)
     except FileExistsError:
-        raise StorageError(
-            f"{folder} is already there, and nothing is overwritten", hint="name a new folder", code="already_exists"
-        ) from None
+        raise taken(folder) from None
     return folder
+
+
+def taken(place: Path) -> StorageError:
+    return StorageError(
+        f"{place} is already there, and nothing is overwritten", hint="name a new folder", code="already_exists"
+    )
 
 
 def put(sample: Sample, folder: Path, tail: str) -> Path:

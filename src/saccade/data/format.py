@@ -7,6 +7,10 @@ from pathlib import Path
 from saccade.data.dataset import Dataset
 from saccade.errors import UsageError
 
+MOST_CLASSES = 10_000
+"""Of a table or of arrays, whose classes are whatever values stand there: iNaturalist 2021 has as many. More are
+measured numbers or ids, and the doctor would keep a count of every class for every picture."""
+
 
 @dataclass(frozen=True)
 class Evidence:

@@ -7,10 +7,14 @@ import numpy as np
 
 from saccade.data.dataset import Dataset
 from saccade.errors import DataError, SaccadeError
+from saccade.images import decode
 from saccade.inference.model import Model
 from saccade.types import Annotation, Array, Labels, Sample, Scorecard, Table, names_text
 
 AT_ONCE = 256
+"""Pictures whose answers are held at once."""
+PIXELS = 256_000_000
+"""Of these pictures in all, where an answer is as large as its picture."""
 UNREADABLE = "Unreadable images"
 
 
@@ -27,8 +31,7 @@ def evaluate_model(model: Model, dataset: Dataset, split: str) -> Scorecard:
     scorer = model.task.scorer(model.labels)
     scorer.thresholds = model.manifest.thresholds
     unreadable: list[tuple[str, str, str]] = []
-    for start in range(0, len(samples), AT_ONCE):
-        part = samples[start : start + AT_ONCE]
+    for part in _parts(samples, "mask" in model.task.needs):
         for sample, result in zip(part, model.results([s.image for s in part]), strict=True):
             if isinstance(result, SaccadeError):
                 unreadable.append(_named(sample, result))
@@ -41,6 +44,32 @@ def evaluate_model(model: Model, dataset: Dataset, split: str) -> Scorecard:
         return card
     table = Table(UNREADABLE, ("image", "code", "why"), tuple(unreadable), "Left out of every number on this page.")
     return replace(card, tables=(*card.tables, table))
+
+
+def _parts(samples: Sequence[Sample], large: bool) -> Iterator[list[Sample]]:
+    """The samples, as many at a time as are asked at once. large: their pixels count too."""
+    part: list[Sample] = []
+    room = PIXELS
+    for sample in samples:
+        size = _pixels(sample) if large else 0
+        if part and (len(part) == AT_ONCE or size > room):
+            yield part
+            part, room = [], PIXELS
+        part.append(sample)
+        room -= size
+    if part:
+        yield part
+
+
+def _pixels(sample: Sample) -> int:
+    """Of its picture; of one whose header cannot be read as many as there may be."""
+    if isinstance(sample.image, np.ndarray):
+        return int(sample.image.shape[0] * sample.image.shape[1])
+    try:
+        header = decode.inspect(sample.image)
+    except SaccadeError:
+        return PIXELS
+    return header.width * header.height
 
 
 def aligned(dataset: Dataset, split: str, labels: Labels) -> tuple[Sample, ...]:

@@ -52,7 +52,8 @@ def _mistake(model: Model, case: Case, sample: Sample, maps: Mapping[tuple[str, 
     image = decode.decode(sample.image)
     small = _small(image)
     pictures = [("picture", _jpeg(small))]
-    truth, answer = model.task.truth(sample, model.labels), model.predict(image)
+    # Of the file, as it was scored: a JPEG that is decoded at its full size may be answered otherwise.
+    truth, answer = model.task.truth(sample, model.labels), model.predict(sample.image)
     if truth is not None:
         place = _small(image, PLACE_PX)
         size = place.shape[1], place.shape[0]

@@ -1,4 +1,4 @@
-"""Pictures for people: boxes, masks, captions, contact sheets, heat overlays.
+"""Pictures for people: boxes, masks, captions, contact sheets.
 
 A class has the same colour everywhere, by its id. The colours are told apart by people who are colour-blind, and no
 colour is the only sign: a name stands beside it, as far as fonts can show it (`fonts.names`). Small pictures are
@@ -145,14 +145,6 @@ def contact_sheet(images: Sequence[Image], captions: Sequence[str], columns: int
     tiles += [blank] * (-len(tiles) % columns)
     rows = [np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)]
     return np.asarray(np.vstack(rows) if rows else blank, np.uint8)
-
-
-def overlay(image: Image, heat_HW: Array, strength: float = 0.5) -> Image:
-    """The picture under a heat map (float, 0..1, any size)."""
-    size = (image.shape[1], image.shape[0])
-    heat = cv2.resize(heat_HW.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
-    tint = cv2.applyColorMap(np.round(np.clip(heat, 0, 1) * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[:, :, ::-1]
-    return np.asarray(np.round(image * (1 - strength) + tint * strength), np.uint8)
 
 
 def bars(image: Image, names: Sequence[str], values: Sequence[float]) -> Image:

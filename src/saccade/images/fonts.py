@@ -8,6 +8,7 @@ which it is (`legend`).
 import os
 import sys
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -43,17 +44,23 @@ def font(text: str, px: int) -> Font:
 
 
 def names(given: Sequence[str]) -> tuple[str, ...]:
-    """Class names as pictures can show them: without accents, or by id, "class 3", where no
-    font here has the letters."""
+    """Class names as pictures can show them: as they are; where no font here has the letters without accents, as long
+    as no other class reads the same then; else by id, "class 3"."""
+    bare = [_bare(name) for name in given]
+    count = Counter(bare)
 
     def shown(place: int, name: str) -> str:
-        bare = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))
-        for words in (name, *([bare] if bare not in given else [])):
+        for words in (name, *([bare[place]] if count[bare[place]] == 1 else [])):
             if _file(_strange(words)) is not None:
                 return words
         return f"class {place}"
 
     return tuple(shown(place, name) for place, name in enumerate(given))
+
+
+def _bare(name: str) -> str:
+    """The name without its accents."""
+    return "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))
 
 
 def legend(given: Sequence[str]) -> Mapping[str, str]:

@@ -26,13 +26,14 @@ PILLOW_FAULTS = (
 
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+_ORIENTATION = 0x0112
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself. width, height: upright, in px. orientation: EXIF 1..8. components: stored
-    channels."""
+    """What a file says of itself. width, height: upright, in px. orientation: EXIF 1..8, how decoded rows are still to
+    be turned. components: stored channels."""
 
     format: str
     width: int
@@ -243,11 +244,16 @@ def _lazily(data: bytes, name: str, limits: ImageLimits) -> Header:
     try:
         with pillow.open(io.BytesIO(data), formats=[name.upper()]) as picture:
             check_size(*picture.size, limits)
-            orientation = int(picture.getexif().get(0x0112, 1))
+            orientation = int(picture.getexif().get(_ORIENTATION, 1))
             bits = 16 if picture.mode.startswith("I") else 8
             frames = int(getattr(picture, "n_frames", 1))
             bands = len(picture.getbands())
             width, height = picture.size
+            if name == "tiff":
+                # Hazard: Pillow turns a TIFF itself while loading. Its tag has swapped the size by now, XMP has not.
+                if 5 <= orientation <= 8 and _ORIENTATION not in getattr(picture, "tag_v2", {}):
+                    width, height = height, width
+                orientation = 1
     except PILLOW_FAULTS as error:
         raise damaged() from error
     return _upright(name, width, height, orientation, bands, bits, frames)
@@ -274,6 +280,6 @@ def orientation_of(tiff: bytes) -> int:
         if len(entry) < 12:
             return 1
         tag, kind, _, value = struct.unpack(order + "HHIH", entry[:10])
-        if tag == 0x0112 and kind == 3:
+        if tag == _ORIENTATION and kind == 3:
             return int(value) if 1 <= value <= 8 else 1
     return 1

@@ -209,6 +209,7 @@ class Batcher:
                     self._serve(batch, why)
                 finally:
                     self._leave()
+            batch = []  # or an idle thread would hold the last pictures and their answers
 
     def _some(self) -> bool:
         """Waits for a row and a turn to run it; False once there is none and none will come."""
@@ -293,14 +294,15 @@ class Batcher:
         began = self._begun[threading.get_ident()] = self._clock()
         try:
             outputs = self._stacked(batch)
+            took = self._clock() - began
+            self._note(len(batch), took)
+            # Copies: a view would keep the whole batch alive, other callers' rows with it.
+            each = [{name: np.array(value[i]) for name, value in outputs.items()} for i in range(len(batch))]
         except Exception as error:  # noqa: BLE001 - a runner may raise anything, and this thread must live on
             self._part(batch, _typed(error), why)
             return
-        took = self._clock() - began
-        self._note(len(batch), took)
-        for i, row in enumerate(batch):
-            # A copy: a view would keep the whole batch alive, other callers' rows with it.
-            own = {name: np.array(value[i]) for name, value in outputs.items()}
+        del outputs
+        for row, own in zip(batch, each, strict=True):
             row.future.set_result(Ran(own, began - row.queued, took, len(batch), why))
 
     def _note(self, rows: int, took: float) -> None:

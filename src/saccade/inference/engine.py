@@ -222,10 +222,10 @@ class Engine:
         """
         future: Future[Answer] = Future()
         began = time.monotonic()
-        name, version = request.model.partition("@")[0], ""
+        version = request.version
         try:
             entry = self._admit(request)
-            version = str(entry.version)
+            version = entry.version
             try:
                 items = self._hand_on(request, entry, began, future, here)
             except InferenceError as error:
@@ -233,13 +233,14 @@ class Engine:
                 after = self._admit(request) if error.code == "not_ready" and request.version is None else entry
                 if after.model is entry.model:
                     raise
-                entry, version = after, str(after.version)
+                entry, version = after, after.version
                 items = self._hand_on(request, entry, began, future, here)
         except SaccadeError as error:
-            self._observe(name if error.code != "not_found" else "", version, error, began, request.caller)
+            self._observe_refusal(request.model, version, error, began, request.caller)
             future.set_exception(error)
             return future
-        done = _After(len(items), lambda: self._settle(future, entry, items, began, request.caller))
+        over = began + min(request.deadline_s, self.max_deadline_s)
+        done = _After(len(items), lambda: self._settle(future, entry, items, began, over, request.caller))
         future.add_done_callback(lambda f: [i.cancel() for i in items] if f.cancelled() else None)
         for item in items:
             item.add_done_callback(done)
@@ -279,7 +280,7 @@ class Engine:
                 code="batch_too_large",
                 details={"limit": self.max_images},
             )
-        entry = self.admit(
+        entry = self._room(
             request.model,
             request.version,
             request.deadline_s,
@@ -309,6 +310,23 @@ class Engine:
         several: the request may hold more than one picture, which then may wait longer, as those may that are not
         urgent; None: not said, so one is.
         """
+        began = time.monotonic()
+        try:
+            return self._room(model, version, deadline_s, several=several, caller=caller, urgent=urgent)
+        except SaccadeError as error:
+            self._observe_refusal(model, version, error, began, caller)
+            raise
+
+    def _room(
+        self,
+        model: str,
+        version: int | None,
+        deadline_s: float,
+        *,
+        several: bool,
+        caller: str | None,
+        urgent: bool | None,
+    ) -> Entry:
         entry = self.find(model, version)
         assert entry.model is not None
         if self._pressure is not None:
@@ -327,14 +345,25 @@ class Engine:
         return entry
 
     def _settle(
-        self, future: "Future[Answer]", entry: Entry, items: "list[Future[Outcome]]", began: float, caller: str | None
+        self,
+        future: "Future[Answer]",
+        entry: Entry,
+        items: "list[Future[Outcome]]",
+        began: float,
+        over: float,
+        caller: str | None,
     ) -> None:
+        """over: the moment at which the caller gave up."""
         model = entry.model
         assert model is not None
         outcomes = [item.result() for item in items if not item.cancelled()]
-        if len(outcomes) < len(items) or future.cancelled():
+        whole = len(outcomes) == len(items)
+        items.clear()  # futures keep what they call when done: a circle would hold pictures and masks until it is collected
+        if not whole or future.cancelled():
             model.counts.request(None, time.monotonic() - began)
             left = InferenceError("the caller left", code="cancelled")
+            if time.monotonic() >= over:
+                left = InferenceError("the deadline passed while the model was at work", code="deadline_exceeded")
             self._observe(entry.name, str(entry.version), left, began, caller)
             if not future.cancelled() and future.set_running_or_notify_cancel():
                 future.set_exception(gone())
@@ -365,6 +394,14 @@ class Engine:
     def _observe(self, name: str, version: str, what: Answer | SaccadeError, began: float, caller: str | None) -> None:
         if self.observer is not None:
             self.observer(name, version, what, time.monotonic() - began, caller)
+
+    def _observe_refusal(
+        self, model: str, version: int | None, error: SaccadeError, began: float, caller: str | None
+    ) -> None:
+        """Under no name and version that somebody made up: there is no end of those."""
+        known = error.code != "not_found"
+        name, number = (model.partition("@")[0], str(version or "")) if known else ("", "")
+        self._observe(name, number, error, began, caller)
 
     def _sweep(self) -> None:
         """Runners answer the late when they come to them; here they are answered even while a graph hangs."""

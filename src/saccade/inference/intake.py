@@ -164,6 +164,7 @@ class Intake:
         while self._bells.get():
             if (work := self._next()) is not None:
                 work.do()
+            work = None  # or an idle thread would hold the last picture
         if self.isolated:
             self._own.decoder.close()
 

@@ -50,7 +50,7 @@ def open_graph(package: Package, variant: str, options: Options, starter: Starte
 
 
 def _kept(package: Package, variant: str, options: Options, starter: Starter) -> OpenGraph:
-    lanes = max(1, (options.runners or 1) // options.replicas)
+    lanes = -(-(options.runners or 1) // options.replicas)
     order = Order(
         str(package.path.resolve()),
         package.digest,

@@ -8,6 +8,8 @@ from saccade.inference import tuning
 from saccade.process import cores
 
 MAX_BATCH = 16
+MOST_RUNNERS = 64
+"""Each is a thread here, and with isolation a line to a process, whose descriptors go over at once."""
 ISOLATIONS = ("none", "process")
 """Where a graph runs: in this process, or in one of its own."""
 
@@ -17,8 +19,8 @@ class Options:
     """How a package is opened.
 
     variant: the graph that answers; None takes the fastest that was certified on this host, else `default`. runners:
-    batches that run at the same time; None is two on a CPU with several cores, so that one is computed while the other
-    is stacked and answered, else one. threads: of each run (None: the cores, shared among the runners). max_batch
+    batches that run at the same time, at most 64; None is two on a CPU with several cores, so that one is computed while the
+    other is stacked and answered, else one, and never fewer than replicas. threads: of each run (None: the cores, shared among the runners). max_batch
     (None: 16), max_queue: rows. max_wait_s: refuse when the expected wait of a single picture is longer; of several,
     twenty times that. None never refuses (a script that waits for itself). objective_s: how long a row may take from
     queue to answer; batches are kept small enough for it. tuning: the folder of `saccade bench --tune`; what it found
@@ -48,12 +50,14 @@ class Options:
             raise UsageError(f"isolation is {' or '.join(ISOLATIONS)}, got {self.isolation!r}")
         if self.replicas < 1 or self.hang_s <= 0:
             raise UsageError(f"replicas start at 1 and hang_s above 0, got {self.replicas} and {self.hang_s}")
+        if self.runners is not None and not 1 <= self.runners <= MOST_RUNNERS:
+            raise UsageError(f"runners are 1 to {MOST_RUNNERS}, got {self.runners}")
         if self.replicas > 1 and self.isolation != "process":
             raise UsageError(f"{self.replicas} replicas are processes", hint="set isolation to process")
 
     def resolved(self) -> "Options":
         """With numbers for what was left to this machine."""
-        runners = self.runners or min(2, cores() if self.device == "cpu" else 1)
+        runners = self.runners or max(min(2, cores() if self.device == "cpu" else 1), min(self.replicas, MOST_RUNNERS))
         threads = self.threads or max(1, cores() // runners)
         return replace(self, runners=runners, threads=threads, max_batch=self.max_batch or MAX_BATCH)
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Hashable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -177,9 +178,15 @@ class Stages:
         except Exception as error:  # noqa: BLE001 - a pool thread swallows what it does not hand on
             self._finish(asked, Outcome(_internal(error), timings))
             return
-        # The caller's leaving must reach the queued row, so that it never runs.
-        future.add_done_callback(lambda f: ran.cancel() if f.cancelled() else None)
-        ran.add_done_callback(lambda f: self._answer(f, placement, timings, asked))
+        # The caller's leaving must reach the queued row, so that it never runs. Once it ran neither may hold the other.
+        queued = [ran]
+        future.add_done_callback(lambda f: [row.cancel() for row in queued] if f.cancelled() else None)
+
+        def answered(done: "Future[Ran]") -> None:
+            queued.clear()
+            self._answer(done, placement, timings, asked)
+
+        ran.add_done_callback(answered)
 
     def _spread(self, source: Source, asked: _Asked) -> None:
         """One picture as many: its windows go the whole way, each like a picture of its own.
@@ -193,17 +200,23 @@ class Stages:
         parts: list[Future[Outcome]] = []
         try:
             _check(asked)
+            if isinstance(source, bytes | Path):
+                header = decode.inspect(source)
+                tiles.windows(header.width, header.height, spec.width, spec.height)  # refused before a pixel is decoded
             with self._whole(source, asked.deadline) as image:
                 height, width = image.shape[:2]
                 places = tiles.windows(width, height, spec.width, spec.height)
                 timings["decode"] = (time.perf_counter() - began) * 1e3
                 for left, top, right, bottom in places:
+                    _check(asked)
                     window = image[top:bottom, left:right].copy()
                     part = replace(asked, future=Future(), came=time.perf_counter())
                     parts.append(part.future)
                     with self._lock:
                         self._ahead.come(part.caller, part.urgent)
                     self._prepare(window, part, at_once=False)
+                    if _failed(part.future):
+                        break
                 del image
         except Exception as error:  # noqa: BLE001 - a pool thread swallows what it does not hand on
             for one in parts:
@@ -217,7 +230,9 @@ class Stages:
                 remaining[0] -= 1
                 if remaining[0]:
                     return
-            self._finish(asked, self._joined(parts, places, (width, height), timings))
+            outcome = self._joined(parts, places, (width, height), timings)
+            parts.clear()  # as above
+            self._finish(asked, outcome)
 
         asked.future.add_done_callback(lambda f: [p.cancel() for p in parts] if f.cancelled() else None)
         for one in parts:
@@ -371,6 +386,10 @@ def gone() -> InferenceError:
 
 def late() -> InferenceError:
     return InferenceError("the deadline passed before decoding", hint="allow more time", code="deadline_exceeded")
+
+
+def _failed(future: "Future[Outcome]") -> bool:
+    return future.done() and not future.cancelled() and isinstance(future.result().result, SaccadeError)
 
 
 def _check(asked: _Asked) -> None:

@@ -25,7 +25,7 @@ from saccade.protocols import routes
 from saccade.protocols.native.http import Native
 from saccade.protocols.native.messages import prediction_id
 from saccade.protocols.protocol import Call, Reply, Route, as_problem
-from saccade.registry.registry import Registry
+from saccade.registry.registry import Registry, existing_home
 
 log = logging.getLogger("saccade.integrations")
 LATE_S = 2.0
@@ -183,7 +183,7 @@ class Inside:
             return reader.open_package(Path(package)).manifest.name, 1, Path(package), ""
         if isinstance(package, Path) or os.sep in package:
             raise UsageError(f"no package at {package}", hint="give the folder that holds manifest.json")
-        name, version, path = Registry(self._settings.home).resolve(package)
+        name, version, path = Registry(existing_home(self._settings.home)).resolve(package)
         return name, version, path, package.partition("@")[2]
 
     def _forget(self) -> None:

@@ -89,6 +89,19 @@ def open_package(path: Path | str) -> Package:
     return Package(folder, manifest, hashlib.sha256(data).hexdigest())
 
 
+def is_package(folder: Path) -> bool:
+    """Whether a folder says that it is a package, sound or not: its manifest.json speaks of a format version. Data may
+    have a manifest.json of their own."""
+    file = folder / "manifest.json"
+    try:
+        if not file.is_file():
+            return False
+        with file.open("rb") as stream:
+            return b'"format_version"' in stream.read(MAX_BYTES)
+    except OSError:
+        return False
+
+
 def waiting(folder: Path) -> list[Path]:
     """What lay at a folder that is gone because a writer was killed while replacing it."""
     if folder.exists() or not folder.parent.is_dir():

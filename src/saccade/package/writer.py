@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -21,7 +21,8 @@ from saccade.types import Array
 
 
 class PackageWriter:
-    """Collects files for a new package folder. `seal` makes it appear whole; `drop` forgets everything."""
+    """Collects files for a new package folder. `seal` makes it appear whole; `drop` forgets everything, as does the end
+    of a `with` that did not come to the seal."""
 
     def __init__(self, folder: Path, files: Files | None = None) -> None:
         self.folder = folder
@@ -103,6 +104,12 @@ class PackageWriter:
             shutil.rmtree(self._draft, ignore_errors=True)
             self._draft = None
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.drop()
+
     def _open(self) -> Path:
         if self._draft is None:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -130,15 +137,15 @@ def reseal(
     """
     extra = extra or {}
     kept = package.manifest.graphs if graphs is None else graphs
-    writer = PackageWriter(package.path, files)
-    for name in package.manifest.files:
-        variant = name.split("/")[1] if name.startswith("variants/") else "default"
-        if name not in extra and variant in kept:
-            writer.add(name, (package.path / name).read_bytes())
-    for name, data in extra.items():
-        writer.add(name, data)
     numbers = package.manifest.metrics if metrics is None else metrics
-    return writer.seal(replace(package.manifest, metrics=numbers, graphs=kept))
+    with PackageWriter(package.path, files) as writer:
+        for name in package.manifest.files:
+            variant = name.split("/")[1] if name.startswith("variants/") else "default"
+            if name not in extra and variant in kept:
+                writer.add(name, (package.path / name).read_bytes())
+        for name, data in extra.items():
+            writer.add(name, data)
+        return writer.seal(replace(package.manifest, metrics=numbers, graphs=kept))
 
 
 def _entry(file: Path) -> FileEntry:

@@ -2,11 +2,15 @@
 socket too. Knows no grpc."""
 
 import asyncio
+import contextlib
 import math
+import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+
+from saccade.errors import ServerError
 
 
 @dataclass(eq=False)
@@ -24,6 +28,8 @@ class Invocation:
     urgent: bool | None = None
     told: list[tuple[str, str]] = field(default_factory=list)
     closing: Callable[[], bool] = bool
+    hold: Callable[[int], contextlib.AbstractContextManager[object]] = lambda size: contextlib.nullcontext()
+    """What a message of a stream takes, of the bytes that all callers may hold. Raises ServerError(overloaded)."""
     admit: Callable[[], None] = lambda: None
     """Asked before each message of a stream. Raises ServerError when this caller shall send no more for now."""
 
@@ -40,6 +46,42 @@ T = TypeVar("T")
 async def aside(heavy: bool, work: Callable[[], T]) -> T:
     """What work gives; heavy work is done in a thread."""
     return await asyncio.to_thread(work) if heavy else work()
+
+
+MOST_APART = 8
+"""Loads and unloads that may be asked for at once: they come one after the other anyway."""
+_apart = threading.BoundedSemaphore(MOST_APART)
+
+
+async def apart(work: Callable[[], T]) -> T:
+    """What work gives, which may take minutes: done by a thread of its own. The few that all share must not be held so
+    long, and the process waits for those when it ends. Raises ServerError(overloaded) when many such are under way."""
+    if not _apart.acquire(blocking=False):
+        raise ServerError(f"{MOST_APART} such requests are under way", hint="ask again later", code="overloaded")
+    loop = asyncio.get_running_loop()
+    asked: asyncio.Future[T] = loop.create_future()
+
+    def give(result: T | None, error: BaseException | None) -> None:
+        if asked.done():
+            return
+        if error is not None:
+            asked.set_exception(error)
+        else:
+            asked.set_result(result)  # type: ignore[arg-type]
+
+    def do() -> None:
+        result, error = None, None
+        try:
+            result = work()
+        except BaseException as raised:  # noqa: BLE001 - raised where it is waited for
+            error = raised
+        finally:
+            _apart.release()
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits any more
+            loop.call_soon_threadsafe(give, result, error)
+
+    threading.Thread(target=do, name="apart", daemon=True).start()
+    return await asked
 
 
 Once = Callable[[Invocation, Any], Awaitable[Any]]

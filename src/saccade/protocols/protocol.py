@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from saccade.errors import InferenceError, SaccadeError, ServerError
+from saccade.errors import InferenceError, SaccadeError, ServerError, StorageError
 from saccade.inference.engine import Engine
 from saccade.inference.request import Answer, Request
 from saccade.protocols.method import Method
@@ -142,8 +142,9 @@ def grpc_status(code: str) -> str:
 
 
 def said(error: SaccadeError) -> str:
-    """What a stranger is told in words: a typed refusal in its own, of a 500 the title alone."""
-    if status(error.code) == 500:
+    """What a stranger is told in words: a typed refusal in its own, the title alone of a 500 and of what a disk or a
+    database said, for that names folders."""
+    if status(error.code) == 500 or isinstance(error, StorageError):
         return TITLES[error.code if error.code in TITLES else "internal"]
     return str(error)
 
@@ -166,6 +167,10 @@ def problem(error: SaccadeError, request_id: str) -> dict[str, Any]:
     return body
 
 
+Leave = Callable[[Callable[[], None]], Callable[[], object]]
+"""Calls back, in the event loop, once the caller has left; gives what ends the watch."""
+
+
 @dataclass
 class Call:
     """One HTTP request, read as far as its head. headers: lower-case names. query: in the order sent."""
@@ -178,7 +183,7 @@ class Call:
     body: AsyncIterator[bytes]
     request_id: str
     deadline_s: float = 10.0
-    left: "Callable[[], Awaitable[None]] | None" = None
+    left: "Leave | None" = None
     """Returns when the caller has gone away."""
     caller: str | None = None
     """The id of the key, whose requests share one turn among those that wait; None makes every
@@ -281,11 +286,7 @@ def as_problem(error: SaccadeError, request_id: str) -> Reply:
     return Reply(body["status"], json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(), headers)
 
 
-WATCH_S = 0.02
-"""An answer that comes sooner is not worth watching for its caller's leaving, which costs as much as an empty graph."""
-
-
-async def asked(engine: Engine, request: Request, left: Callable[[], Awaitable[None]] | None) -> Answer:
+async def asked(engine: Engine, request: Request, left: Leave | None) -> Answer:
     """The engine's answer, unless the caller leaves first or its time is over. Raises what the engine raises."""
     within_s = min(request.deadline_s, engine.max_deadline_s)
     return await settled(engine.submit(request, here=True), left, within_s)
@@ -295,19 +296,22 @@ LATE_S = 0.25
 """So long after its deadline an answer that is at work may still come; rows that wait are answered on time."""
 
 
-async def settled(
-    future: "Future[Answer]", left: Callable[[], Awaitable[None]] | None, within_s: float = math.inf
-) -> Answer:
+async def settled(future: "Future[Answer]", left: Leave | None, within_s: float = math.inf) -> Answer:
     """The answer, unless the caller leaves first: then the work is dropped. Raises what the future raises, and
     InferenceError(deadline_exceeded) where a graph is at work on it for longer than within_s: it goes on by itself."""
     if future.done():
         return future.result()
     loop = asyncio.get_running_loop()
-    asked = loop.create_future()
+    asked, gone = loop.create_future(), False
 
     def wake() -> None:
         if not asked.done():
             asked.set_result(None)
+
+    def leave() -> None:
+        nonlocal gone
+        gone = True
+        wake()
 
     def answered(_: "Future[Answer]") -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits any more
@@ -315,17 +319,11 @@ async def settled(
 
     future.add_done_callback(answered)
     timer = loop.call_later(within_s + LATE_S, wake) if within_s < math.inf else None
+    stay = left(leave) if left is not None else None
     try:
-        if left is not None and not await _soon(asked, loop):
-            gone = asyncio.ensure_future(left())
-            try:
-                await asyncio.wait((asked, gone), return_when=asyncio.FIRST_COMPLETED)
-                if not asked.done():
-                    raise InferenceError("the caller left", code="deadline_exceeded")
-            finally:
-                gone.cancel()
-        else:
-            await asked
+        await asked
+        if gone:
+            raise InferenceError("the caller left", code="deadline_exceeded")
         if not future.done():
             raise InferenceError(
                 "the deadline passed while the model was at work", hint="allow more time", code="deadline_exceeded"
@@ -334,24 +332,9 @@ async def settled(
     finally:
         if timer is not None:
             timer.cancel()
+        if stay is not None:
+            stay()
         future.cancel()  # nothing happens to one that is done
-
-
-async def _soon(asked: "asyncio.Future[None]", loop: asyncio.AbstractEventLoop) -> bool:
-    """Whether it is done within WATCH_S; it stays as it is."""
-    first = loop.create_future()
-
-    def end(_: object = None) -> None:
-        if not first.done():
-            first.set_result(None)
-
-    asked.add_done_callback(end)
-    timer = loop.call_later(WATCH_S, end)
-    try:
-        await first
-    finally:
-        timer.cancel()
-    return asked.done()
 
 
 STAGES = ("decode", "queue", "infer", "post")

@@ -4,7 +4,7 @@ Which view is meant shows in the request: byte strings sent to the input of pixe
 same road as on the native API and may ask for one output more, `prediction`: the native answer of each as JSON.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from saccade.inference.request import Answer, Request, Source
 from saccade.protocols import tensors
 from saccade.protocols.method import aside
 from saccade.protocols.native import messages as native
-from saccade.protocols.protocol import asked
+from saccade.protocols.protocol import Leave, asked
 from saccade.protocols.tensors import Tensor
 from saccade.types import TensorSpec
 
@@ -54,7 +54,7 @@ async def ask(
     version: int | None,
     given: Given,
     deadline_s: float,
-    left: Callable[[], Awaitable[None]] | None = None,
+    left: Leave | None = None,
     request_id: str = "",
     *,
     caller: str | None = None,
@@ -83,7 +83,7 @@ async def ask(
     for result in answer.results:
         if isinstance(result, SaccadeError):
             raise result
-    heavy = native.heavy(answer) and DECISIONS in wanted
+    heavy = native.heavy(answer, wish) and DECISIONS in wanted
     return answer, await aside(heavy, lambda: [_output(answer, output, wish, request_id) for output in wanted])
 
 

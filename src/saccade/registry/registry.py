@@ -29,6 +29,7 @@ from saccade.types import names_text
 
 RESERVED = ("stats",)
 """Names that a protocol uses as a path of its own."""
+DATABASE = "saccade.db"
 ORPHAN_S = 24 * 3600.0
 log = logging.getLogger("saccade.registry")
 
@@ -36,6 +37,18 @@ log = logging.getLogger("saccade.registry")
 def home_folder(home: Path | str | None = None) -> Path:
     """The home: as given, else $SACCADE_HOME, else ~/.saccade."""
     return Path(home or os.environ.get("SACCADE_HOME") or Path.home() / ".saccade").expanduser()
+
+
+def existing_home(home: Path | str | None = None) -> Path:
+    """As home_folder, for who only reads, and so makes none. Raises RegistryError(not_found) where there is no home, or
+    one that nothing was ever pushed to."""
+    folder = home_folder(home)
+    if not (folder / DATABASE).is_file():
+        raise RegistryError(
+            f"nothing was pushed to the home {folder} yet" if folder.is_dir() else f"there is no home at {folder}",
+            hint="saccade push PACKAGE makes one; --home or $SACCADE_HOME names another",
+        )
+    return folder
 
 
 @dataclass(frozen=True)
@@ -79,8 +92,8 @@ class Registry:
     def push(self, package: Path, name: str | None = None, alias: str | None = None) -> int:
         """Keeps a sealed package as the next version of `name` (default: its own name), and points `alias` at it.
 
-        The same package under the same name again keeps its version. Raises PackageError, RegistryError
-        (name_invalid), StorageError.
+        The same package under the same name again keeps its version, and mends what was damaged of it. Raises
+        PackageError, RegistryError(name_invalid), StorageError.
         """
         sealed = open_package(package)
         name = check_name(name or sealed.manifest.name)
@@ -90,6 +103,7 @@ class Registry:
         for path, entry in sorted(sealed.manifest.files.items()):
             self._blobs.put(sealed.path / path, entry.sha256)
         self._blobs.put(sealed.path / "manifest.json", sealed.digest)
+        mended = self._drop_damaged(sealed.digest)
         with database.write() as connection:
             held = catalog.versions(connection, name)
             version = next((v.version for v in held if v.digest == sealed.digest), None)
@@ -100,6 +114,8 @@ class Registry:
                 row = Version(name, version, sealed.digest, sealed.manifest.task, metric, now)
                 catalog.add_version(connection, row)
                 catalog.count_up(connection)
+            if mended:
+                catalog.count_up(connection)  # a server that could not load it looks again
             if alias is not None and catalog.aliases(connection, name).get(alias) != version:
                 catalog.set_alias(connection, name, alias, version)
                 catalog.count_up(connection)
@@ -205,7 +221,7 @@ class Registry:
                         verified[file.sha256] = self._blobs.verify(file.sha256)
                     if not verified[file.sha256]:
                         faults.append(f"{where}: {path} is missing or damaged")
-                folder = self.home / "packages" / row.digest
+                folder = self._place(row.digest)
                 try:
                     if folder.exists() and open_package(folder).digest != row.digest:
                         faults.append(f"{where}: {folder} holds another package")
@@ -225,16 +241,37 @@ class Registry:
                     hint="give --home, or set SACCADE_HOME to a folder that can be written",
                     code="dependency_unavailable",
                 ) from error
-            database = self._given or Sqlite(self.home / "saccade.db")
+            database = self._given or Sqlite(self.home / DATABASE)
             migrate(database, "registry", catalog.MIGRATIONS)
             self._database = database
         return self._database
 
+    def _place(self, digest: str) -> Path:
+        return self.home / "packages" / digest
+
     def _folder(self, digest: str) -> Path:
-        folder = self.home / "packages" / digest
+        folder = self._place(digest)
         if not folder.is_dir():
             self._assemble(digest, folder, own=False)
         return folder
+
+    def _drop_damaged(self, digest: str) -> bool:
+        """Takes a version's folder away when it does not hold, and says so: its files are links to blobs, and keep the
+        damage when the blobs are made anew. Whoever asks for the version next gets a folder of these."""
+        folder = self._place(digest)
+        try:
+            if not folder.exists() or open_package(folder).digest == digest:
+                return False
+        except (PackageError, OSError) as error:
+            log.warning("%s is made anew: %s", folder, error)
+        try:
+            with tempfile.TemporaryDirectory(prefix=f".{digest[:40]}.", dir=folder.parent) as aside:
+                self._files.rename(folder, Path(aside) / "damaged")
+        except FileNotFoundError:
+            return True  # another push was quicker
+        except OSError as error:
+            raise refused(error) from error
+        return True
 
     def _assemble(self, digest: str, out: Path, *, own: bool) -> None:
         """A package from its blobs: made beside its place, verified, moved there in one step."""

@@ -12,7 +12,9 @@ from saccade.errors import SaccadeError, ServerError
 from saccade.inference.engine import Engine
 from saccade.protocols import routes as heads
 from saccade.protocols.native.messages import prediction_id
-from saccade.protocols.protocol import STATUSES, Call, Protocol, Reply, Route, as_problem, single
+from saccade.protocols.protocol import STATUSES, Call, Leave, Protocol, Reply, Route, as_problem, single
+from saccade.server.held import Held, Share
+from saccade.server.http.exchange import LEFT
 from saccade.server.keys import Keys
 from saccade.server.metrics import Metrics
 from saccade.server.offenders import Offenders
@@ -57,6 +59,7 @@ class App:
         self.metrics = metrics
         self.state = state
         self.offenders = offenders or Offenders()
+        self.held = Held(settings.body_bytes)
         self.routes = _share([*routes, *self._own()], part)
         self.protocols = tuple(protocols)
         self._given = tuple(routes)
@@ -79,25 +82,26 @@ class App:
             return message
 
         try:
-            headers = self._head(scope)
-            request_id = heads.request_id(headers, request_id)
-            route, parameters = self._table.find(scope["path"], method)
-            pattern = route.pattern
-            caller = self._admit(route, headers)
-            call = Call(
-                method=method,
-                path=scope["path"],
-                parameters=parameters,
-                headers=headers,
-                query=heads.query(scope["query_string"]),
-                body=self._body(heard, route.max_bytes),
-                request_id=request_id,
-                deadline_s=heads.deadline_s(headers, self.settings.deadline_s, self.settings.deadline_cap_s),
-                left=lambda: _left(receive),
-                caller=caller,
-                urgent=heads.urgent(headers),
-            )
-            reply = await route.handler(call)
+            with self.held.share() as share:
+                headers = self._head(scope)
+                request_id = heads.request_id(headers, request_id)
+                route, parameters = self._table.find(scope["path"], method)
+                pattern = route.pattern
+                caller = self._admit(route, headers)
+                call = Call(
+                    method=method,
+                    path=scope["path"],
+                    parameters=parameters,
+                    headers=headers,
+                    query=heads.query(scope["query_string"]),
+                    body=self._body(heard, route.max_bytes, share),
+                    request_id=request_id,
+                    deadline_s=heads.deadline_s(headers, self.settings.deadline_s, self.settings.deadline_cap_s),
+                    left=scope.get(LEFT) or _leaving(receive),
+                    caller=caller,
+                    urgent=heads.urgent(headers),
+                )
+                reply = await route.handler(call)
         except SaccadeError as error:
             reply, code = self._failure(error, request_id, scope["path"])
             if reply.status == 500:
@@ -192,8 +196,9 @@ class App:
 
     # The body
 
-    async def _body(self, receive: Receive, limit: int) -> AsyncIterator[bytes]:
-        """Counted while reading; in time, and after a grace above a floor rate. Raises ServerError."""
+    async def _body(self, receive: Receive, limit: int, share: Share | None = None) -> AsyncIterator[bytes]:
+        """Counted while reading; in time, and after a grace above a floor rate. share: of what all callers' bodies may
+        hold, None for what is not kept. Raises ServerError."""
         s, loop = self.settings, asyncio.get_running_loop()
         began, total = loop.time(), 0
         while True:
@@ -215,6 +220,8 @@ class App:
             if total > limit:
                 raise heads.too_large(limit)
             if part:
+                if share is not None:
+                    share.add(len(part))
                 yield part
             if not message.get("more_body", False):
                 return
@@ -269,10 +276,13 @@ class App:
 
     async def _metrics(self, call: Call) -> Reply:
         single(call.query, ())
-        text = self.metrics.text(self.engine)
-        if others := await asyncio.to_thread(self.metrics.others):
-            text = merge([text, *others])
+        text = await asyncio.to_thread(self._told)
         return Reply(200, text.encode(), [("content-type", "text/plain; version=0.0.4; charset=utf-8")])
+
+    def _told(self) -> str:
+        """The metrics of this process, and of those that share its port."""
+        text, others = self.metrics.text(self.engine), self.metrics.others()
+        return merge([text, *others]) if others else text
 
 
 def _share(routes: Sequence[Route], part: str) -> list[Route]:
@@ -295,9 +305,18 @@ def _below(path: str, prefixes: tuple[str, ...]) -> bool:
     return any(path.lower() == prefix or path.lower().startswith(prefix + "/") for prefix in prefixes)
 
 
-async def _left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+def _leaving(receive: Receive) -> Leave:
+    """Under another server's listener: a task waits for the caller's leaving."""
+
+    def left(gone: Callable[[], None]) -> Callable[[], object]:
+        async def wait() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            gone()
+
+        return asyncio.ensure_future(wait()).cancel
+
+    return left
 
 
 async def _send(reply: Reply, request_id: str, method: str, send: Send, scope: Message) -> None:

@@ -22,6 +22,7 @@ from saccade.protocols.native.messages import prediction_id
 from saccade.protocols.protocol import SCOPES, STATUSES, grpc_status, said, status
 from saccade.server.app import App, guarded
 from saccade.server.health import Health
+from saccade.server.http.one import IDLE_S
 from saccade.server.reflection import Reflection
 from saccade.server.settings import Settings
 from saccade.wire import schema
@@ -92,6 +93,8 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.max_metadata_size", GRPC_LIMITS.max_grpc_metadata_bytes),
         ("grpc.absolute_max_metadata_size", 2 * GRPC_LIMITS.max_grpc_metadata_bytes),
         ("grpc.max_concurrent_streams", GRPC_LIMITS.max_grpc_streams),
+        ("grpc.max_allowed_incoming_connections", settings.connections),
+        ("grpc.max_connection_idle_ms", int(IDLE_S * 1000)),
         ("grpc.max_connection_age_ms", int(GRPC_LIMITS.grpc_age_s * 1000)),
         ("grpc.max_connection_age_grace_ms", int(GRPC_LIMITS.grpc_grace_s * 1000)),
         ("grpc.http2.min_ping_interval_without_data_ms", int(GRPC_LIMITS.min_ping_s * 1000)),
@@ -155,7 +158,9 @@ class _Handlers(grpc.GenericRpcHandler):
         if method is None:
             return None
         head: dict[str, str] = {}
-        call = Invocation(prediction_id(), self._app.settings.deadline_s, closing=self.closing.is_set)
+        call = Invocation(
+            prediction_id(), self._app.settings.deadline_s, closing=self.closing.is_set, hold=self._app.held.share
+        )
         try:
             if self.closing.is_set():
                 raise ServerError("the server is shutting down", code="draining")
@@ -182,8 +187,9 @@ class _Handlers(grpc.GenericRpcHandler):
     def _single(self, method: Method, call: Invocation) -> Callable[[Any, Any], Awaitable[None]]:
         async def answer(requests: AsyncIterator[bytes], context: Any) -> None:
             async def once() -> None:
-                request = schema.read(method.request, await self._first(requests))
-                reply = await method.handler(call, request)  # type: ignore[misc]
+                data = await self._first(requests)
+                with self._app.held.share(len(data)):
+                    reply = await method.handler(call, schema.read(method.request, data))  # type: ignore[misc]
                 await context.write(reply.SerializeToString())
 
             await self._guarded(method, call, context, once)

@@ -28,9 +28,13 @@ class Home:
     def revision(self) -> Hashable:
         return self._registry.revision()
 
+    def names(self) -> Sequence[str]:
+        return [entry.name for entry in self._registry.models() if self._numbers(entry)]
+
     def wanted(self) -> Wanted:
         versions: dict[str, dict[int, Path]] = {}
         aliases: dict[str, dict[str, int]] = {}
+        unreadable: dict[tuple[str, int], SaccadeError] = {}
         for entry in self._registry.models():
             numbers = self._numbers(entry)
             if not numbers:
@@ -42,8 +46,9 @@ class Home:
                 except SaccadeError as error:
                     # One damaged version must not keep the others from being served.
                     log.error("%s version %d cannot be read: %s", entry.name, number, error)
+                    unreadable[entry.name, number] = error
             aliases[entry.name] = {a: v for a, v in entry.aliases.items() if v in numbers}
-        return Wanted(versions, aliases)
+        return Wanted(versions, aliases, unreadable)
 
     def _numbers(self, entry: Entry) -> set[int]:
         asked = [model for model in self._models if model.partition("@")[0] == entry.name]

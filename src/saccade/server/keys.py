@@ -1,16 +1,18 @@
 """API keys of a home: `sac_live_<id12>_<43 base62>_<crc6>`. Only an HMAC of the secret is kept; a key is shown once."""
 
+import contextlib
 import hashlib
 import hmac
 import json
 import os
 import re
 import secrets
+import sys
 import tempfile
 import threading
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -44,15 +46,20 @@ class Key:
 
 
 class Keys:
-    """The keys of one home folder: `keys.json` and the pepper beside it, both readable by their owner only."""
+    """The keys of one home folder: `keys.json` and the pepper beside it, both readable by their owner only.
+
+    Safe from several threads and processes at once, the latter where the system has flock(2).
+    """
 
     def __init__(self, home: Path, clock: Callable[[], float] = time.time) -> None:
         self._file = home / "keys.json"
+        self._lock_file = home / "keys.lock"
         self._pepper_file = home / "pepper"
         self._clock = clock
         self._lock = threading.Lock()
         self._held: dict[str, Key] = {}
         self._looked = -FRESH_S
+        self._peppered = -FRESH_S, b""
         self._stamp: tuple[int, int] | None = None
 
     def make(self, name: str, days: float = DAYS, scope: str = "use") -> str:
@@ -71,7 +78,7 @@ class Keys:
             now + days * 86400,
             scope=scope,
         )
-        with self._lock:
+        with self._alone():
             self._write({**self._read(), key.id: key})
         body = f"sac_live_{key.id}_{secret}"
         return f"{body}_{_crc(body)}"
@@ -82,7 +89,7 @@ class Keys:
 
     def revoke(self, id: str) -> None:
         """Raises UsageError when there is no such key."""
-        with self._lock:
+        with self._alone():
             held = self._read()
             if id not in held:
                 raise UsageError(f"no key has the id {id!r}", hint="saccade keys list")
@@ -132,6 +139,26 @@ class Keys:
                 self._looked = now  # only now: while keys cannot be read nobody comes in on what was read before
             return self._held
 
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """From the look to the change nobody else changes keys, or a key that was revoked meanwhile would be back.
+
+        flock(2) ends with its file or its process. Raises StorageError.
+        """
+        with self._lock, contextlib.ExitStack() as held:
+            if sys.platform != "win32":
+                import fcntl  # not on every system that opens this room
+
+                try:
+                    handle = os.open(self._lock_file, os.O_RDWR | os.O_CREAT, 0o600)
+                    held.callback(os.close, handle)
+                    fcntl.flock(handle, fcntl.LOCK_EX)
+                except (FileNotFoundError, NotADirectoryError):
+                    pass  # a home that is not there has no keys to lose
+                except OSError as error:
+                    raise refused(error) from error
+            yield
+
     def _read(self) -> dict[str, Key]:
         try:
             records = json.loads(self._file.read_text("utf-8"))
@@ -150,14 +177,20 @@ class Keys:
         self._looked = -FRESH_S
 
     def _pepper(self) -> bytes:
-        try:
+        """Read anew after FRESH_S, as the keys are: not for each request, while files may be short."""
+        now = time.monotonic()
+        read, pepper = self._peppered
+        if now - read >= FRESH_S:
             try:
-                return self._pepper_file.read_bytes()
-            except FileNotFoundError:
-                _write(self._pepper_file, secrets.token_bytes(32), new=True)
-                return self._pepper_file.read_bytes()
-        except OSError as error:
-            raise _unreadable(error) from error
+                try:
+                    pepper = self._pepper_file.read_bytes()
+                except FileNotFoundError:
+                    _write(self._pepper_file, secrets.token_bytes(32), new=True)
+                    pepper = self._pepper_file.read_bytes()
+            except OSError as error:
+                raise _unreadable(error) from error
+            self._peppered = now, pepper
+        return pepper
 
     @staticmethod
     def _hash(secret: str, pepper: bytes) -> str:

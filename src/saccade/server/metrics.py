@@ -111,54 +111,39 @@ class Metrics:
             out: list[str] = []
             for name, words, family in families:
                 out += [f"# HELP {name} {words}", f"# TYPE {name} {family.kind}", *family.lines(name)]
-        gauges: list[tuple[str, str, Callable[[], list[str]]]] = [
-            ("saccade_model_ready", "1 for each version that answers.", lambda: _ready(engine)),
-            ("saccade_model_load_seconds", "Time to load, warm and check a version.", lambda: _loads(engine)),
-            ("saccade_processes", "Servers that share the port.", lambda: [" 1"]),
-            ("saccade_expected_wait_seconds", "What a picture that came now would wait.", lambda: _waits(engine)),
-            ("saccade_workers_live", "Processes of a version that can run.", lambda: _workers(engine, "live")),
-            ("saccade_workers_wanted", "Processes a version shall have.", lambda: _workers(engine, "wanted")),
-            ("saccade_workers_lost_total", "Processes that were lost.", lambda: _workers(engine, "lost")),
-            ("saccade_workers_bytes", "Resident memory of the processes.", lambda: _workers(engine, "resident")),
-        ]
-        for name, words, lines in gauges:
+        for name, words, lines in _gauges(engine):
             kind = "counter" if name.endswith("_total") else "gauge"
-            out += [f"# HELP {name} {words}", f"# TYPE {name} {kind}", *(name + line for line in lines())]
+            out += [f"# HELP {name} {words}", f"# TYPE {name} {kind}", *(name + line for line in lines)]
         return "\n".join(out) + "\n"
 
 
-def _ready(engine: Engine) -> list[str]:
+def _gauges(engine: Engine) -> list[tuple[str, str, list[str]]]:
+    """Name, help and lines of what is true now; everything of a version from one look at it."""
+    held = [(n, v, entry) for n in engine.names() for v, entry in engine.versions(n).items()]
+    seen = [(_braces((("model", n), ("version", str(v)))), entry) for n, v, entry in held]
+    loaded = [(whose, entry.load_s, entry.model) for whose, entry in seen if entry.model]
+    apart = [(whose, health) for whose, _, model in loaded if (health := model.health()) is not None]
     return [
-        f"{_braces((('model', n), ('version', str(v))))} {int(e.state == 'ready')}"
-        for n in engine.names()
-        for v, e in engine.versions(n).items()
-    ]
-
-
-def _loads(engine: Engine) -> list[str]:
-    return [
-        f"{_braces((('model', n), ('version', str(v))))} {e.load_s:.3f}"
-        for n in engine.names()
-        for v, e in engine.versions(n).items()
-        if e.model
-    ]
-
-
-def _waits(engine: Engine) -> list[str]:
-    return [
-        f"{_braces((('model', n), ('version', str(v))))} {e.model.expected_wait_s():.6f}"
-        for n in engine.names()
-        for v, e in engine.versions(n).items()
-        if e.model
-    ]
-
-
-def _workers(engine: Engine, field: str) -> list[str]:
-    return [
-        f"{_braces((('model', n), ('version', str(v))))} {getattr(health, field)}"
-        for n in engine.names()
-        for v, e in engine.versions(n).items()
-        if e.model and (health := e.model.health()) is not None
+        (
+            "saccade_model_ready",
+            "1 for each version that answers.",
+            [f"{w} {int(e.state == 'ready')}" for w, e in seen],
+        ),
+        (
+            "saccade_model_load_seconds",
+            "Time to load, warm and check a version.",
+            [f"{w} {s:.3f}" for w, s, _ in loaded],
+        ),
+        ("saccade_processes", "Servers that share the port.", [" 1"]),
+        (
+            "saccade_expected_wait_seconds",
+            "What a picture that came now would wait.",
+            [f"{w} {model.expected_wait_s():.6f}" for w, _, model in loaded],
+        ),
+        ("saccade_workers_live", "Processes of a version that can run.", [f"{w} {h.live}" for w, h in apart]),
+        ("saccade_workers_wanted", "Processes a version shall have.", [f"{w} {h.wanted}" for w, h in apart]),
+        ("saccade_workers_lost_total", "Processes that were lost.", [f"{w} {h.lost}" for w, h in apart]),
+        ("saccade_workers_bytes", "Resident memory of the processes.", [f"{w} {h.resident}" for w, h in apart]),
     ]
 
 

@@ -1,5 +1,6 @@
 """Gives memory back to the machine once nobody asks: a burst of large pictures costs its pages only while it lasts."""
 
+import gc
 import threading
 from collections.abc import Callable
 
@@ -27,6 +28,7 @@ class Quiet:
         quiet = now == self._seen != self._given
         self._seen = now
         if quiet:
+            gc.collect()
             self._give_back()
             self._given = now
         return quiet

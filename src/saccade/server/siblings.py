@@ -79,6 +79,7 @@ class _Child:
         self._told = {**told, "index": index}
         self._socket = _place(Path(told["room"]), index)
         self._losses = 0
+        self._listened = False
         self._again = self._began = 0.0
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -98,7 +99,8 @@ class _Child:
 
     def failed(self) -> bool:
         """It ended before it ever listened: starting it again would change nothing."""
-        return not self._losses and self.code is not None and not self._socket.exists()
+        self._listened = self._listened or self._socket.exists()  # one that ends in order takes its socket away
+        return not self._losses and self.code is not None and not self._listened
 
     def look(self) -> None:
         """Starts it again when it was lost and has waited long enough."""

@@ -16,23 +16,29 @@ log = logging.getLogger("saccade.server")
 LAST_S = 5.0
 AGAIN_S = 5.0
 """Between two tries to load a version that may be loaded later though nothing changes here."""
-PASSING = ("dependency_unavailable", "not_enough_memory", "worker_lost", "internal")
-"""Errors of what may come back by itself: a server, a disk, memory, a process that somebody
-ended, whatever had no name."""
+PASSING = ("dependency_unavailable", "storage_full", "not_enough_memory", "worker_lost", "internal")
+"""Errors of what may come back by itself: a server, a disk, room on it, memory, a process that somebody ended, whatever
+had no name."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """versions: name -> version -> package folder. aliases: name -> alias -> version."""
+    """versions: name -> version -> package folder. aliases: name -> alias -> version. unreadable: wanted too, by name
+    and version, but its folder cannot be told now."""
 
     versions: Mapping[str, Mapping[int, Path]] = field(default_factory=dict)
     aliases: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    unreadable: Mapping[tuple[str, int], SaccadeError] = field(default_factory=dict)
+
+    def holds(self, name: str, version: int) -> bool:
+        return version in self.versions.get(name, {}) or (name, version) in self.unreadable
 
 
 class Source(Protocol):
-    """revision changes whenever wanted would answer otherwise, and is cheap."""
+    """revision changes whenever wanted would answer otherwise. It is cheap, and so is names."""
 
     def revision(self) -> Hashable: ...
+    def names(self) -> Sequence[str]: ...
     def wanted(self) -> Wanted: ...
 
 
@@ -44,6 +50,9 @@ class Folders:
 
     def revision(self) -> Hashable:
         return 0
+
+    def names(self) -> Sequence[str]:
+        return list(self._packages)
 
     def wanted(self) -> Wanted:
         return Wanted({name: {1: path} for name, path in self._packages.items()})
@@ -58,14 +67,19 @@ class Both:
     def revision(self) -> Hashable:
         return tuple(source.revision() for source in self._sources)
 
+    def names(self) -> Sequence[str]:
+        return [name for source in self._sources for name in source.names()]
+
     def wanted(self) -> Wanted:
         versions: dict[str, Mapping[int, Path]] = {}
         aliases: dict[str, Mapping[str, int]] = {}
+        unreadable: dict[tuple[str, int], SaccadeError] = {}
         for source in self._sources:
             one = source.wanted()
             versions.update(one.versions)
             aliases.update(one.aliases)
-        return Wanted(versions, aliases)
+            unreadable.update(one.unreadable)
+        return Wanted(versions, aliases, unreadable)
 
 
 class Follower:
@@ -85,18 +99,19 @@ class Follower:
 
     def names(self) -> list[str]:
         """Models that the source has, loaded or not."""
-        return sorted(self._source.wanted().versions)
+        return sorted(set(self._source.names()))
 
     def load(self, name: str) -> None:
         """Brings a model back that was unloaded, or tries anew one that failed. Raises SaccadeError when it cannot."""
-        if name not in self._source.wanted().versions:
+        if name not in self._source.names():
             raise RegistryError("no such model is in what is served here", hint="push it first", code="not_found")
         with self._stepping:
             self._away.discard(name)
             self._seen = object()
-        for error in self.step():
-            if not any(entry.loaded for entry in self._engine.versions(name).values()):
-                raise error
+            failures = self._step()
+        if not any(entry.loaded for entry in self._engine.versions(name).values()):
+            own = [error for failed, error in failures if failed == name]
+            raise own[0] if own else InferenceError("the model is not loaded", hint="ask again", code="not_ready")
 
     def unload(self, name: str) -> None:
         """Takes a model out of service, all its versions, until it is loaded again; accepted requests are finished."""
@@ -105,20 +120,25 @@ class Follower:
         with self._stepping:
             self._away.add(name)
             self._seen = object()
-        self.step()
+            self._step()
 
     def step(self) -> list[SaccadeError]:
         """One look; returns what could not be loaded. A version that fails leaves those in service untouched."""
         with self._stepping:
-            return self._step()
+            return [error for _, error in self._step()]
 
-    def _step(self) -> list[SaccadeError]:
+    def _step(self) -> list[tuple[str, SaccadeError]]:
+        """Names of models, and why a version of theirs is not served."""
         revision = self._source.revision()
         if revision == self._seen and time.monotonic() < self._again:
             return []
         whole = self._source.wanted()
-        errors: list[SaccadeError] = []
-        wanted = Wanted({n: v for n, v in whole.versions.items() if n not in self._away}, whole.aliases)
+        wanted = Wanted(
+            {n: v for n, v in whole.versions.items() if n not in self._away},
+            whole.aliases,
+            {key: error for key, error in whole.unreadable.items() if key[0] not in self._away},
+        )
+        failures = [(name, error) for (name, _), error in wanted.unreadable.items()]
         for name, versions in wanted.versions.items():
             held = self._engine.versions(name)
             for version, path in sorted(versions.items(), reverse=True):
@@ -129,18 +149,18 @@ class Follower:
                     log.info("%s version %d is ready after %.2f s", name, version, entry.load_s)
                 except Exception as error:  # noqa: BLE001 - no memory, no thread, a plug-in's own: others must be served
                     log.error("%s version %d is not served: %s", name, version, error)
-                    errors.append(error if isinstance(error, SaccadeError) else _broken(error))
+                    failures.append((name, error if isinstance(error, SaccadeError) else _broken(error)))
             self._engine.set_aliases(name, self._usable(name, wanted.aliases.get(name, {})))
         for name in self._engine.names():
             for version in self._engine.versions(name):
-                if version not in wanted.versions.get(name, {}) and self._replaced(name, version, wanted):
+                if not wanted.holds(name, version) and self._replaced(name, version, wanted):
                     self._engine.unload(name, version, drain_s=self._finish_s)
                     log.info("%s version %d is unloaded", name, version)
         self._seen = revision
         # No revision tells that memory is free again or a server is back, so who waits for that is tried again unasked.
-        waits = any(error.code in PASSING for error in errors)
+        waits = any(error.code in PASSING for _, error in failures)
         self._again = time.monotonic() + AGAIN_S if waits else math.inf
-        return errors
+        return failures
 
     def _usable(self, name: str, aliases: Mapping[str, int]) -> dict[str, int]:
         """An alias moves only to a version that is ready; else it stays where it was."""
@@ -152,11 +172,17 @@ class Follower:
         return moved
 
     def _replaced(self, name: str, version: int, wanted: Wanted) -> bool:
-        """A version goes when nothing points at it and, if its name is still wanted, another one can answer."""
-        if version in self._engine.aliases(name).values() and name in wanted.versions:
+        """A version goes when nothing points at it and, if its name is still wanted, others answer for it: whoever names
+        no version gets the newest, so that one stays until the newest that is wanted can answer."""
+        if name not in wanted.versions:
+            return True
+        if version in self._engine.aliases(name).values():
             return False
-        others = [e for v, e in self._engine.versions(name).items() if v != version and e.loaded]
-        return name not in wanted.versions or bool(others)
+        loaded = {v for v, entry in self._engine.versions(name).items() if entry.loaded}
+        if not loaded - {version}:
+            return False
+        newest = max([*wanted.versions[name], *(v for n, v in wanted.unreadable if n == name)], default=0)
+        return newest in loaded or version < max(loaded)
 
     def start(self, on_error: Callable[[Exception], None] | None = None) -> None:
         def loop() -> None:

@@ -115,12 +115,22 @@ class _SqliteConnection(Connection):
             raise _refused(error) from error
 
 
+DAMAGED = "the file is damaged: bring it back from a backup, or move it away and push the packages again"
+CURES = {
+    sqlite3.SQLITE_BUSY: "another process holds it: try again when that has ended",
+    sqlite3.SQLITE_CORRUPT: DAMAGED,
+    sqlite3.SQLITE_NOTADB: DAMAGED,
+}
+"""By SQLite's primary result code; what has no cure of its own is a matter of rights, or of the disk."""
+
+
 def _refused(error: sqlite3.Error) -> StorageError:
-    # Errors that the Python module raises itself carry no code of SQLite's.
-    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+    # Errors that the Python module raises itself carry no code of SQLite's. The low byte is the primary code.
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
         return StorageError("the disk is full, the database kept its old state", hint="free some disk space")
     return StorageError(
         f"the database refused: {error}",
-        hint="another process may hold it, or the file is damaged: saccade fsck",
+        hint=CURES.get(code, "see that its folder and files can be read and written"),
         code="dependency_unavailable",
     )

@@ -1,4 +1,5 @@
-"""Numbers about numbers, for every task's scorer: bootstrap weights and intervals, ranking areas, curves.
+"""Numbers about numbers, for every task's scorer: bootstrap weights and intervals, ranking areas, curves; and which few
+of many stand for all.
 
 Written from: Efron and Tibshirani 1993 (bootstrap), Wilson 1927 (proportions), Fawcett 2006 (ROC),
 Davis and Goadrich 2006 (average precision as a step sum), Guo et al. 2017, arXiv:1706.04599 (calibration error).
@@ -27,6 +28,14 @@ def resamples(n: int, draws: int = DRAWS, seed: int = SEED, cells: int = 4_000_0
         k = min(chunk, draws - start)
         picks = random.integers(0, n, (k, n)) + n * np.arange(k)[:, None]
         yield np.bincount(picks.ravel(), minlength=k * n).reshape(k, n).astype(np.float32)
+
+
+def spread(n: int, most: int) -> Array:
+    """Places of at most `most` of n things, evenly from the first to the last, int64 [k].
+
+    A split is sorted by class, so its first pictures would be those of its first classes.
+    """
+    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64))
 
 
 def interval(draws: Array) -> tuple[float, float]:

@@ -30,8 +30,8 @@ class Facts:
     """What the choices rest on. widths, heights: upright pixels of (some of) the training images.
 
     geometry: the answers lie over the picture (boxes, masks). loss: the task's own first choice. smallest: tenth
-    percentile of the boxes' shorter sides, as a share of the picture's side. no_up: boxes lie alike above and below,
-    long and tall. lacks: why the pretrained weights of a recipe's network cannot be had, empty when they can.
+    percentile of the boxes' shorter sides, as a share of the picture's longer side. no_up: boxes lie alike above and
+    below, long and tall. lacks: why the pretrained weights of a recipe's network cannot be had, empty when they can.
     """
 
     train: int
@@ -115,11 +115,12 @@ def _machine(filler: _Filler, facts: Facts) -> None:
 
 
 def _passes(recipe: Recipe, facts: Facts) -> float:
-    """How often each training image will be seen, as far as can be told before the first step."""
+    """How often each training image will be seen, as far as can be told before the first step: NaN where a budget ends
+    a run on an accelerator, whose speed nobody knows."""
     if recipe.smoke:
         return 1.0
     if recipe.budget:
-        return recipe.budget * SPEED / max(1, facts.train)
+        return float("nan") if facts.device == "cuda" else recipe.budget * SPEED / max(1, facts.train)
     repeat = 1 if recipe.is_auto("repeat") else int(recipe.repeat)
     return float(_epochs(facts.train) if recipe.is_auto("epochs") else int(recipe.epochs) * repeat)
 
@@ -227,7 +228,8 @@ def _learning(filler: _Filler, facts: Facts) -> None:
     )
     adamw = filler.recipe.optimizer == "adamw"
     filler.fill("weight_decay", 0.05 if adamw else 5e-4, f"usual for {filler.recipe.optimizer}")
-    steps = max(1, n // max(1, int(filler.recipe.batch)))
+    # The average moves with the weights: once in so many batches.
+    steps = max(1, n // max(1, int(filler.recipe.batch) * recipe.accumulate))
     filler.fill("ema", round(float(np.clip(1 - 1 / (3 * steps), 0.9, 0.999)), 5), "averages about three passes")
     ratio = max(facts.counts, default=1) / max(1, min(facts.counts, default=1))
     if ratio >= 4:
@@ -264,9 +266,8 @@ def _augmentation(filler: _Filler, facts: Facts) -> None:
     passes = _passes(filler.recipe, facts) * (TINY_SPEED / SPEED if quick and filler.recipe.budget else 1)
     patient, where = (TINY_PATIENT, "in this network") if quick else (PATIENT, "on scarce photos")
     mixes = (quick or (photos and scarce)) and facts.exclusive and passes >= patient
-    filler.fill(
-        "cutmix", 1.0 if mixes else 0.0, f"mixing pays {where} from {patient} passes on; about {passes:.0f} here"
-    )
+    here = "what the budget holds here is not known" if np.isnan(passes) else f"about {passes:.0f} here"
+    filler.fill("cutmix", 1.0 if mixes else 0.0, f"mixing pays {where} from {patient} passes on; {here}")
     filler.fill("erase", 0.25 if small else 0.1, why)
 
 

@@ -31,7 +31,7 @@ from saccade.types import Labels, Sample
 
 SAY_EVERY_S = 0.1
 FEW = 20
-"""Passes below which a run under a budget is told to be short."""
+"""Passes below which a run from scratch under a budget is told to be short."""
 
 
 class LoopTrainer(Trainer):
@@ -160,8 +160,8 @@ def _learn(run: Run, learner: Learner, began: float) -> Iterator[Event]:
 
 
 def _too_short(recipe: Recipe, passes: int) -> Iterator[Note]:
-    """A word to those whose budget ended before the network could learn."""
-    if recipe.budget and not recipe.smoke and passes < FEW:
+    """A word to those whose budget ended before a network without pretrained weights could learn."""
+    if recipe.budget and recipe.weights == "none" and not recipe.smoke and passes < FEW:
         yield Note(
             f"the budget of {recipe.budget:.0f} s held {passes} passes over the training images, and a network that "
             f"learns from scratch wants {FEW} or more: give it more time before you judge it"

@@ -12,6 +12,7 @@ from saccade.data.dataset import Dataset
 from saccade.errors import DataError, UsageError, first_line
 from saccade.images.preprocess import PreprocessSpec
 from saccade.process import cores
+from saccade.tasks.statistics import spread
 from saccade.tasks.task import NOT_HAD, Task
 from saccade.training import checkpoints, earlier
 from saccade.training.choices import SMOKE_IMAGES, Facts, choose
@@ -62,7 +63,7 @@ def samples_of(dataset: Dataset, recipe: Recipe) -> tuple[tuple[Sample, ...], tu
             f"training needs a train and a val split, got {have or 'no images'}", hint="split the dataset first"
         )
     if recipe.smoke:
-        train, val = (part[:: max(1, len(part) // SMOKE_IMAGES)][:SMOKE_IMAGES] for part in (train, val))
+        train, val = (tuple(part[i] for i in spread(len(part), SMOKE_IMAGES)) for part in (train, val))
     return train, val
 
 
@@ -96,7 +97,7 @@ def choose_knobs(
         loss=half.losses(labels)[0],
         geometry=not GEOMETRY.isdisjoint(targets),
         lacks=lambda recipe: told if NOT_HAD in (told := pretrained(recipe)) else "",
-        **_facts_of_boxes(targets),
+        **_facts_of_boxes(targets, some),
     )
     _refuse_foreign_loss(run.recipe, half.losses(labels), task)
     _refuse_foreign_extras(run.recipe, task)
@@ -127,14 +128,17 @@ def tiny_boxes(run: Run, labels: Labels, task: Task, samples: tuple[Sample, ...]
         )
 
 
-def _facts_of_boxes(targets: Mapping[str, Array]) -> dict[str, Any]:
-    """What boxes over an input of 64 x 64 px say of sizes, and of up and down; nothing where there are none."""
+def _facts_of_boxes(targets: Mapping[str, Array], samples: tuple[Sample, ...]) -> dict[str, Any]:
+    """What boxes over an input of 64 x 64 px, to which their pictures were stretched, say of sizes, and of up and down;
+    nothing where there are none."""
     if "boxes" not in targets:
         return {}
-    boxes = np.asarray(targets["boxes"], np.float64)[np.asarray(targets["box_classes"]) >= 0] / 64
-    if not len(boxes):
+    row, place = np.nonzero(np.asarray(targets["box_classes"]) >= 0)
+    if not len(row):
         return {}
-    sides = boxes[:, 2:] - boxes[:, :2]
+    boxes = np.asarray(targets["boxes"], np.float64)[row, place] / 64
+    pictures = np.stack(sizes(samples, len(samples)), 1)[row]
+    sides = (boxes[:, 2:] - boxes[:, :2]) * pictures / pictures.max(1, keepdims=True)
     height = boxes[:, [1, 3]].mean(1)
     shape = float(np.median(np.log(sides[:, 1] / sides[:, 0])))
     lying = abs(float(height.mean()) - 0.5) < 0.04 and abs(float(np.mean(height < 0.5)) - 0.5) < 0.08

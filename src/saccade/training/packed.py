@@ -17,13 +17,13 @@ from saccade.images.decode import inspect
 from saccade.images.geometry import boxes_to_input, mask_to_input
 from saccade.images.masks import VOID
 from saccade.images.preprocess import PreprocessSpec, load, placement
+from saccade.process import cores
 from saccade.tasks.task import Task
 from saccade.training.recipe import Recipe
 from saccade.types import Array, Labels, Sample
 
 GEOMETRY = frozenset({"boxes", "mask"})
 """Targets that lie over the picture and move with it: x_min y_min x_max y_max in px, and class ids [H, W]."""
-"""The mask's id of pixels that nobody judges."""
 CACHE_BYTES = 20 << 30
 """Packed images kept on disk in all; the least recently used go first."""
 DAY_S = 86_400
@@ -43,16 +43,23 @@ def targets_of(samples: Sequence[Sample], labels: Labels, task: Task, spec: Prep
             encoded["mask"] = mask_to_input(encoded["mask"], place, spec.width, spec.height, VOID)
         return encoded
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        rows = list(pool.map(one, samples))
-    return {k: _stacked([row[k] for row in rows], task.padding.get(k)) for k in rows[0]}
+    def put(place: int) -> dict[str, Array]:
+        """Lays what has one shape for all in its row, and gives what has not."""
+        row = one(samples[place])
+        for name, array in alike.items():
+            array[place] = row.pop(name)
+        return row
+
+    # Masks are as many bytes as pixels: a list of them beside the whole would be held twice.
+    shaped = {k: np.asarray(v) for k, v in one(samples[0]).items()}
+    alike = {k: np.empty((len(samples), *v.shape), v.dtype) for k, v in shaped.items() if k not in task.padding}
+    with ThreadPoolExecutor(cores()) as pool:
+        rows = list(pool.map(put, range(len(samples))))
+    return {k: alike[k] if k in alike else _stacked([row[k] for row in rows], task.padding[k]) for k in shaped}
 
 
-def _stacked(rows: Sequence[Array], fill: float | None) -> Array:
-    """One array of all rows; where a fill is given their first axes may differ, and it stands
-    behind the shorter ones."""
-    if fill is None:
-        return np.stack(rows)
+def _stacked(rows: Sequence[Array], fill: float) -> Array:
+    """One array of all rows, whose first axes may differ; `fill` stands behind the shorter ones."""
     most = max(len(r) for r in rows)
     out = np.full((len(rows), most, *rows[0].shape[1:]), fill, rows[0].dtype)
     for place, row in zip(out, rows, strict=True):
@@ -136,7 +143,7 @@ def _decode(samples: Sequence[Sample], spec: PreprocessSpec, into: Array) -> Non
                 f"{samples[place].key} cannot be used: {error.message}", hint="run `saccade check` on the data"
             ) from error
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         for _ in pool.map(one, range(len(samples))):
             pass
 

@@ -1,4 +1,5 @@
-"""Our residual networks in numbers, the same for every engine: `residual-32`, `residual-64` and `residual-224`."""
+"""Networks in numbers, the same for every engine: `residual-32`, `residual-64` and `residual-224` of ours, and what
+the maps of others may lack."""
 
 from dataclasses import dataclass
 
@@ -23,6 +24,8 @@ PLANS = {
 OWN = ("cnn-small", *PLANS)
 TINY = 40
 """An input up to so many px keeps its size before the first stage of residual-64."""
+EDGE = 4
+"""Cells that the maps of Inception, which pads nothing, are short of at the most."""
 
 
 def plan(name: str, longer: int) -> Plan:

@@ -1,6 +1,6 @@
 """Verbs that ask a package: load, predict and verify."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,9 @@ from saccade.inference.model import Model
 from saccade.types import Image
 from saccade.verbs.home import package_folder
 
+PART = 32
+"""Pictures that are asked about together: two batches. A mask is as large as its picture, so not all are held at once."""
+
 
 def load(package: Path | str, *, home: Path | None = None) -> Model:
     """Opens a package, or name[@alias] of the home, in this process: digests and golden outputs are checked first.
@@ -20,7 +23,7 @@ def load(package: Path | str, *, home: Path | None = None) -> Model:
     return Model.open(package_folder(package, home))
 
 
-def predict(
+def answers(
     package: Path | str,
     images: Sequence[Path],
     *,
@@ -31,8 +34,8 @@ def predict(
     tile: bool = False,
     draw: Path | None = None,
     home: Path | None = None,
-) -> list[dict[str, Any]]:
-    """Asks a package about pictures; one record each, an unusable picture gets {"error": ...}.
+) -> Iterator[dict[str, Any]]:
+    """Asks a package about pictures; one record each, as they come, an unusable picture gets {"error": ...}.
 
     threshold: instead of the package's own, by class. mask: "png", "rle", "polygons" or "none". confidence: how sure
     each pixel of it is as well. tile: pictures larger than the network are asked in overlapping tiles. draw: a folder
@@ -42,21 +45,27 @@ def predict(
         raise UsageError(f"top_k is at least 1, got {top_k}")
     if threshold is not None and not 0 <= threshold <= 1:
         raise UsageError(f"threshold is 0 to 1, got {threshold:g}")
-    records: list[dict[str, Any]] = []
     with load(package, home=home) as model:
-        for path, found in zip(images, model.results(list(images), tile=tile), strict=True):
-            try:
-                if isinstance(found, SaccadeError):
-                    raise found
-                seen = model.shown(found, top_k=top_k, threshold=threshold)
-                told = record.record(seen, model.labels, mask, confidence)
-            except SaccadeError as error:
-                records.append({"error": {"code": error.code, "detail": str(error)}})
-                continue
-            records.append({"model": model.manifest.name, "task": model.task.name, **told})
-            if draw is not None:
-                write_picture(model.task.draw(decode.decode(path), seen, model.labels), path, draw)
-    return records
+        for start in range(0, len(images), PART):
+            part = list(images[start : start + PART])
+            for path, found in zip(part, model.results(part, tile=tile), strict=True):
+                try:
+                    if isinstance(found, SaccadeError):
+                        raise found
+                    seen = model.shown(found, top_k=top_k, threshold=threshold)
+                    told = record.record(seen, model.labels, mask, confidence)
+                except SaccadeError as error:
+                    answer: dict[str, Any] = {"error": {"code": error.code, "detail": str(error)}}
+                else:
+                    answer = {"model": model.manifest.name, "task": model.task.name, **told}
+                    if draw is not None:
+                        write_picture(model.task.draw(decode.decode(path), seen, model.labels), path, draw)
+                yield answer
+
+
+def predict(package: Path | str, images: Sequence[Path], **wishes: Any) -> list[dict[str, Any]]:
+    """All of `answers` at once. wishes and errors: as there."""
+    return list(answers(package, images, **wishes))
 
 
 def verify(package: Path | str) -> dict[str, str]:

@@ -21,6 +21,8 @@ from saccade.verbs.hear import Hear, silent
 from saccade.verbs.home import package_folder
 
 PROTOCOLS = ("native", "open_inference")
+CALLERS, SECONDS = 10_000, 3600.0
+"""At most: callers at once, which take a port of this machine each, and the length of one load."""
 
 
 @dataclass(frozen=True)
@@ -54,20 +56,33 @@ def bench(
     home: Path | None = None,
     listen: Hear = silent,
 ) -> Benched:
-    """Loads a package behind our own server, or an http address. protocol: with an address and a model, native (our
-    image API) or open_inference (any server of that protocol). plot: a new SVG file of the latencies.
+    """Loads a package behind our own server, or an http address. model, key: of an address; protocol: with an address
+    and a model, native (our image API) or open_inference (any server of that protocol). variant: of a package.
+    concurrency: 1 to CALLERS. seconds: of each load, SECONDS at most. plot: a new SVG file of the latencies.
 
     Raises UsageError, StorageError where that file is there, ServerError(unreachable).
     """
-    if concurrency < 1 or seconds <= 0:
-        raise UsageError(f"concurrency is from 1 and seconds above 0, got {concurrency} and {seconds:g}")
+    if not 1 <= concurrency <= CALLERS or not 0 < seconds <= SECONDS:
+        raise UsageError(
+            f"concurrency is 1 to {CALLERS:,} and seconds above 0 to {SECONDS:,g}, got {concurrency} and {seconds:g}"
+        )
+    if is_address(target) and variant is not None:
+        raise UsageError(
+            f"--variant chooses a graph of a package, and {target} is an address, whose server has chosen",
+            hint="leave it away, or load the package",
+        )
+    if not is_address(target) and (model is not None or key is not None):
+        raise UsageError(
+            f"--model and --key go with an http address, and {target} is a package, served here for this load alone",
+            hint="leave them away, or give the address of a server",
+        )
     if plot is not None and plot.exists():
         raise StorageError(
             f"{plot} is already there, and nothing is overwritten", hint="name a new file", code="already_exists"
         )
     if plot is not None and not plot.absolute().parent.is_dir():
         raise StorageError(f"there is no folder {plot.parent} for {plot.name}", hint="make it", code="not_found")
-    if str(target).startswith(("http://", "https://")):
+    if is_address(target):
         aim, what = _address(str(target).rstrip("/"), image, model, protocol, key)
         done = _loaded(aim, None, what, concurrency, seconds, p99_s, listen)
     elif protocol != "native":
@@ -87,6 +102,11 @@ def bench(
         except OSError as error:
             raise StorageError.of(error, f"{plot} could not be written", room="free some space there") from error
     return done
+
+
+def is_address(target: Path | str) -> bool:
+    """Whether a server is meant, not a package."""
+    return str(target).startswith(("http://", "https://"))
 
 
 def _address(base: str, image: Path | None, model: str | None, protocol: str, key: str | None) -> tuple[Target, str]:
@@ -141,7 +161,7 @@ def tune(
     listen: Hear = silent,
 ) -> tuple[Tuned, Path]:
     """Measures how to run a package here, and keeps it in the home for its servers: what was found, and the file."""
-    if str(package).startswith(("http://", "https://")):
+    if is_address(package):
         raise UsageError("only a package can be tuned", hint="run it on the host that serves")
     folder = package_folder(package, home)
     found = measure_settings(folder, read_image(image) if image else _golden(folder), variant, listen=listen)

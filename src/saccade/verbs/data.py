@@ -14,6 +14,7 @@ from saccade.data import convert as conversion
 from saccade.data.check import Finding
 from saccade.data.convert import Conversion
 from saccade.data.dataset import Dataset, Ignored
+from saccade.data.folder import taken
 from saccade.data.format import Evidence
 from saccade.errors import DataError, StorageError, UsageError
 from saccade.images import encode
@@ -21,11 +22,13 @@ from saccade.images import encode
 
 @dataclass(frozen=True)
 class Health:
-    """What `check` saw: the dataset, why it was read this way, and what is wrong with it."""
+    """What `check` saw: the dataset, why it was read this way, and what is wrong with it. images: where its pictures
+    were said to be."""
 
     dataset: Dataset
     evidence: Evidence
     findings: tuple[Finding, ...]
+    images: Path | None = None
 
     def summary(self) -> str:
         """Format, classes, splits and what was left out, as printed before every training."""
@@ -67,8 +70,10 @@ class Health:
 
     def fix(self, out: Path | None) -> tuple[Ignored, ...]:
         """Writes a corrected copy into the new folder `out`; gives what was left out or renamed, and why. Raises
-        UsageError without a folder, or for one inside the data."""
-        return doctor.fix(self.dataset, self.findings, copied_to(out, self.dataset.origin))
+        UsageError without a folder, or for one inside the data, StorageError for one that is there."""
+        target = copied_to(out, self.dataset.origin, self.images)
+        refuse_found(target, self.dataset, self.images, copy=True)
+        return doctor.fix(self.dataset, target)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -83,15 +88,52 @@ class Health:
         }
 
 
-def copied_to(out: Path | None, data: Path) -> Path:
-    """Where a copy of the data may go. Raises UsageError for nowhere, or for a place inside the data."""
+def copied_to(out: Path | None, data: Path, images: Path | None = None) -> Path:
+    """Where a copy of the data may go. Raises UsageError for nowhere, or for a place inside the data or `images`;
+    StorageError for one that is there."""
     if out is None:
         raise UsageError("--fix needs --out NEW_FOLDER", hint="the data itself is never changed")
-    if data.is_dir() and out.resolve().is_relative_to(data.resolve()):
-        raise UsageError(
-            f"{out} would lie inside the data, which are never written to", hint="name a folder elsewhere with --out"
-        )
+    refuse_inside(out, data, images)
+    if out.exists() or out.is_symlink():
+        raise taken(out)
     return out
+
+
+def refuse_inside(place: Path, data: Path, images: Path | None) -> None:
+    """Raises UsageError for a place inside the data, or the folder their pictures were said to be in. The folder that a
+    file lies in is left to refuse_found."""
+    beside = None if data.is_dir() else data.parent.resolve()
+    folders = [data.resolve(), *([] if images is None else [images.resolve()])]
+    if any(place.resolve().is_relative_to(folder) for folder in folders if folder != beside):
+        raise _inside(place)
+
+
+def refuse_found(place: Path, dataset: Dataset, images: Path | None, *, copy: bool) -> None:
+    """Raises UsageError for a place where data that are one file would find what is written there when that file is
+    read again: in the folders of its pictures, and for a copy of these anywhere beside it.
+
+    images: where its pictures were said to be; if that is not beside it, it looks nowhere else. Beside a table that
+    names every picture by its path anything may lie: it looks for no others.
+    """
+    found = [(sample.key, sample.image) for sample in dataset if isinstance(sample.image, Path)]
+    beside = images or dataset.origin.parent
+    home = beside.resolve()
+    if dataset.origin.is_dir() or home != dataset.origin.parent.resolve() or not found:
+        return
+    holders = {parent.resolve() for parent in {file.parent for _, file in found}}
+    theirs = {home / h.relative_to(home).parts[0] if h != home and h.is_relative_to(home) else h for h in holders}
+    if dataset.format == "csv" and all(beside / key.partition("@line ")[0] == file for key, file in found):
+        theirs.discard(home)
+    elif copy:
+        theirs.add(home)
+    if any(place.resolve().is_relative_to(folder) for folder in theirs):
+        raise _inside(place)
+
+
+def _inside(place: Path) -> UsageError:
+    return UsageError(
+        f"{place} would lie inside the data, which are never written to", hint="name a folder elsewhere with --out"
+    )
 
 
 def check(
@@ -107,7 +149,7 @@ def check(
     size: longer side in px of the network that will learn from it; boxes too small for that are told.
     """
     dataset, evidence = formats.read(Path(data), format=format, images=images)
-    return Health(dataset, evidence, tuple(doctor.check(dataset, full=full, side_px=size)))
+    return Health(dataset, evidence, tuple(doctor.check(dataset, full=full, side_px=size)), images)
 
 
 def convert(
@@ -120,8 +162,9 @@ def convert(
     images: Path | None = None,
 ) -> Conversion:
     """Writes a dataset in another format into the new folder `out`, and says what that format cannot hold. style: one
-    of several ways to write it, of those that have any (`Format.styles`)."""
+    of several ways to write it, of those that have any (`Format.styles`). Raises UsageError, DataError, StorageError."""
     conversion.writer(to, style)  # before all of the data is read
-    target = copied_to(Path(out), Path(data))
+    target = copied_to(Path(out), Path(data), images)
     dataset, _ = formats.read(Path(data), format=format, images=images)
+    refuse_found(target, dataset, images, copy=True)
     return conversion.convert(dataset, to, target, style)

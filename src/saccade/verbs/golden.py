@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from saccade.errors import UsageError
 from saccade.images import decode, encode
 from saccade.package.manifest import NAME
 from saccade.types import Sample
@@ -28,3 +29,11 @@ def name_of(data: Path | str) -> str:
     """A model name from the data's name."""
     text = "".join(c if c.isalnum() or c in "._-" else "-" for c in Path(data).resolve().stem).strip("._-")
     return text if NAME.fullmatch(text) else "model"
+
+
+def check_name(wish: str | None) -> None:
+    """Raises UsageError for a wish that is no name of a model; before hours of work, which end in sealing it."""
+    if wish is not None and not NAME.fullmatch(wish):
+        raise UsageError(
+            f"a model name is {NAME.pattern}, got {wish!r}", hint="letters, digits, . _ -, a letter or digit first"
+        )

@@ -1,12 +1,12 @@
-"""Verbs of the home: push, pull, models, alias and fsck."""
+"""Verbs of the home: push, pull, models, alias and fsck. A push makes the home; the others say so where none is."""
 
 import os
 from pathlib import Path
 from typing import Any
 
-from saccade.errors import UsageError
+from saccade.errors import RegistryError, UsageError
 from saccade.package import reader
-from saccade.registry.registry import Registry, home_folder
+from saccade.registry.registry import Registry, existing_home, home_folder
 
 
 def push(
@@ -19,22 +19,22 @@ def push(
 
 def pull(model: str, out: Path | str, *, home: Path | None = None) -> Path:
     """Copies a version, name or name@alias, into the new folder `out`."""
-    return Registry(home_folder(home)).pull(model, Path(out))
+    return Registry(existing_home(home)).pull(model, Path(out))
 
 
 def models(name: str | None = None, *, home: Path | None = None) -> list[dict[str, Any]]:
     """Name, task, versions and aliases of every model in the home, or of one."""
-    return [entry.to_json() for entry in Registry(home_folder(home)).models(name)]
+    return [entry.to_json() for entry in Registry(existing_home(home)).models(name)]
 
 
 def alias(name: str, alias: str, version: int, *, home: Path | None = None) -> None:
     """Points a movable name at a version. Raises RegistryError when there is no such version."""
-    Registry(home_folder(home)).set_alias(name, alias, version)
+    Registry(existing_home(home)).set_alias(name, alias, version)
 
 
 def fsck(*, home: Path | None = None) -> list[str]:
     """What does not hold in the home, in sentences; empty when all does."""
-    return Registry(home_folder(home)).fsck()
+    return Registry(existing_home(home)).fsck()
 
 
 def package_folder(given: Path | str, home: Path | None) -> Path:
@@ -57,5 +57,9 @@ def package_place(given: Path | str, home: Path | None) -> tuple[Path, str | Non
         return folder, None
     if isinstance(given, Path) or os.sep in given:
         raise UsageError(f"no package at {given}", hint="give the folder that holds manifest.json")
-    name, _, place = Registry(home_folder(home)).resolve(given)
+    try:
+        registry = Registry(existing_home(home))
+    except RegistryError as error:
+        raise RegistryError(f"{given} is no folder, nor a name: {error.message}", hint=error.hint) from error
+    name, _, place = registry.resolve(given)
     return place, name

@@ -12,7 +12,7 @@ from typing import Any
 
 import saccade
 from saccade import tasks
-from saccade.errors import PackageError, SaccadeError, UsageError
+from saccade.errors import PackageError, UsageError
 from saccade.images import encode, preprocess
 from saccade.inference import guest, origins, remote, runtimes, specimens
 from saccade.inference.model import Model
@@ -20,12 +20,12 @@ from saccade.inference.opening import adapted
 from saccade.inference.origin import Ready, Told, spec_of
 from saccade.inference.runtime import OpenGraph
 from saccade.package import reader
-from saccade.package.manifest import NAME, GraphEntry, Manifest
+from saccade.package.manifest import GraphEntry, Manifest
 from saccade.package.reader import Package
 from saccade.package.writer import PackageWriter
 from saccade.types import Labels, Sample, TensorSpec
 from saccade.verbs import remotes
-from saccade.verbs.golden import GOLDENS, golden_image, name_of
+from saccade.verbs.golden import GOLDENS, check_name, golden_image, name_of
 
 
 @dataclass(frozen=True)
@@ -64,14 +64,14 @@ def import_model(
     softmax, sigmoid or none. images: a folder whose pictures become golden samples, else a pattern does. signature: of
     a SavedModel with several. inputs: NAME:TYPE:SHAPE of each input, for files that do not say it. Without task and
     labels the package answers tensors only. What the file does not say is asked for by name, never guessed. Raises
-    UsageError for what is lacking, PackageError for a graph that cannot be taken.
+    UsageError for what is lacking, PackageError for a graph that cannot be taken, and PackageError(already_exists) when
+    `out` is there.
     """
     chosen = task or tasks.TENSORS
     tasks.find(chosen)
-    if name is not None and not NAME.fullmatch(name):
-        raise UsageError(f"a model name is {NAME.pattern}, got {name!r}")
-    if Path(out).exists() and not (Path(out) / "manifest.json").is_file():
-        raise UsageError(f"{out} is in the way and is no package", hint="name a new folder with --out")
+    check_name(name)
+    if Path(out).exists():
+        raise PackageError(f"{out} is already there", hint="name a new folder with --out", code="already_exists")
     told = Told(signature, tuple(spec_of(text) for text in inputs))
     wish = {**guest.description(preprocess), **({} if tail is None else {"tail": tail})}
     if not remote.is_remote(str(model)):
@@ -188,16 +188,12 @@ def _seal(
         provenance={**source.provenance, "notes": list(notes)},
         adapter=found.adapter,
     )
-    writer = PackageWriter(out)
-    try:
+    with PackageWriter(out) as writer:
         for path, data in source.files.items():
             writer.add(path, data)
         golden = _guest_goldens(writer, adapted(graph, manifest), manifest, images)
         writer.add_json("certificate.json", source.certificate(len(golden)))
         sealed = writer.seal(replace(manifest, golden=golden))
-    except SaccadeError:
-        writer.drop()
-        raise
     return _opened(sealed, notes)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from saccade.data import formats, lock
 from saccade.data.dataset import Dataset
-from saccade.errors import UsageError
+from saccade.errors import StorageError, UsageError
 from saccade.evaluation import gallery, history, slices
 from saccade.evaluation.compare import Comparison, compare_packages
 from saccade.evaluation.evaluate import aligned, evaluate_model
@@ -15,6 +15,8 @@ from saccade.evaluation.report import Report
 from saccade.evaluation.slices import Slice
 from saccade.images import fonts
 from saccade.inference.model import Model
+from saccade.package import reader
+from saccade.storage.files import Files
 from saccade.types import Scorecard
 from saccade.verbs.home import package_folder
 from saccade.verbs.trained import as_trained
@@ -51,7 +53,10 @@ def evaluation(
     images: Path | None = None,
     home: Path | None = None,
 ) -> Evaluation:
-    """Measures a package on a split, and writes the report page when a file is named."""
+    """Measures a package on a split, and writes the report page when a file is named. Raises UsageError for a file inside
+    a package, StorageError when it cannot be written."""
+    if report is not None:
+        _refuse_sealed(report)
     folder = package_folder(package, home)
     dataset, _ = formats.read(Path(data), format=format, images=images)
     with Model.open(folder) as model:
@@ -59,9 +64,22 @@ def evaluation(
         card = evaluate_model(model, dataset, split)
         found = slices.slices(card, dataset.splits[split])
         if report is not None:
-            report.parent.mkdir(parents=True, exist_ok=True)
-            report.write_bytes(report_page(model, card, dataset, found, folder.parent))
+            page = report_page(model, card, dataset, found, folder.parent)
+            try:
+                report.parent.mkdir(parents=True, exist_ok=True)
+                Files().replace(report, page)
+            except OSError as error:
+                raise StorageError.of(error, f"{report} could not be written", room="free some space there") from error
     return Evaluation(card, found, report, dataset.notes)
+
+
+def _refuse_sealed(report: Path) -> None:
+    package = next((folder for folder in report.resolve().parents if reader.is_package(folder)), None)
+    if package is not None:
+        raise UsageError(
+            f"{report} would lie inside the package {package}, whose seal it would break",
+            hint="name a file elsewhere with --report",
+        )
 
 
 def compare(

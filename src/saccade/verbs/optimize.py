@@ -21,11 +21,12 @@ from saccade.optimization.race import SECONDS
 from saccade.optimization.search import Found, Tried, search
 from saccade.package import reader
 from saccade.package.writer import reseal
+from saccade.tasks.statistics import spread
 from saccade.verbs.hear import Hear, silent
 from saccade.verbs.trained import as_trained
 
 CALIBRATED = 128
-"""Training pictures that a graph is quantised on."""
+"""Training pictures that a graph is quantised on, spread over the split."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def optimize(
         listen(f"note {note}")
     task = tasks.find(manifest.task)
     teaching, held_back = aligned(dataset, "train", manifest.labels), aligned(dataset, "val", manifest.labels)
-    chosen = teaching[:: max(1, len(teaching) // CALIBRATED)][:CALIBRATED]
+    chosen = [teaching[i] for i in spread(len(teaching), CALIBRATED)]
     pixels = np.stack([preprocess.load(s.image, manifest.preprocess)[0] for s in chosen])
     listen(f"pictures {len(chosen)} of the train split to calibrate on, {len(held_back)} of the val split to judge by")
     with tempfile.TemporaryDirectory(prefix="saccade-heldout-") as space:

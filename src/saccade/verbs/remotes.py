@@ -9,7 +9,7 @@ from typing import Any
 
 import saccade
 from saccade import tasks
-from saccade.errors import InferenceError, SaccadeError, UsageError
+from saccade.errors import InferenceError, UsageError
 from saccade.images import preprocess
 from saccade.inference import golden, remote, runtimes
 from saccade.inference.opening import adapted
@@ -66,17 +66,13 @@ def like(url: str, out: Path, package: Package, name: str | None) -> Package:
             provenance={**package.manifest.provenance, **facts(url), "like": package.digest},
         )
         golden.check(package, "default", tasks.find(manifest.task), lambda one: _asked(graph, manifest, one))
-        writer = PackageWriter(out)
-        try:
+        with PackageWriter(out) as writer:
             writer.add(FILE, where.to_bytes())
             for file in package.manifest.files:
                 if file.startswith("golden/"):
                     writer.add(file, (package.path / file).read_bytes())
             writer.add_json("certificate.json", certificate(url, runtime, len(manifest.golden), package.digest))
             return writer.seal(manifest)
-        except SaccadeError:
-            writer.drop()
-            raise
     finally:
         graph.close()
 

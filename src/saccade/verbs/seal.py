@@ -22,6 +22,7 @@ from saccade.inference.model import Model
 from saccade.inference.options import Options
 from saccade.package.manifest import PATH, GraphEntry, Manifest
 from saccade.package.writer import PackageWriter, reseal
+from saccade.tasks.statistics import spread
 from saccade.training.run import Run
 from saccade.training.trainer import Graph, Trainer
 from saccade.types import Array, Number, Scorecard
@@ -46,27 +47,27 @@ class Trained:
 def seal(run: Run, dataset: Dataset, trainer: Trainer, name: str, listen: Hear) -> Trained:
     """Export, prove parity, add golden pictures, seal, measure, and seal again with the numbers."""
     graph = trainer.export(run, dataset, run.folder / "export")
-    writer = PackageWriter(run.folder / "package")
-    writer.add("model.onnx", graph.file.read_bytes())
-    graphs = {"default": GraphEntry("model.onnx", "onnxruntime", graph.inputs, graph.outputs)}
-    for runtime, file in graph.forms.items():
-        graphs[runtime] = _add_form(writer, runtime, file, graph)
-    goldens = _goldens(run, dataset, trainer)
-    for i, (image, expected) in enumerate(goldens):
-        writer.add_golden(f"{i:02d}", image, expected)
-    task = run.recipe.task
-    manifest = Manifest(
-        name=name,
-        task=task,
-        labels=dataset.labels,
-        preprocess=run.preprocess,
-        graphs=graphs,
-        golden=tuple(f"{i:02d}" for i in range(len(goldens))),
-        calibration=graph.info["calibration"],
-        thresholds=tasks.find(task).thresholds(graph.info["calibration"], dataset.labels),
-        provenance=_provenance(run, graph),
-    )
-    sealed = writer.seal(manifest)
+    with PackageWriter(run.folder / "package") as writer:
+        writer.add("model.onnx", graph.file.read_bytes())
+        graphs = {"default": GraphEntry("model.onnx", "onnxruntime", graph.inputs, graph.outputs)}
+        for runtime, file in graph.forms.items():
+            graphs[runtime] = _add_form(writer, runtime, file, graph)
+        goldens = _goldens(run, dataset, trainer)
+        for i, (image, expected) in enumerate(goldens):
+            writer.add_golden(f"{i:02d}", image, expected)
+        task = run.recipe.task
+        manifest = Manifest(
+            name=name,
+            task=task,
+            labels=dataset.labels,
+            preprocess=run.preprocess,
+            graphs=graphs,
+            golden=tuple(f"{i:02d}" for i in range(len(goldens))),
+            calibration=graph.info["calibration"],
+            thresholds=tasks.find(task).thresholds(graph.info["calibration"], dataset.labels),
+            provenance=_provenance(run, graph),
+        )
+        sealed = writer.seal(manifest)
     extra: dict[str, bytes] = {}
     for runtime in graph.forms:
         with Model.open(sealed.path, options=Options(variant=runtime)) as model:
@@ -94,8 +95,7 @@ def seal(run: Run, dataset: Dataset, trainer: Trainer, name: str, listen: Hear) 
 def _goldens(run: Run, dataset: Dataset, trainer: Trainer) -> list[tuple[bytes, dict[str, Array]]]:
     """Validation pictures spread over the split, with the trainer's own answers."""
     samples = dataset.splits["val"]
-    chosen = samples[:: max(1, len(samples) // GOLDENS)][:GOLDENS]
-    encoded = [golden_image(s) for s in chosen]
+    encoded = [golden_image(samples[i]) for i in spread(len(samples), GOLDENS)]
     pixels = np.stack([preprocess.load(e, run.preprocess)[0] for e in encoded])
     outputs = trainer.outputs(run, pixels)
     return [(e, {k: v[i] for k, v in outputs.items()}) for i, e in enumerate(encoded)]

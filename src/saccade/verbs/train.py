@@ -18,8 +18,8 @@ from saccade.training.recipe import Recipe
 from saccade.training.run import Run
 from saccade.training.trainer import Trainer
 from saccade.types import names_text
-from saccade.verbs.data import check
-from saccade.verbs.golden import name_of
+from saccade.verbs.data import check, refuse_found, refuse_inside
+from saccade.verbs.golden import check_name, name_of
 from saccade.verbs.hear import Hear, silent
 from saccade.verbs.seal import Trained, seal
 
@@ -44,18 +44,20 @@ def train(
     knobs: any field of the recipe (budget="10m", epochs=30, size=160, ...). listen hears every event of the run; log
     names libraries that hear them too ("tensorboard", "mlflow"). resume continues the run folder it names with that
     folder's recipe. Raises DataError when the doctor finds an ERROR or the data are not those the run began with,
-    UsageError when more than one task fits or a resumed run is asked to change, TrainingError when the loss is lost.
+    UsageError when more than one task fits, a resumed run is asked to change or `model` is no name, TrainingError when
+    the loss is lost.
     """
+    check_name(model)
+    name = model or name_of(data)
     kinds = [listeners.find(name) for name in log]
     wishes = {k: v for k, v in (("task", task), ("engine", engine)) if v not in (None, "auto")} | knobs
     plan = Recipe.load(recipe, wishes)
-    folder = Path(out) if out else _free_run(model or Path(data).stem)
-    if resume is None and folder.resolve().is_relative_to(Path(data).resolve()):
-        raise UsageError(
-            f"the run folder {folder} would lie inside the data, which are never written to",
-            hint="name a folder elsewhere with --out",
-        )
+    folder = Path(out) if out else _free_run(name)
+    if resume is None:
+        refuse_inside(folder, Path(data), images)
     health = check(data, format=format, images=images)
+    if resume is None:
+        refuse_found(folder, health.dataset, images, copy=False)
     listen(health.summary())
     errors = [f for f in health.findings if f.severity == "ERROR"]
     if errors:
@@ -90,7 +92,7 @@ def train(
         if words := fonts.note(dataset.labels.names):
             listen(f"note     {words}")
     _fit(run, dataset, trainer, kinds, listen)
-    return seal(run, dataset, trainer, model or name_of(data), listen)
+    return seal(run, dataset, trainer, name, listen)
 
 
 def _refuse_taught(dataset: Dataset, kept: Mapping[str, str], start: str) -> None:

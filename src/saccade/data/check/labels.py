@@ -1,7 +1,8 @@
 """What is wrong with labels: classes too small, missing or misspelt, contradictions, doubtful labels."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import combinations
 
 from saccade.data.check.finding import WARN, Finding, finding
 from saccade.data.check.scan import Seen
@@ -12,6 +13,10 @@ from saccade.types import names_text
 
 FEW = 10
 IMBALANCE = 20.0
+LONG = 100
+"""Letters of a name beyond which it is a text, and is compared as a whole only."""
+MOST_ALIKE = 50
+"""Names that share all but one letter: where more do, letters number them as digits would, and none is a typo."""
 
 
 def labels(dataset: Dataset, seen: Sequence[Seen]) -> list[Finding]:
@@ -83,13 +88,7 @@ def _classes(dataset: Dataset, counts: dict[str, Counter[int]]) -> list[Finding]
 
 def _spelling(names: Sequence[str]) -> list[Finding]:
     spaced = [repr(n) for n in names if n != n.strip() or "  " in n]
-    folded = [n.casefold().strip() for n in names]
-    near = [
-        f"{names[i]} and {names[k]}"
-        for i in range(len(names))
-        for k in range(i + 1, len(names))
-        if folded[i] == folded[k] or one_edit(folded[i], folded[k])
-    ]
+    near = [f"{names[i]} and {names[k]}" for i, k in _near([n.casefold().strip() for n in names])]
     return [
         *finding("spaced_name", "{n} class {name has|names have} leading, trailing or double spaces", spaced),
         *finding(
@@ -98,6 +97,27 @@ def _spelling(names: Sequence[str]) -> list[Finding]:
             near,
         ),
     ]
+
+
+def _near(folded: Sequence[str]) -> list[tuple[int, int]]:
+    """Index pairs (low, high) of names that are equal or one edit apart.
+
+    Names one edit apart agree once a letter is taken out of each, or of the longer. Only names that so agree are
+    compared: of ten thousand names every pair would be fifty million.
+    """
+    alike: dict[str, list[int]] = defaultdict(list)
+    for i, name in enumerate(folded):
+        for part in {name, *_shortened(name)}:
+            alike[part].append(i)
+    pairs = {pair for some in alike.values() if len(some) <= MOST_ALIKE for pair in combinations(some, 2)}
+    return sorted((i, k) for i, k in pairs if folded[i] == folded[k] or one_edit(folded[i], folded[k]))
+
+
+def _shortened(name: str) -> Iterator[str]:
+    """The name without one of its letters; digits stay, as names told apart by them are taken as meant."""
+    for i, letter in enumerate(name if len(name) <= LONG else ""):
+        if not letter.isdigit():
+            yield name[:i] + name[i + 1 :]
 
 
 def one_edit(a: str, b: str) -> bool:

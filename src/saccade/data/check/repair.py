@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from saccade.data.check.files import promised
-from saccade.data.check.finding import Finding
 from saccade.data.check.scan import Seen, scan
 from saccade.data.dataset import Dataset, Ignored
+from saccade.data.draft import drafted
 from saccade.data.folder import KEEP_FIRST
 from saccade.data.formats import keepers
 from saccade.errors import DataError
@@ -16,11 +16,11 @@ from saccade.images import decode
 from saccade.types import Sample
 
 
-def fix(dataset: Dataset, findings: Sequence[Finding], out: Path) -> tuple[Ignored, ...]:
+def fix(dataset: Dataset, out: Path) -> tuple[Ignored, ...]:
     """Writes a copy without damaged images, contradictions and exact duplicates, extensions corrected.
 
-    findings: what `check` said; with none of its own cures in it the copy is the plain data. Returns what was left out
-    or renamed, and why. Raises StorageError when `out` exists, DataError when nothing would be left.
+    Returns what was left out or renamed, and why. The copy appears whole or not at all. Raises StorageError when `out`
+    exists or the disk refuses, DataError when nothing would be left.
     """
     changes: list[Ignored] = []
     kept = _kept(scan(dataset, full=True), changes)
@@ -31,7 +31,8 @@ def fix(dataset: Dataset, findings: Sequence[Finding], out: Path) -> tuple[Ignor
     splits = {split: samples for split, samples in splits.items() if samples}
     if not splits:
         raise DataError("no image of the dataset can be used", hint="see what `saccade check` says about them")
-    keepers()[dataset.format].write(replace(dataset, splits=splits), out)
+    with drafted(out) as place:
+        keepers()[dataset.format].write(replace(dataset, splits=splits), place)
     return tuple(changes)
 
 

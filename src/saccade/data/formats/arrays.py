@@ -11,7 +11,7 @@ import numpy as np
 
 from saccade.data.dataset import Dataset, Ignored
 from saccade.data.folder import NO_IMAGE, new
-from saccade.data.format import Evidence, Format
+from saccade.data.format import MOST_CLASSES, Evidence, Format
 from saccade.errors import DataError, StorageError
 from saccade.types import Array, Labels, Sample
 
@@ -109,9 +109,16 @@ def _targets(samples: tuple[Sample, ...], ledger: Labels) -> Array:
 
 def _class_names(arrays: dict[str, Array], labels: dict[str, Array], exclusive: bool) -> tuple[str, ...]:
     count = max((int(v.max(initial=-1)) + 1 if exclusive else v.shape[1]) for v in labels.values())
-    if "class_names" not in arrays:
+    given = arrays.get("class_names")
+    most = count if given is None else max(count, given.size)
+    if most > MOST_CLASSES:
+        raise DataError(
+            f"labels and class_names speak of {most:,} classes, expected at most {MOST_CLASSES:,}",
+            hint="leave out the classes that no picture has",
+        )
+    if given is None:
         return tuple(str(i) for i in range(count))
-    names = tuple(str(n) for n in arrays["class_names"].reshape(-1))
+    names = tuple(str(n) for n in given.reshape(-1))
     if len(names) < count or (not exclusive and len(names) != count):
         raise DataError(f"labels speak of {count} classes, class_names has {len(names)} names")
     return names
@@ -135,14 +142,18 @@ def _check(split: str, pictures: Array, labels: Array) -> tuple[Array, Array]:
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     whole = np.issubdtype(labels.dtype, np.integer) or labels.dtype == np.bool_
-    if not whole or len(labels) != len(pictures) or labels.ndim not in (1, 2) or labels.min(initial=0) < 0:
+    # A single number has no length: how many axes there are is asked first.
+    if not whole or labels.ndim not in (1, 2) or len(labels) != len(pictures) or labels.min(initial=0) < 0:
         raise DataError(
             f"{split}_labels must be {len(pictures)} whole numbers from 0, or one 0/1 column per class, got "
             f"{labels.dtype} {list(labels.shape)}"
         )
-    most = 2 if labels.ndim == 2 else 1_000_000
+    most = 2 if labels.ndim == 2 else MOST_CLASSES
     if labels.max(initial=0) >= most:
-        raise DataError(f"{split}_labels go up to {int(labels.max())}, expected less than {most}")
+        raise DataError(
+            f"{split}_labels go up to {int(labels.max()):,}, expected less than {most:,}",
+            hint="write 0 or 1 for each class" if most == 2 else "number the classes from 0, without holes",
+        )
     return pictures, labels.astype(np.int64)
 
 
@@ -179,10 +190,16 @@ def _read_npz(file: Path) -> dict[str, Array]:
                         if version == (1, 0)
                         else np.lib.format.read_array_header_2_0(stream)
                     )
-                    size = math.prod(shape) * dtype.itemsize
-                    total += size
                     if dtype.hasobject:
                         raise DataError(f"{file.name}: {name} holds Python objects", hint="save plain numbers or text")
+                    # A side below 0 would pass every limit, and read(-1) unpacks all there is.
+                    if min(shape, default=0) < 0:
+                        raise DataError(
+                            f"{file.name}: {name} says {list(shape)}, expected sides from 0",
+                            hint="save it with numpy.savez",
+                        )
+                    size = math.prod(shape) * dtype.itemsize
+                    total += size
                     if total > MOST_BYTES or size > info.file_size:
                         raise DataError(
                             f"{file.name}: {name} says {list(shape)} {dtype}, limit {MOST_BYTES // 2**20} MiB in all "
@@ -197,6 +214,7 @@ def _read_npz(file: Path) -> dict[str, Array]:
                 arrays[name] = values.reshape(shape, order="F" if fortran else "C")
     except (
         zipfile.BadZipFile, zlib.error, OSError, ValueError, TypeError, EOFError, NotImplementedError, RuntimeError,
+        OverflowError,
     ) as error:  # fmt: skip
         raise DataError(f"{file.name} is no readable .npz: {error}", hint="save it with numpy.savez") from error
     return arrays
@@ -213,14 +231,16 @@ def _idx_pair(root: Path, split: str) -> tuple[Path, Path] | None:
 
 def _read_idx_folder(root: Path) -> dict[str, Array]:
     arrays: dict[str, Array] = {}
+    room = MOST_BYTES
     for split in PARTS:
-        if pair := _idx_pair(root, split):
-            arrays[f"{split}_images"], arrays[f"{split}_labels"] = _read_idx(pair[0], 3), _read_idx(pair[1], 1)
+        for part, rank, file in zip(("images", "labels"), (3, 1), _idx_pair(root, split) or (), strict=False):
+            arrays[f"{split}_{part}"] = _read_idx(file, rank, room)
+            room -= arrays[f"{split}_{part}"].nbytes
     return arrays
 
 
-def _read_idx(file: Path, rank: int) -> Array:
-    """uint8 [N, H, W] or [N]; the file says its own sizes, and not a byte more is unpacked."""
+def _read_idx(file: Path, rank: int, room: int) -> Array:
+    """uint8 [N, H, W] or [N]; the file says its own sizes, and not a byte more is unpacked. room: bytes it may take."""
     try:
         with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
             head = stream.read(4 + 4 * rank)
@@ -229,16 +249,19 @@ def _read_idx(file: Path, rank: int) -> Array:
             size = math.prod(shape)
             if zero or kind != 8 or axes != rank:
                 raise DataError(f"{file.name} is no IDX file of uint8 with {rank} axes")
-            if size > MOST_BYTES:
-                raise DataError(f"{file.name} says {list(shape)}, limit {MOST_BYTES // 2**20} MiB")
+            if size > room:
+                raise DataError(
+                    f"{file.name} says {list(shape)}, limit {MOST_BYTES // 2**20} MiB in all files together",
+                    hint="write the pictures as files",
+                )
             if file.suffix != ".gz" and file.stat().st_size != len(head) + size:
                 raise DataError(f"{file.name} says {size} bytes, and holds {file.stat().st_size - len(head)}")
             data = bytearray(stream.read(size + 1))
-    except (OSError, EOFError, struct.error, zlib.error) as error:
+        if len(data) != size:
+            raise DataError(f"{file.name} says {size} bytes, and holds {'more' if len(data) > size else len(data)}")
+        return np.frombuffer(data, np.uint8).reshape(shape)
+    except (OSError, EOFError, ValueError, struct.error, zlib.error) as error:
         raise DataError(f"{file.name} is no readable IDX file: {error}") from error
-    if len(data) != size:
-        raise DataError(f"{file.name} says {size} bytes, and holds {'more' if len(data) > size else len(data)}")
-    return np.frombuffer(data, np.uint8).reshape(shape)
 
 
 FORMAT = Arrays()

@@ -63,8 +63,8 @@ class ImageFolder(Format):
         _refuse_wrapping(root, names, splits)
         made = {
             split: tuple(
-                Sample(folder.name(file, root), file, {"classes": np.array([names.index(c)], np.int64)})
-                for c in names
+                Sample(folder.name(file, root), file, {"classes": np.array([k], np.int64)})
+                for k, c in enumerate(names)
                 for file in found.get(c, ())
             )
             for split, found in files.items()

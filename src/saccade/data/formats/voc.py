@@ -72,6 +72,7 @@ class Voc(Format):
         lists = _lists(root, faults)
         one_based = _counted_from_one(pages, notes)
         names = sorted({name for page in pages for name, _ in page.found}, key=str.encode)
+        ids = {name: k for k, name in enumerate(names)}
         if not names:
             raise DataError(f"{root} holds {len(pages)} XML files and not one object", hint="label something first")
         sizes = frames([picture for _, picture in pairs])
@@ -87,7 +88,7 @@ class Voc(Format):
             if not split:
                 ignored.append(Ignored(key, NO_SPLIT))
                 continue
-            raw = [replace(b, class_id=names.index(n)) for n, b in page.found]
+            raw = [replace(b, class_id=ids[n]) for n, b in page.found]
             placed = _placed(page, raw, size, one_based, faults)
             record = boxes.annotation(placed, size, faults, ["box_difficult"] if difficult else [])
             made.append((split, Sample(key, picture, record)))
@@ -239,7 +240,8 @@ def _placed(page: Page, raw: list[Box], size: Frame | None, one_based: bool, fau
 
 
 def _pairs(pages: Sequence[Page], pictures: Sequence[Path], base: Path, faults: list[Fault]) -> list[tuple[Page, Path]]:
-    """Each page with its picture: of the same stem, the one that lies nearest; else of the name it states."""
+    """Each page with its picture: of the same stem, of these the one it names, of these the one that lies nearest;
+    without one of its stem, the one it names."""
     stems: dict[str, list[Path]] = defaultdict(list)
     names: dict[str, list[Path]] = defaultdict(list)
     for path in pictures:
@@ -249,6 +251,8 @@ def _pairs(pages: Sequence[Page], pictures: Sequence[Path], base: Path, faults: 
     used: dict[Path, Page] = {}
     for page in pages:
         fits = stems.get(page.file.stem) or names.get(page.picture) or []
+        # The devkit's masks are PNGs of the same stem, as near as the JPEG that <filename> names.
+        fits = [p for p in fits if p.name == page.picture] or fits
         if not fits:
             faults.append(Fault("missing_image", page.name, f"there is no picture {page.file.stem}.*"))
             continue

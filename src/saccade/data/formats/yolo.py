@@ -49,6 +49,19 @@ class Plan:
     points: int = 0
 
 
+@dataclass
+class Beyond:
+    """What label files say that a box does not hold. drawn: outlines; posed: how many objects have keypoints."""
+
+    drawn: list[Outline] = field(default_factory=list)
+    posed: int = 0
+
+    def told(self) -> tuple[str, ...]:
+        outlined = f"{len(self.drawn):,} outlines are read as the boxes around them"
+        posed = f"the keypoints of {self.posed:,} objects are not read"
+        return tuple(text for text, count in ((outlined, len(self.drawn)), (posed, self.posed)) if count)
+
+
 class Yolo(Format):
     name = "yolo"
     holds = ("boxes", "box_classes")
@@ -78,17 +91,17 @@ class Yolo(Format):
         pairs = []
         used: set[Path] = set()
         bare = 0
-        drawn: list[Outline] = []
+        beyond = Beyond()
         for (key, split), size in zip(chosen.items(), sizes, strict=True):
             text = _label_file(pictures.base, key)
             used.add(text)
             bare += not text.is_file()
             name = folder.name(text, pictures.base)
-            raw = _objects(text, name, ids, plan, size, faults, drawn) if text.is_file() else []
+            raw = _objects(text, name, ids, plan, size, faults, beyond) if text.is_file() else []
             if raw:
                 boxes.framed((0, 0), size, key, faults)
             pairs.append((split, Sample(key, pictures.paths[key], boxes.annotation(raw, size, faults))))
-        faults += outlines.faults(drawn)
+        faults += outlines.faults(beyond.drawn)
         if bare:
             notes.append(f"{bare} pictures have no label file and are background")
         left = {i.path for i in ignored}
@@ -102,7 +115,7 @@ class Yolo(Format):
         if list(plan.names) != list(range(len(plan.names))):
             notes.append(f"class ids {names_text([str(k) for k in plan.names], 4)} became 0 to {len(ids) - 1}")
         labels = Labels(tuple(plan.names.values()), tuple(plan.names), exclusive=False)
-        unheld = (f"{len(drawn):,} outlines are read as the boxes around them",) if drawn else ()
+        unheld = beyond.told()
         return Dataset(self.name, root, labels, splits, tuple(ignored), tuple(notes), None, tuple(faults), unheld)
 
     def write(self, dataset: Dataset, root: Path) -> None:
@@ -250,7 +263,7 @@ def _chosen(
     """Key to split of every picture that is used, and what is not."""
     splits = {s: v for s, v in plan.splits.items() if v}
     if not splits:
-        return {key: folder.split_of(PurePosixPath(key)) for key in pictures.paths}, list(pictures.ignored)
+        return {key: folder.split_of(PurePosixPath(key)) for key in pictures.paths}, _unread(plan, pictures)
     if len(splits) > 1 and len(set(splits.values())) == 1:
         notes.append(f"{' and '.join(splits)} of {plan.file.name} are the same, and are read as one")
         splits = {"train": next(iter(splits.values()))}
@@ -264,8 +277,12 @@ def _chosen(
                     faults.append(Fault("in_two_splits", where, f"{key} is in {found[key]} already, and stays there"))
     ordered = {key: found[key] for key in pictures.paths if key in found}
     left = [Ignored(key, NO_SPLIT) for key in pictures.paths if key not in found]
-    read = {plan.file.name, "classes.txt"}
-    return ordered, [*(i for i in pictures.ignored if i.path not in read and not i.path.endswith(".txt")), *left]
+    return ordered, [*_unread(plan, pictures), *left]
+
+
+def _unread(plan: Plan, pictures: Pictures) -> list[Ignored]:
+    """What the walk left out, without the texts, which are labels and lists, and the file that names the classes."""
+    return [i for i in pictures.ignored if i.path != plan.file.name and not i.path.endswith(".txt")]
 
 
 def _entry(entry: str, plan: Plan, pictures: Pictures, top: Path, faults: list[Fault]) -> Iterable[tuple[str, str]]:
@@ -285,7 +302,7 @@ def _entry(entry: str, plan: Plan, pictures: Pictures, top: Path, faults: list[F
         text = line.strip().replace("\\", "/").removeprefix("./")
         if not text:
             continue
-        place = f"{folder.name(target, top)} line {number}"
+        place = f"{folder.name(target, _plain(top))} line {number}"
         try:
             yield _tailed(text, pictures), place
         except LookupError as error:
@@ -305,12 +322,17 @@ def _below(entry: str, plan: Plan, top: Path) -> Path | None:
     """An entry as a path below the data: under `path`, under the file, or with leading ../ cut as Roboflow needs."""
     bare = PurePosixPath(*[p for p in PurePosixPath(entry.replace("\\", "/")).parts if p not in ("..", "/", ".")])
     # Written paths may not lead out of the data; links that the user made may. `path` may be that of another machine.
-    inside = Path(os.path.normpath(top.absolute()))
+    inside = _plain(top)
     for candidate in (top / plan.base / entry, plan.file.parent / entry, top / bare):
-        plain = Path(os.path.normpath(candidate.absolute()))
+        plain = _plain(candidate)
         if plain.is_relative_to(inside) and plain.exists():
             return plain
     return None
+
+
+def _plain(path: Path) -> Path:
+    """From the root of the disk, without . and .., so that paths typed in several ways can be compared."""
+    return Path(os.path.normpath(path.absolute()))
 
 
 def _label_file(base: Path, key: str) -> Path:
@@ -331,10 +353,10 @@ def _objects(
     plan: Plan,
     size: Frame | None,
     faults: list[Fault],
-    drawn: list[Outline],
+    beyond: Beyond,
 ) -> list[Box]:
-    """The boxes of a label file in px; polygons give their bounds, and are added to `drawn`. Nothing when
-    the picture has no size."""
+    """The boxes of a label file in px; polygons give their bounds. What boxes do not hold is added to `beyond`.
+    Nothing when the picture has no size."""
     try:
         lines = _text(file, name).splitlines()
     except (DataError, OSError) as error:
@@ -371,20 +393,27 @@ def _objects(
             left, top, right, bottom = corners
             scaled = (left * size.width, top * size.height, right * size.width, bottom * size.height)
             found.append(Box(scaled, ids[int(values[0])], where))
-            if len(values) >= 7 and not plan.points:
+            if _is_pose(values[1:], plan.points):
+                beyond.posed += 1
+            elif len(values) >= 7:
                 shares = np.array(values[1:]).reshape(-1, 2)
-                drawn.append(Outline(where, (shares * (size.width, size.height),)))
+                beyond.drawn.append(Outline(where, (shares * (size.width, size.height),)))
     return found
 
 
 def _shares(values: list[float], points: int) -> tuple[float, float, float, float]:
     """x_min y_min x_max y_max as shares. Raises ValueError when the numbers are neither a box nor a polygon."""
-    if len(values) == 4 or (points and len(values) == 4 + points):
+    if len(values) == 4 or _is_pose(values, points):
         x, y, width, height = values[:4]
         return x - width / 2, y - height / 2, x + width / 2, y + height / 2
     if len(values) >= 6 and len(values) % 2 == 0:
         return min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2])
     raise ValueError(f"{len(values) + 1} numbers, expected 5 for a box, or a class and three points or more")
+
+
+def _is_pose(values: list[float], points: int) -> bool:
+    """True for a box with the points of a pose behind it."""
+    return points > 0 and len(values) == 4 + points
 
 
 def _lines(sample: Sample, size: Frame) -> str:

@@ -68,7 +68,7 @@ class _KServe(Exporter):
         shutil.copytree(package.path, folder / "package")
         image = record["spec"]["predictor"]["containers"][0]["image"]
         notes = [
-            f"docker build -t {image} {folder.name}, push it, then kubectl apply -f inference-service.yaml",
+            f"in this folder: docker build -t {image} . and push it, then kubectl apply -f inference-service.yaml",
             f"the service is {record['metadata']['name']!r}, the model in its addresses {package.manifest.name!r}",
             "the server in the pod asks for no key: who may call is decided by the ingress or the mesh",
         ]

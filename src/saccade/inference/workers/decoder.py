@@ -2,6 +2,7 @@
 picture costs only itself."""
 
 import contextlib
+import math
 import os
 import signal
 import socket
@@ -61,10 +62,10 @@ class Decoder:
         """As `preprocess.load_inspected`. Raises ImageError: image_undecodable, image_decode_timeout;
         InferenceError."""
         reply = self._ask(data, header, spec, spec.width * spec.height * 3)
-        pixels, place = self._pixels(reply, (spec.height, spec.width, 3)), reply.get("placement")
-        if not isinstance(place, list) or len(place) != 6 or not all(type(n) in (int, float) for n in place):
+        pixels, place = self._pixels(reply, (spec.height, spec.width, 3)), _placed(reply.get("placement"), header)
+        if place is None:
             raise self._lost(NONSENSE)
-        return pixels, Placement(*place)
+        return pixels, place
 
     def pixels(self, data: bytes, header: Header) -> Image:
         """As `decode.pixels`. Raises as `load`."""
@@ -126,13 +127,13 @@ class Decoder:
 
     def _start(self) -> None:
         with contextlib.ExitStack() as undo:
-            for region in (made := (Region.make(), Region.make())):
-                undo.callback(region.close)
+            given = undo.enter_context(contextlib.closing(Region.make()))
+            answered = undo.enter_context(contextlib.closing(Region.make()))
             line, theirs = socket.socketpair()
             undo.callback(line.close)
-            self._process = self._begun(theirs, *made)
+            self._process = self._begun(theirs, given, answered)
             undo.pop_all()
-        self._line, (self._given, self._answered) = line, made
+        self._line, self._given, self._answered = line, given, answered
 
     def _begun(self, theirs: socket.socket, given: Region, answered: Region) -> "subprocess.Popen[bytes]":
         with theirs:
@@ -174,3 +175,12 @@ class Decoder:
             with contextlib.suppress(OSError):
                 process.kill()
             process.wait()
+
+
+def _placed(told: Any, header: Header) -> Placement | None:
+    """The placement that was told, None unless it is one of this picture: an answer takes memory by its sides."""
+    if not isinstance(told, list) or len(told) != 6 or not all(type(n) in (int, float) for n in told):
+        return None
+    width, height, scale_x, scale_y, *_ = told
+    fits = type(width) is type(height) is int and (width, height) == (header.width, header.height)
+    return Placement(*told) if fits and all(map(math.isfinite, told)) and scale_x > 0 and scale_y > 0 else None

@@ -177,13 +177,12 @@ class Worker:
         """Its graph's inputs and outputs; from now on it has lanes. Raises what opening raised, or worker_lost."""
         descriptors: list[int] = []
         theirs: list[socket.socket] = []
-        for _ in range(order.lanes):
-            near, far = socket.socketpair()
-            lane = Lane(self, near, Region.make(), Region.make())
-            theirs.append(far)
-            descriptors += [far.fileno(), lane._given.descriptor, lane._answered.descriptor]
-            self.lanes.append(lane)
         try:
+            for _ in range(order.lanes):
+                lane, far = self._lane()
+                self.lanes.append(lane)
+                theirs.append(far)
+                descriptors += [far.fileno(), lane._given.descriptor, lane._answered.descriptor]
             reply = self._ask({"do": "open", **asdict(order)}, descriptors)
         finally:
             for far in theirs:
@@ -191,6 +190,15 @@ class Worker:
         self._opened = time.monotonic()
         inputs, outputs = (tuple(TensorSpec.from_json(s) for s in reply[key]) for key in ("inputs", "outputs"))
         return inputs, outputs
+
+    def _lane(self) -> tuple[Lane, socket.socket]:
+        """One, and the other end of its line. Where descriptors run out, none of its own stays open."""
+        with contextlib.ExitStack() as undo:
+            given = undo.enter_context(contextlib.closing(Region.make()))
+            answered = undo.enter_context(contextlib.closing(Region.make()))
+            near, far = socket.socketpair()
+            undo.pop_all()
+        return Lane(self, near, given, answered), far
 
     def hurry(self) -> None:
         """Back to the usual priority, after a patient opening."""

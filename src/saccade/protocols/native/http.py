@@ -76,7 +76,7 @@ class _Api:
                 else messages.dumps(messages.answer(answer, wish, several, call.request_id))
             )
 
-        body = await asyncio.to_thread(written) if messages.heavy(answer) else written()
+        body = await asyncio.to_thread(written) if messages.heavy(answer, wish) else written()
         return Reply(200, body, [PNG if png else JSON, ("vary", "accept"), *marks(answer)])
 
     async def openapi(self, call: Call) -> Reply:

@@ -176,6 +176,8 @@ def _from_json(record: Any) -> tuple[list[bytes], bool]:
     texts = record["images"] if several else [record["image"]]
     if not isinstance(texts, list) or not all(isinstance(t, str) for t in texts):
         raise ServerError("an image in JSON is a base64 text", hint='{"image": "<base64>"}', code="malformed_json")
+    if len(texts) > MAX_PARTS:
+        raise ServerError(f"more than {MAX_PARTS} images came", hint="send fewer", code="batch_too_large")
     return [decode.from_base64(t) for t in texts], several
 
 
@@ -319,8 +321,21 @@ def wants_picture(accept: str) -> bool:
     return "image/png" in kinds and not kinds & {"application/json", "application/*"}
 
 
-def heavy(what: Answer) -> bool:
+LONG = 2000
+"""Classes, boxes and tags in an answer from which writing it takes some ms."""
+
+
+def heavy(what: Answer, wish: Wish) -> bool:
     """Whether writing the answer takes so long that it must not hold up other callers."""
+    entries = 0
+    for result in what.results:
+        if not isinstance(result, SaccadeError) and result.scores is not None:
+            entries += len(result.scores) if result.boxes is not None else min(wish.top_k, len(result.scores))
+    return entries > LONG or masked(what)
+
+
+def masked(what: Answer) -> bool:
+    """Whether a picture of it was answered with a mask."""
     return any(not isinstance(r, SaccadeError) and r.mask is not None for r in what.results)
 
 

@@ -8,11 +8,10 @@ from typing import Any
 from saccade.errors import InferenceError, SaccadeError, ServerError
 from saccade.inference.engine import Engine
 from saccade.protocols import views
-from saccade.protocols.method import HEAVY, Invocation, Method, Once, Stream, aside
+from saccade.protocols.method import Invocation, Method, Once, Stream, apart, aside
 from saccade.protocols.offer import offer
 from saccade.protocols.open_inference import messages, protobuf, state
 from saccade.protocols.protocol import Control, marks, said, version_number
-from saccade.protocols.tensors import elements
 from saccade.wire import schema
 
 SERVICE = "inference.GRPCInferenceService"
@@ -104,12 +103,12 @@ class _Api:
     async def load(self, call: Invocation, request: Any) -> Any:
         state.one_repository(request.repository_name)
         state.as_sealed(request.parameters)
-        await asyncio.to_thread(self._control.load, request.model_name)
+        await apart(lambda: self._control.load(request.model_name))
         return _reply("RepositoryModelLoad")
 
     async def unload(self, call: Invocation, request: Any) -> Any:
         state.one_repository(request.repository_name)
-        await asyncio.to_thread(self._control.unload, request.model_name)
+        await apart(lambda: self._control.unload(request.model_name))
         return _reply("RepositoryModelUnload")
 
     async def infer(self, call: Invocation, request: Any) -> Any:
@@ -136,7 +135,7 @@ class _Api:
             found = messages.results(outputs, wanted, answer.labels)
             return protobuf.response(answer.model, answer.version, request.id, found, asked.binary)
 
-        return await aside(elements(outputs) > HEAVY, written)
+        return await aside(messages.heavy(outputs, wanted), written)
 
     async def stream(self, call: Invocation, requests: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
         """Answers in the order of the requests, of which several are at work; a refusal is an answer too."""
@@ -170,6 +169,7 @@ class _Api:
             # What is told of each answer would grow with the stream, beyond what metadata may hold.
             call.admit()
             own = replace(call, told=[])
-            return _reply("ModelStreamInfer", infer_response=await self.infer(own, request))
+            with call.hold(request.ByteSize()):
+                return _reply("ModelStreamInfer", infer_response=await self.infer(own, request))
         except SaccadeError as error:
             return _reply("ModelStreamInfer", error_message=said(error))

@@ -7,12 +7,11 @@ from saccade.errors import SaccadeError, ServerError
 from saccade.inference.engine import Engine, Entry
 from saccade.limits import BODY_LIMITS
 from saccade.protocols import views
-from saccade.protocols.method import HEAVY, Method, aside
+from saccade.protocols.method import HEAVY, Method, apart, aside
 from saccade.protocols.native.http import MAX_BODY
 from saccade.protocols.native.messages import dumps, strict_json
 from saccade.protocols.open_inference import messages, state
 from saccade.protocols.protocol import Call, Control, Protocol, Reply, Route, marks, said, status, version_number
-from saccade.protocols.tensors import elements
 
 JSON = ("content-type", "application/json")
 KEPT = (401, 403, 404, 405, 408, 413, 414, 415, 429, 431, 500, 501, 503, 504, 507)
@@ -133,12 +132,12 @@ class _Api:
     async def load(self, call: Call) -> Reply:
         record = await _object(call)
         state.as_sealed(record.get("parameters"))
-        await asyncio.to_thread(self._control.load, call.parameters["name"])
+        await apart(lambda: self._control.load(call.parameters["name"]))
         return Reply(200)
 
     async def unload(self, call: Call) -> Reply:
         await _object(call)
-        await asyncio.to_thread(self._control.unload, call.parameters["name"])
+        await apart(lambda: self._control.unload(call.parameters["name"]))
         return Reply(200)
 
     async def no_memory(self, call: Call) -> Reply:
@@ -174,7 +173,7 @@ class _Api:
         if asked.id is not None:
             head["id"] = asked.id
         body, json_length = await aside(
-            elements(outputs) > HEAVY,
+            messages.heavy(outputs, wanted),
             lambda: messages.response(head, messages.results(outputs, wanted, answer.labels)),
         )
         if json_length is None:

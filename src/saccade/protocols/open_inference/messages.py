@@ -10,7 +10,8 @@ import numpy as np
 from saccade.errors import ServerError
 from saccade.images import decode
 from saccade.protocols import tensors
-from saccade.protocols.native.messages import Wish, dumps, strict_json
+from saccade.protocols.method import HEAVY
+from saccade.protocols.native.messages import LONG, Wish, dumps, strict_json
 from saccade.protocols.tensors import MAX_TENSORS, Tensor
 from saccade.protocols.views import DECISIONS, Given
 from saccade.types import Array, Labels, TensorSpec
@@ -259,6 +260,11 @@ def results(outputs: Sequence[Tensor], wanted: Sequence[Wanted], labels: Labels)
         datatype = "BYTES" if isinstance(made.value, list) else DATATYPES[str(made.value.dtype)]
         found.append(Result(made, datatype, wish.binary, {} if tensors.finite(made) else {"nonfinite": True}))
     return found
+
+
+def heavy(outputs: Sequence[Tensor], wanted: Sequence[Wanted]) -> bool:
+    """Whether writing them takes so long that it must not hold up other callers; a class in words takes longest."""
+    return tensors.elements(outputs) > (LONG if any(wish.classes for wish in wanted) else HEAVY)
 
 
 def classified(tensor: Tensor, count: int, labels: Labels) -> Tensor:

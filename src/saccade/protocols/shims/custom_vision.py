@@ -75,7 +75,7 @@ def _picture(call: Call, data: bytes) -> bytes:
 
 
 def _answer(answer: Answer, places: bool, call: Call) -> dict[str, Any]:
-    found = {} if messages.heavy(answer) else messages.answer(answer, messages.Wish(ALL), False, call.request_id)
+    found = {} if messages.masked(answer) else messages.answer(answer, messages.Wish(ALL), False, call.request_id)
     rows = found.get("predictions")
     if rows is None or (getattr(answer.results[0], "boxes", None) is not None) != places:
         other = "classify" if places else "detect"

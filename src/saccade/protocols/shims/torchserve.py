@@ -37,11 +37,13 @@ class TorchServe(Protocol):
             answer = await asked(engine, request, call.left)
             boxes = getattr(answer.results[0], "boxes", None) is not None
 
+            wish = messages.Wish([])
+
             def written() -> bytes:
-                found = messages.answer(answer, messages.Wish([]), False, call.request_id)
+                found = messages.answer(answer, wish, False, call.request_id)
                 return messages.dumps(_answer(found, boxes))
 
-            body = await aside(messages.heavy(answer), written)
+            body = await aside(messages.heavy(answer, wish), written)
             return Reply(200, body, [JSON, *marks(answer)])
 
         async def ping(call: Call) -> Reply:

@@ -7,6 +7,9 @@ from typing import Any
 
 Message = MutableMapping[str, Any]
 Headers = list[tuple[bytes, bytes]]
+LEFT = "saccade.left"
+"""Where a scope says how to hear of the caller's leaving: a task that waits for ASGI's http.disconnect costs as much as
+an empty graph."""
 HELD = 256 * 1024
 """Bytes of a body that wait for the application before its connection is read no further."""
 
@@ -24,6 +27,7 @@ class Exchange:
         took: Callable[["Exchange", int], None],
     ) -> None:
         self.scope = scope
+        scope[LEFT] = self.watch
         self.held = 0
         """Bytes that came and were not taken yet."""
         self.whole = False
@@ -39,6 +43,7 @@ class Exchange:
         self._parts: deque[bytes] = deque()
         self._told = False
         self._waiting: asyncio.Future[None] | None = None
+        self._gone: Callable[[], None] | None = None
         self._status = 500
         self._headers: Headers = []
         self._body: list[bytes] = []
@@ -57,12 +62,25 @@ class Exchange:
     def lose(self) -> None:
         self.lost = True
         self._wake()
+        if (gone := self._gone) is not None:
+            self._gone = None
+            gone()
 
     def _wake(self) -> None:
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
 
     # To the application
+
+    def watch(self, gone: Callable[[], None]) -> Callable[[], None]:
+        """Calls back once nobody is there any more, at once where nobody is; gives what ends that. One at a time."""
+        self._gone = gone
+        if self.lost:
+            self.lose()
+        return self._unwatch
+
+    def _unwatch(self) -> None:
+        self._gone = None
 
     async def receive(self) -> Message:
         """The next of the body; after its end, or when the caller has left, http.disconnect."""

@@ -70,7 +70,7 @@ class Listener:
                 code="port_taken",
             ) from error
         self._look()
-        _allow_files(s.connections)
+        _allow_files(s.connections * (1 + bool(s.grpc_port) + bool(s.admin_port)))
 
     @property
     def port(self) -> int:

@@ -34,6 +34,8 @@ HEADER_LIST = 64 * 1024
 WINDOW = 1024 * 1024
 CALLS = 4 * WINDOW
 """Bytes of all bodies together that a caller may send ahead."""
+LEFT_S = 120.0
+"""An answer of which the caller takes nothing for so long, though he takes others, is given up."""
 RESETS, WITHIN_S = 100, 10.0
 """More streams than this opened and torn down, or pings and settings sent, in so many seconds is an attack
 (CVE-2023-44487, CVE-2019-9512, CVE-2019-9515)."""
@@ -72,6 +74,8 @@ class Two(asyncio.Protocol):
         self._credit: dict[int, int] = {}
         """Bytes of each stream that came and are not yet given back to its window."""
         self._unsent: dict[int, memoryview] = {}
+        self._moved: dict[int, float] = {}
+        """Of each of those, when something of it last went out."""
         self._shaken: deque[float] = deque(maxlen=RESETS)
         self._since = self._sent = listener.now()
         """When a request last began or ended; when something of an answer last went out."""
@@ -125,6 +129,11 @@ class Two(asyncio.Protocol):
                 self.transport.abort()
         elif (self._stuck and now > self._stuck + WRITE_S) or (self._unsent and now > self._sent + WRITE_S):
             self.transport.abort()
+        elif left := [stream for stream in self._unsent if now > self._moved[stream] + LEFT_S]:
+            for stream in left:
+                self._state.reset_stream(stream, ErrorCodes.CANCEL)
+                self._drop(stream)
+            self._flush()
         elif not self._exchanges and (self._listener.closing or self._going or now > self._since + IDLE_S):
             self._close(ErrorCodes.NO_ERROR)
         elif self._listener.closing and not self._going:
@@ -260,7 +269,8 @@ class Two(asyncio.Protocol):
         self._state.send_headers(stream, told, end_stream=not body)
         if body:
             self._unsent[stream] = memoryview(body)
-            self._sent = self._listener.now()
+            self._moved[stream] = self._listener.now()
+            self._sent = self._sent if len(self._unsent) > 1 else self._listener.now()
             self._push(stream)
         self._flush()
 
@@ -274,12 +284,12 @@ class Two(asyncio.Protocol):
                 return
             part, rest = rest[:room], rest[room:]
             self._state.send_data(stream, bytes(part), end_stream=not rest)
-            self._sent = self._listener.now()
+            self._sent = self._moved[stream] = self._listener.now()
             self._flush()  # so that a caller who does not read is felt before all of it is written
         if rest:
             self._unsent[stream] = rest
             return
-        del self._unsent[stream]
+        del self._unsent[stream], self._moved[stream]
         self._settle(stream)
 
     def _finished(self, stream: int) -> None:
@@ -310,6 +320,7 @@ class Two(asyncio.Protocol):
     def _drop(self, stream: int) -> None:
         exchange = self._exchanges.pop(stream, None)
         self._unsent.pop(stream, None)
+        self._moved.pop(stream, None)
         self._took(stream)
         if exchange is not None and not exchange.done:
             exchange.lose()

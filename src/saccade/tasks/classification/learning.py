@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from saccade.images import fonts
 from saccade.tasks import statistics
 from saccade.tasks.statistics import Ranking
 from saccade.types import Array, Labels
@@ -64,10 +65,11 @@ def watch(outputs: Mapping[str, Array], targets: Mapping[str, Array], labels: La
 
 
 def captions(rows_NC: Array, labels: Labels) -> list[str]:
-    """What each soft row says, for a contact sheet: "glass" or "glass 60 % paper 40 %"."""
-    lines = []
+    """What each soft row says, for a contact sheet: "glass" or "glass 60 % paper 40 %"; in names that pictures can
+    show."""
+    names, lines = fonts.names(labels.names), []
     for row in rows_NC:
-        held = [(float(v), labels.names[i]) for i, v in enumerate(row) if v > 0.02]
+        held = [(float(v), names[i]) for i, v in enumerate(row) if v > 0.02]
         held.sort(reverse=True)
         plain = not labels.exclusive or len(held) == 1
         lines.append(", ".join(n for _, n in held) if plain else " ".join(f"{n} {100 * v:.0f} %" for v, n in held))

@@ -271,10 +271,10 @@ def matrices(a: Answers, labels: Labels) -> tuple[Matrix, ...]:
 def curves(a: Answers, rankings: list[Ranking], labels: Labels) -> tuple[Curve, ...]:
     have = [c for c in range(len(labels)) if 0 < a.truth[:, c].sum() < a.n]
     # Of many classes the hardest are drawn: those with the lowest area.
-    have = sorted(sorted(have, key=lambda c: float(rankings[c].areas()[0]))[:SHOWN_CURVES])
-    note = "" if len(have) == len(labels) else f"The {len(have)} classes with the lowest area."
+    drawn = sorted(sorted(have, key=lambda c: float(rankings[c].areas()[0]))[:SHOWN_CURVES])
+    note = "" if len(drawn) == len(have) else f"The {len(drawn)} classes with the lowest area."
     roc, recall = [], []
-    for c in have:
+    for c in drawn:
         area, average = (float(v) for v in rankings[c].areas())
         roc.append(Series(f"{labels.names[c]} {area:.3f}", *statistics.thin(*rankings[c].roc())))
         recall.append(Series(f"{labels.names[c]} {average:.3f}", *statistics.thin(*rankings[c].precision_recall())))

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from saccade.images import fonts
 from saccade.tasks.detection import score
 from saccade.tasks.detection.choices import prefer
 from saccade.types import Array, Labels
@@ -40,10 +41,10 @@ def watch(kept: Mapping[str, Array], targets: Mapping[str, Array], labels: Label
 
 
 def captions(box_classes_NK: Array, labels: Labels) -> list[str]:
-    """What each image holds, for a contact sheet: "RBC 12, WBC 1"."""
-    lines = []
+    """What each image holds, for a contact sheet: "RBC 12, WBC 1"; in names that pictures can show."""
+    names, lines = fonts.names(labels.names), []
     for ids in box_classes_NK:
         counts = np.bincount(ids[ids >= 0], minlength=len(labels))
-        said = [f"{labels.names[i]} {count}" for i, count in enumerate(counts) if count]
+        said = [f"{names[i]} {count}" for i, count in enumerate(counts) if count]
         lines.append(", ".join(said) or "nothing")
     return lines

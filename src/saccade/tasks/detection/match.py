@@ -1,7 +1,8 @@
 """Which answer found which object: the greedy matching of pycocotools, over a whole split at once.
 
 An answer and an object belong to a group: one image and one class. Answers of a group go best first; each takes the
-object it overlaps most among those still free, ignored objects only when no other fits. Crowds can be taken again.
+object it overlaps most among those still free, ignored objects only when no other fits. Crowds and difficult objects
+can be taken again.
 Held to pycocotools and faster-coco-eval number by number in the tests.
 """
 
@@ -25,7 +26,7 @@ CHUNK = 4_000_000
 @dataclass(frozen=True)
 class Objects:
     """What there is: image int64 [G], class_id int64 [G], boxes [G, 4], area [G] px², crowd bool [G], aside bool [G]
-    (difficult: neither found nor missed)."""
+    (difficult: neither found nor missed, however many answers lie on it)."""
 
     image: Array
     class_id: Array
@@ -82,7 +83,8 @@ def pairs(answers: Answers, objects: Objects, classes: int) -> tuple[Array, Arra
 def match(answers: Answers, objects: Objects, classes: int, areas: Sequence[tuple[float, float]]) -> Matches:
     """The greedy matching for every range of area and threshold."""
     low, high = (np.array([a[i] for a in areas])[:, None] for i in (0, 1))
-    outside = objects.crowd | objects.aside | (objects.area < low) | (objects.area > high)
+    again = objects.crowd | objects.aside
+    outside = again | (objects.area < low) | (objects.area > high)
     spread = (answers.boxes[:, 2] - answers.boxes[:, 0]) * (answers.boxes[:, 3] - answers.boxes[:, 1])
     taken = np.full((len(areas), len(THRESHOLDS), len(spread)), -1, np.int32)
     used = np.zeros((len(areas), len(THRESHOLDS), len(objects.area)), bool)
@@ -108,7 +110,7 @@ def match(answers: Answers, objects: Objects, classes: int, areas: Sequence[tupl
             real = step < count[some][:, None]
             place = np.where(real, begin[some][:, None] + step, 0)
             wanted, overlap = right[place], np.where(real, overlaps[place], -1.0)
-            free = (overlap >= bars) & (~used[:, :, wanted] | objects.crowd[wanted])
+            free = (overlap >= bars) & (~used[:, :, wanted] | again[wanted])
             worth = np.where(free, overlap + 2.0 * ~outside[:, None, wanted], -1.0)
             best = worth.argmax(-1)
             found = np.take_along_axis(worth, best[..., None], -1)[..., 0] > 0

@@ -1,7 +1,8 @@
 """How good boxes were: every number of docs/05-evaluation.md, with intervals.
 
 Average precision follows pycocotools (Lin et al. 2014, arXiv:1405.0312): IoU 0.5 to 0.95, 101 recalls, 100 answers,
-crowds ignored; difficult objects are ignored as in Pascal VOC. The kinds of error follow TIDE, arXiv:2008.08115.
+crowds ignored; difficult objects are ignored as in Pascal VOC, however often they are answered. The kinds of error
+follow TIDE, arXiv:2008.08115.
 """
 
 from collections import Counter
@@ -36,7 +37,7 @@ HELP = {
     "ap_medium": "average precision on objects of 32 x 32 to 96 x 96 px",
     "ap_large": "average precision on objects above 96 x 96 px",
     "ar": "share of objects found by at most 100 answers, mean over IoU 0.50 to 0.95 and classes",
-    "image_f1": "F1 of one image's answers at IoU 0.50, shown as the package shows them; mean over images",
+    "image_f1": "F1 of one image's answers at IoU 0.50, as the package serves them; mean over images",
 }
 ERRORS = ("wrong class", "poor box", "duplicate", "background", "missed")
 
@@ -62,7 +63,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Shown:
-    """What a caller sees at the package's thresholds, judged at IoU 0.5.
+    """What a caller sees who names no threshold, judged at IoU 0.5.
 
     fault: int64 [D], place in ERRORS, -1 for a right answer, -2 for one not shown or not counted. mixed: int64 [D], the
     class that stands there instead. missed: bool [G]. right, extra, lost: counts by image, float64 [n].
@@ -105,7 +106,7 @@ class BoxScorer(Scorer):
         if not self._keys:
             raise DataError(f"split {split!r} has no image that could be scored", hint="check the split")
         s = self._split()
-        seen = shown(s, self._cuts(s))
+        seen = shown(s, self._cuts())
         each = {"image_f1": image_f1(seen)}
         return Scorecard(
             task=self._task.name,
@@ -120,12 +121,9 @@ class BoxScorer(Scorer):
             per_sample={name: tuple(float(v) for v in values) for name, values in each.items()},
         )
 
-    def _cuts(self, s: Split) -> Array:
-        """The score from which each class is shown, float64 [C]. A package without thresholds, an imported one, is
-        judged where this very split would show it best: there is no other place to stand."""
-        if self.thresholds:
-            return np.array([self.thresholds.get(name, 0.0) for name in self._labels.names])
-        return np.array([(r.best_f1() or (1.0, 0.0))[0] for r in s.ranked[0]])
+    def _cuts(self) -> Array:
+        """The score from which each class is served, float64 [C]; without a threshold every answer is."""
+        return np.array([self.thresholds.get(name, -np.inf) for name in self._labels.names])
 
     def _split(self) -> Split:
         n = len(self._keys)
@@ -247,8 +245,9 @@ def errors_table(s: Split, seen: Shown, labels: Labels) -> Table:
         missed = int((seen.missed & (s.objects.class_id == c)).sum())
         rows.append((name, int((mine & (seen.fault == -1)).sum()), *kinds, missed))
     help = (
-        "Answers at or above the package's threshold for their class, at IoU 0.5. Duplicate: the object is found already; wrong class: "
-        "another class stands there; poor box: IoU 0.1 to 0.5 with its class; background: none of these."
+        "Answers at or above the package's threshold for their class, all where it has none, at IoU 0.5. Duplicate: "
+        "the object is found already; wrong class: another class stands there; poor box: IoU 0.1 to 0.5 with its "
+        "class; background: none of these."
     )
     return Table("Errors", ("class", "right", *ERRORS), tuple(rows), help)
 
@@ -299,7 +298,7 @@ def confusion(s: Split, seen: Shown, labels: Labels) -> tuple[Matrix, ...]:
     np.add.at(counts, (s.objects.class_id[seen.missed], np.full(int(seen.missed.sum()), classes)), 1)
     names = (*labels.names, NOTHING)
     rows = tuple(tuple(float(v) for v in row) for row in counts)
-    help = "At IoU 0.5 and the package's thresholds. Rows are the truth, columns the answers."
+    help = "At IoU 0.5 and the package's thresholds, as far as it has any. Rows are the truth, columns the answers."
     return (Matrix("Confusion", names, names, rows, help),)
 
 
@@ -366,14 +365,15 @@ def watched(kept: Mapping[str, Array], targets: Mapping[str, Array], classes: in
 
 
 def best_thresholds(kept: Mapping[str, Array], targets: Mapping[str, Array], classes: int) -> list[float | None]:
-    """The score with the best F1 at IoU 0.5 of each class; None without objects.
+    """The score with the best F1 at IoU 0.5 of each class.
 
     A class with fewer than ENOUGH objects, or that was never found, says too little and gets the median of the others.
-    Where all have so few, those that were found speak for themselves; where none was found, there is no threshold.
+    Where all have so few, those that were found speak for themselves; where none was found, there is no threshold and
+    every class gets None.
     """
     ranked = kept_split(kept, targets, classes).ranked[0]
     best = [r.best_f1() for r in ranked]
     own = {c: b[0] for c, b in enumerate(best) if b is not None and b[1] > 0}
     own = {c: score for c, score in own.items() if len(ranked[c].objects) >= ENOUGH} or own
     usual = float(np.median(list(own.values()))) if own else None
-    return [own.get(c, usual) if b is not None else None for c, b in enumerate(best)]
+    return [own.get(c, usual) for c in range(classes)]

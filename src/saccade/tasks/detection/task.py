@@ -53,8 +53,8 @@ class Detection(Task):
 
     def calibrate(self, outputs: Mapping[str, Array], targets: Mapping[str, Array], labels: Labels) -> dict[str, float]:
         """From validation answers (`boxes` [N, K, 4], `scores`, `class_ids`) the score with the best F1 of each class,
-        under `threshold.<id>`. A class with few objects, or that was never found, gets the median of the others; one
-        that never occurs gets none."""
+        under `threshold.<id>`. A class with few objects, with none, or that was never found gets the median of the
+        others; where no class was found there are none."""
         found = best_thresholds(outputs, targets, len(labels))
         return {f"threshold.{i}": value for i, value in enumerate(found) if value is not None}
 

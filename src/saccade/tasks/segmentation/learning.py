@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from saccade.images import fonts
 from saccade.tasks.segmentation import score
 from saccade.types import Array, Labels
 
@@ -123,10 +124,10 @@ def _mean_iou(pixels: Array) -> Array:
 
 
 def captions(masks_NHW: Array, labels: Labels) -> list[str]:
-    """The largest classes of each mask, for a contact sheet: "road 53 % wall 18 %"."""
-    lines = []
+    """The largest classes of each mask, for a contact sheet: "road 53 % wall 18 %"; in names that pictures can show."""
+    names, lines = fonts.names(labels.names), []
     for mask in masks_NHW:
         counts = np.bincount(mask.ravel(), minlength=256)
         largest = [int(i) for i in np.argsort(-counts[: len(labels)], kind="stable")[:3] if counts[i]]
-        lines.append(" ".join(f"{labels.names[i]} {100 * counts[i] / mask.size:.0f} %" for i in largest) or "ignored")
+        lines.append(" ".join(f"{names[i]} {100 * counts[i] / mask.size:.0f} %" for i in largest) or "ignored")
     return lines

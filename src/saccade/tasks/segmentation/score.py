@@ -198,7 +198,7 @@ def per_sample(c: Counts) -> dict[str, Array]:
     asked = c.truth.sum(1)
     return {
         "image_iou": np.where(held.any(1), iou, 1.0),
-        "pixel_accuracy": np.where(asked > 0, c.right.sum(1) / np.maximum(asked, 1), 1.0),
+        "image_accuracy": np.where(asked > 0, c.right.sum(1) / np.maximum(asked, 1), 1.0),
     }
 
 

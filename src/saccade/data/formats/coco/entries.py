@@ -8,7 +8,7 @@ from typing import Any
 
 from saccade.data.dataset import Fault, Ignored
 from saccade.data.folder import KEEP_FIRST
-from saccade.data.formats.coco.fields import is_id, number
+from saccade.data.formats.coco.fields import is_id, is_posed, number
 from saccade.data.formats.coco.pages import Page, categories, read_pages
 from saccade.data.frames import Frame, frames
 from saccade.data.pictures import Pictures
@@ -54,6 +54,8 @@ def listed(root: Path, images: Path | None) -> Listing:
     names, ids = categories(pages, notes)
     found = entries(pages, pictures, faults, unheld)
     sizes = frames([pictures.paths[p.key] for p in found])
+    if posed := sum(is_posed(shape) for p in found for _, shape in p.shapes):
+        unheld.append(f"the keypoints of {posed:,} objects are not read")
     return Listing(pages, pictures, names, ids, found, sizes, faults, notes, unheld)
 
 

@@ -57,6 +57,12 @@ def polygons(segmentation: Any) -> list[list[float]]:
     return [[float(v) for v in part] for part in parts]
 
 
+def is_posed(shape: Mapping[str, Any]) -> bool:
+    """True for an annotation whose keypoints are not all 0, which is how COCO writes that there are none."""
+    points = shape.get("keypoints")
+    return isinstance(points, list) and any(points)
+
+
 def outlined(where: str, shape: Mapping[str, Any]) -> list[Outline]:
     """The polygons of an annotation beside its box; nothing for run lengths, or where they cannot be read."""
     if not isinstance(shape.get("segmentation"), list):

@@ -5,7 +5,7 @@ With columns of corners, or of a corner and sizes, a row is one box, and a pictu
 
 import csv
 from collections import defaultdict
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from saccade.data import boxes, folder
 from saccade.data.boxes import Box
 from saccade.data.dataset import Dataset, Fault, Ignored
 from saccade.data.folder import ORDER, measured
-from saccade.data.format import Evidence, Format
+from saccade.data.format import MOST_CLASSES, Evidence, Format
 from saccade.data.formats.csv.pictures import Pictures, safe_tail
 from saccade.data.formats.csv.sides import Sides, are_shares, find_sides, is_blank, numbers_of
 from saccade.data.formats.csv.table import (
@@ -84,13 +84,12 @@ class Csv(Format):
         faults: list[Fault] = []
         if columns.label is None:
             refuse_gaps(file, header, rows, columns)
-        used = {columns.image, columns.label, columns.split, columns.group, *columns.hot}
-        if spare := [name for i, name in enumerate(header) if i not in used]:
-            notes.append(f"columns that are not read: {names_text(spare, 8)}")
         several, names, exclusive = _classes(header, rows, columns, notes)
+        _refuse_many(file, names)
+        ids = {n: k for k, n in enumerate(names)}
         keys = [r.cells[columns.image].strip() for r in rows]
         paths = Pictures(images or file.parent, keys).find(file, rows, notes, faults)
-        told = [tuple(sorted(names.index(n) for n in found)) for found in several]
+        told = [tuple(sorted(ids[n] for n in found)) for found in several]
         parts = [split_of(file, r, columns.split) for r in rows]
         homes = _homes(zip(zip(keys, told, strict=True), parts, strict=True))
         made: dict[str, list[Sample]] = defaultdict(list)
@@ -116,7 +115,8 @@ class Csv(Format):
             made[split].append(Sample(unique, path, {"classes": np.array(classes, np.int64)}, group))
         splits = {s: tuple(made[s]) for s in ORDER if s in made}
         ledger = Labels(tuple(names), exclusive=exclusive)
-        return Dataset(self.name, root, ledger, splits, tuple(ignored), tuple(notes), None, tuple(faults))
+        unheld = _unread(header, {columns.image, columns.label, columns.split, columns.group, *columns.hot})
+        return Dataset(self.name, root, ledger, splits, tuple(ignored), tuple(notes), None, tuple(faults), unheld)
 
     def _read_boxes(
         self, root: Path, file: Path, header: list[str], rows: list[Row], columns: Columns, sides: Sides, base: Path
@@ -128,6 +128,8 @@ class Csv(Format):
         names = _ordered([n for n in dict.fromkeys(labels) if n.lower() not in BACKGROUND])
         if not names:
             raise DataError(f"{file.name} holds no row with a label and a box")
+        _refuse_many(file, names)
+        ids = {n: k for k, n in enumerate(names)}
         wanted = [r.cells[columns.image].strip() for r in rows]
         several = zip(rows, labels, Pictures(base, wanted).find_some(file, rows, notes, faults), strict=True)
         there = [(row, label, picture) for row, label, picture in several if picture is not None]
@@ -161,7 +163,7 @@ class Csv(Format):
                 written.append((place, size))
                 place = (place[0], place[1], place[0] + place[2], place[1] + place[3])
             if not (shares and size is None):
-                found[picture].append(Box((place[0], place[1], place[2], place[3]), names.index(label), where))
+                found[picture].append(Box((place[0], place[1], place[2], place[3]), ids[label], where))
         if odd := boxes.swapped(written):
             told = f"{odd} of {len(written)} boxes fit their picture as corners, but not as x, y, width, height"
             faults.append(Fault("corners_as_sizes", file.name, told))
@@ -173,7 +175,9 @@ class Csv(Format):
             record = boxes.annotation(drawn, sizes[picture], faults)
             pairs.append((homes[picture], Sample(key, picture, record, group)))
         ledger = Labels(tuple(names), exclusive=False)
-        return Dataset(self.name, root, ledger, folder.by_split(pairs, notes), (), tuple(notes), None, tuple(faults))
+        splits = folder.by_split(pairs, notes)
+        unheld = _unread(header, {columns.image, columns.label, columns.split, columns.group, *sides.columns})
+        return Dataset(self.name, root, ledger, splits, (), tuple(notes), None, tuple(faults), unheld)
 
     def write(self, dataset: Dataset, root: Path) -> None:
         if "boxes" in dataset.fields:
@@ -205,6 +209,20 @@ class Csv(Format):
                         + ([sample.group or ""] if grouped else [])
                         + ([names[min(held)]] if plain else [int(k in held) for k in range(len(names))])
                     )
+
+
+def _unread(header: list[str], read: Collection[int | None]) -> tuple[str, ...]:
+    """What is to be told of the columns that no annotation holds. read: positions of the others."""
+    spare = [name or "one without a name" for i, name in enumerate(header) if i not in read]
+    return (f"{len(spare)} columns are not read: {names_text(spare, 8)}",) if spare else ()
+
+
+def _refuse_many(file: Path, names: Sequence[str]) -> None:
+    if len(names) > MOST_CLASSES:
+        raise DataError(
+            f"{file.name} has {len(names):,} different labels, expected at most {MOST_CLASSES:,} classes",
+            hint="a class is a name that many pictures share: put a measured number or an id into another column",
+        )
 
 
 def _homes(parts: Iterable[tuple[Hashable, str]]) -> dict[Hashable, str]:

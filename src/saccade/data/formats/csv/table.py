@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,7 @@ def read_table(file: Path) -> tuple[list[str], list[Row]]:
         if len(row.cells) != len(header):
             raise DataError(f"{file.name} line {row.line}: {len(row.cells)} cells under {len(header)} columns")
     lower = [c.lower() for c in header]
-    if doubled := sorted({c for c in lower if lower.count(c) > 1}):
+    if doubled := sorted(c for c, times in Counter(lower).items() if times > 1):
         raise DataError(f"{file.name} has columns of the same name: {', '.join(doubled)}", hint="rename them")
     return header, rows[1:]
 

@@ -20,6 +20,7 @@ from saccade.types import Sample
 
 NO_MASK = "picture without a mask"
 NO_PICTURE = "mask without a picture"
+NO_PAIR = "in no pair of picture and mask"
 NO_SPLIT = "in no list of a split"
 LOOKED_AT, FEW = 8, 40
 """Of so many pictures that may be masks the values are looked at; masks hold fewer than this, grey photos many more."""
@@ -84,6 +85,7 @@ class Masks(Format):
             if not lists or path.stem in lists:
                 faults.append(Fault("missing_annotation", path.as_posix(), NO_MASK))
         ignored += [Ignored(p.as_posix(), NO_PICTURE) for p in layout.orphans]
+        ignored += [Ignored(p.as_posix(), NO_PAIR) for p in layout.spare]
         faults += [Fault("missing_image", p.as_posix(), NO_PICTURE) for p in layout.orphans]
         read = {folder.name(f, root) for f in class_files(root, layout)}
         ignored = [i for i in ignored if i.path not in read]

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,7 +95,7 @@ def _class_file(file: Path, name: str) -> Classes:
     names = [n for n, _ in kept]
     shown = [f"#{v:06x}" if coloured else str(v) for _, v in entries]
     for what, every in (("name", names), ("value", shown)):
-        if twice := sorted({e for e in every if every.count(e) > 1}):
+        if twice := sorted(e for e, times in Counter(every).items() if times > 1):
             raise DataError(f"{name} gives the {what} {names_text(twice, 3)} twice", hint="keep one of them")
     if len(kept) > MOST_CLASSES:
         raise DataError(f"{name} names {len(kept)} classes, limit {MOST_CLASSES}: a mask is one byte a pixel")

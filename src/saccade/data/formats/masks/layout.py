@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from saccade.data import folder
@@ -34,18 +34,28 @@ class Pair:
 
 @dataclass(frozen=True)
 class Layout:
-    """What lies where: pairs, what has no partner, and the phrase that says how they were found."""
+    """What lies where: pairs, and the phrase that says how they were found. alone: pictures without a mask; orphans:
+    masks without a picture; spare: every other image, so that none is left out without a word.
+    """
 
     pairs: tuple[Pair, ...]
     fact: str
     kind: str
     alone: tuple[PurePosixPath, ...] = ()
     orphans: tuple[PurePosixPath, ...] = ()
+    spare: tuple[PurePosixPath, ...] = ()
 
 
 def find_layout(root: Path, ignored: list[Ignored]) -> Layout | None:
     every = [PurePosixPath(p.relative_to(root).as_posix()) for p in folder.walk(root, ignored, root)]
-    return _beside(every) or _parallel(every) or _any_trees(every)
+    found = _beside(every) or _parallel(every) or _any_trees(every)
+    return None if found is None else replace(found, spare=_spare(every, found))
+
+
+def _spare(every: Sequence[PurePosixPath], layout: Layout) -> tuple[PurePosixPath, ...]:
+    placed = {path for pair in layout.pairs for path in (pair.picture, pair.mask)}
+    placed.update(layout.alone, layout.orphans)
+    return tuple(path for path in every if path not in placed)
 
 
 def _beside(every: Sequence[PurePosixPath]) -> Layout | None:
@@ -62,7 +72,7 @@ def _beside(every: Sequence[PurePosixPath]) -> Layout | None:
     if not pairs or len(pairs) < OVERLAP * len(marked):
         return None
     used = {p.picture for p in pairs}
-    alone = tuple(p for p in stems.values() if p not in used)
+    alone = tuple(p for p in every if not p.stem.endswith("_mask") and p not in used)
     return Layout(tuple(pairs), f"{len(pairs)} NAME_mask.png beside NAME", "beside", alone, tuple(orphans))
 
 

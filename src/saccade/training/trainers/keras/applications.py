@@ -9,14 +9,13 @@ from typing import Any
 from saccade.errors import UsageError
 from saccade.tasks.keras import keras, load_file
 from saccade.tasks.task import NOT_HAD
+from saccade.training.plans import EDGE
 from saccade.training.trainers.keras.networks import Prepare
 
 STRIDES = (4, 8, 16, 32)
 HALF = 0.6
 """A map whose side is at most this share of the one before it is a level coarser; without
 padding it is less than half."""
-EDGE = 4
-"""Cells that the maps of Inception, which pads nothing, are short of at the most."""
 
 
 def names() -> list[str]:

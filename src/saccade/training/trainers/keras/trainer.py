@@ -9,6 +9,7 @@ import numpy as np
 from saccade import tasks
 from saccade.data.dataset import Dataset
 from saccade.tasks.keras import fill, keras, tf
+from saccade.tasks.statistics import spread
 from saccade.tasks.task import Task
 from saccade.training import checkpoints
 from saccade.training.loop import LoopTrainer
@@ -43,8 +44,8 @@ class KerasTrainer(LoopTrainer):
         from the validation split."""
         sealed, task, record = _open_sealed(run)
         samples = dataset.splits.get("val") or dataset.splits["train"]
-        step = max(1, len(samples) // PROBES)
-        probe = np.array(pack(samples[::step][:PROBES], sealed.labels, task, run.preprocess, run.recipe).images)
+        probed = [samples[i] for i in spread(len(samples), PROBES)]
+        probe = np.array(pack(probed, sealed.labels, task, run.preprocess, run.recipe).images)
         outputs = outputs_of(task, sealed.labels, run.recipe)
         to.mkdir(parents=True, exist_ok=True)
         file = to / "model.onnx"

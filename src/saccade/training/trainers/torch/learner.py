@@ -1,13 +1,11 @@
 """What the common loop asks of PyTorch."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from saccade.images.fonts import names
 from saccade.tasks.task import Task
 from saccade.training import schedules
 from saccade.training.checkpoints import Checkpoint, last
@@ -67,7 +65,7 @@ class TorchLearner(Learner):
         if not still:
             images, soft = self._augment.mix(images, soft, seed, several)
         pictures = (images.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-        return list(pictures), s.half.captions(soft, replace(s.labels, names=names(s.labels.names)))
+        return list(pictures), s.half.captions(soft, s.labels)
 
     def look(self, weights: Mapping[str, Array], exact: bool) -> tuple[dict[str, Array], float]:
         network = judge.with_weights(self.s, checkpoints.to_tensors(weights))

@@ -142,7 +142,7 @@ def _try_other_sizes(network: nn.Module, recipe: Recipe, device: torch.device) -
         with torch.inference_mode():
             for sides in other_sizes(recipe):
                 network(torch.zeros(1, 3, *sides, device=device))
-    except (RuntimeError, ValueError, AssertionError) as error:
+    except (RuntimeError, ValueError, AssertionError, UsageError) as error:
         raise refused_size(recipe, error) from error
     network.train()
 

@@ -9,6 +9,7 @@ import torch
 
 from saccade import tasks
 from saccade.data.dataset import Dataset
+from saccade.tasks.statistics import spread
 from saccade.tasks.task import Task
 from saccade.training.checkpoints import best, read
 from saccade.training.loop import LoopTrainer
@@ -44,8 +45,8 @@ class TorchTrainer(LoopTrainer):
         sealed, task, record = _open_sealed(run)
         spec = run.preprocess
         samples = dataset.splits.get("val") or dataset.splits["train"]
-        step = max(1, len(samples) // PROBES)
-        probe = pack(samples[::step][:PROBES], sealed._labels, task, spec, run.recipe).images.numpy()
+        probed = [samples[i] for i in spread(len(samples), PROBES)]
+        probe = pack(probed, sealed._labels, task, spec, run.recipe).images.numpy()
         given = TensorSpec("image", "uint8", (None, spec.height, spec.width, 3))
         outputs = outputs_of(task, sealed._labels, run.recipe)
         to.mkdir(parents=True, exist_ok=True)

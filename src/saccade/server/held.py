@@ -1,0 +1,50 @@
+"""How much memory the bodies of all callers take together (A4): each is bounded, and many at once are too."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from saccade.errors import ServerError
+from saccade.limits import BODY_LIMITS
+
+LARGEST = 4
+"""So many bodies of the largest size fit in any case."""
+
+
+class Held:
+    """largest: bytes of one body at most. For one event loop: no two callers are counted at the same time."""
+
+    def __init__(self, largest: int = BODY_LIMITS.max_bytes) -> None:
+        self._most = max(BODY_LIMITS.max_held_bytes, LARGEST * largest)
+        self._now = 0
+
+    @contextmanager
+    def share(self, size: int = 0) -> Iterator["Share"]:
+        """What one caller's body takes until the block ends. Raises ServerError(overloaded)."""
+        share = Share(self)
+        try:
+            share.add(size)
+            yield share
+        finally:
+            self._now -= share.size
+
+    def add(self, size: int) -> None:
+        if self._now + size > self._most:
+            raise ServerError(
+                "the bodies that are held now take all the memory there is for them",
+                hint="ask again later",
+                code="overloaded",
+            )
+        self._now += size
+
+
+class Share:
+    """A caller's part of what is held. size: bytes so far."""
+
+    def __init__(self, held: Held) -> None:
+        self._held = held
+        self.size = 0
+
+    def add(self, size: int) -> None:
+        """Raises ServerError(overloaded), and then nothing is added."""
+        self._held.add(size)
+        self.size += size
