@@ -1,6 +1,7 @@
 """Pictures in confined processes: the same pixels, the same errors, and one that takes too long or kills costs itself
 only."""
 
+import contextlib
 import io
 import os
 import signal
@@ -221,3 +222,32 @@ def test_where_it_cannot_be_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(confine, "_landlock_version", lambda: -1)
     with pytest.raises(UsageError, match="Landlock"):
         Intake(1, isolation="process")
+
+
+def test_the_memory_of_a_large_picture_is_given_back_once_no_other_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("saccade.inference.intake.QUIET_S", 0.2)
+    monkeypatch.setattr("saccade.inference.workers.region.KEPT", 1 << 20)
+    engine = Engine(Options(), decode_threads=1, decode_isolation="process")
+    engine.load(masks(tmp_path / "masks", side=64).path, "masks")
+
+    def held() -> int:
+        """Bytes of memory without a name that are behind descriptors of this process."""
+        total = 0
+        for file in Path("/proc/self/fd").iterdir():
+            with contextlib.suppress(OSError):
+                total += file.stat().st_blocks * 512 if "memfd:saccade" in str(file.readlink()) else 0
+        return total
+
+    try:
+        for _ in range(2):
+            asked = Request("masks", (png(200, 0, 0, 1200, 900),), tile=True)
+            answer = engine.submit(asked).result(30)
+            assert (answer.results[0].mask == 1).all()  # type: ignore[union-attr]
+            end = time.monotonic() + 10
+            while held() > 3 << 20:
+                assert time.monotonic() < end, f"{held()} bytes are held"
+                time.sleep(0.05)
+    finally:
+        engine.close()

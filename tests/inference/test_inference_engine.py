@@ -10,8 +10,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from saccade import process
 from saccade.errors import ImageError, InferenceError, PackageError, UsageError
 from saccade.inference import engine as module
+from saccade.inference import opening, tuning
 from saccade.inference.engine import Engine
 from saccade.inference.model import Model
 from saccade.inference.options import Options
@@ -332,6 +334,31 @@ def test_who_gave_up_because_the_time_was_over_did_not_just_leave(tmp_path, monk
 def test_every_process_has_a_runner_and_no_more_than_lines_can_be_handed_over(monkeypatch):
     monkeypatch.setattr("saccade.inference.options.cores", lambda: 2)
     assert Options(isolation="process", replicas=5).resolved().runners == 5
-    for runners in (0, 65):
-        with pytest.raises(UsageError, match="runners are 1 to 64"):
-            Options(runners=runners)
+    assert Options(runners=128, isolation="process", replicas=2).runners == 128
+    with pytest.raises(UsageError, match="runners are 1 to 64, got 65"):
+        Options(runners=65, isolation="process")
+    with pytest.raises(UsageError, match="got 0"):
+        Options(runners=0)
+
+
+def test_what_was_tuned_is_fitted_to_the_processes_there_are(tmp_path):
+    for found, replicas, isolation, runners in ((96, 1, "none", 96), (96, 1, "process", 64), (2, 5, "process", 5)):
+        tuning.write(tmp_path, tuning.Tuned("d" * 64, process.host(), "default", found, 1, 8))
+        options = Options(tuning=tmp_path, isolation=isolation, replicas=replicas)
+        assert options.tuned("d" * 64, "default").runners == runners
+
+
+def test_lines_to_processes_are_enough_for_all_runners(tmp_path, monkeypatch):
+    seen = []
+
+    class Kept:
+        inputs, outputs = (), ()
+
+        def __init__(self, order, *_, **__):
+            seen.append(order.lanes)
+
+    monkeypatch.setattr("saccade.inference.opening.KeptGraph", Kept)
+    package = colors(tmp_path / "p")
+    for runners, replicas in ((3, 2), (1, 3), (4, 4)):
+        opening.open_graph(package, "default", Options(runners=runners, replicas=replicas, isolation="process"))
+    assert seen == [2, 1, 1]

@@ -90,7 +90,7 @@ def test_work_is_shared_among_the_threads_and_finished_before_they_end() -> None
         with lock:
             done.append(threading.current_thread().name)
 
-    piece = Work(work, work, time.monotonic() + 60, None, True, 0.0)
+    piece = Work(work, work, bool, time.monotonic() + 60, None, True, 0.0)
     for _ in range(6):
         intake.submit(piece)
     intake.close()

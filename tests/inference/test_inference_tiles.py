@@ -143,6 +143,23 @@ def test_a_picture_of_too_many_tiles_is_refused_before_it_is_decoded(tmp_path, m
             model.predict(encode.to_png(np.zeros((120, 170, 3), np.uint8)), tile=True)
 
 
+def test_once_a_window_is_refused_the_others_are_not_asked(tmp_path, monkeypatch):
+    with Model.open(packages.masks(tmp_path / "p").path) as model:
+        submit, seen = model._batcher.submit, []
+
+        def refused(row, deadline, **more):
+            seen.append(row)
+            if len(seen) == 3:
+                raise InferenceError("many rows are waiting", code="overloaded")
+            return submit(row, deadline, **more)
+
+        monkeypatch.setattr(model._batcher, "submit", refused)
+        with pytest.raises(InferenceError) as error:
+            model.predict(encode.to_png(np.zeros((200, 200, 3), np.uint8)), tile=True)
+        assert error.value.code == "overloaded"
+        assert len(seen) == 3
+
+
 def test_a_picture_in_tiles_is_held_no_longer_than_its_windows_are_made(tmp_path):
     """What waits for the graph has the network's size; of sixty large pictures not one may stay."""
     with Model.open(packages.masks(tmp_path / "p").path) as model:

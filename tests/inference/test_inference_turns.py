@@ -67,13 +67,20 @@ class Crew:
             entered.set()
             self.gate.wait(30)
 
-        self.intake.submit(Work(hold, hold, time.monotonic() + 60, None, True, 0.0))
+        self.intake.submit(Work(hold, hold, bool, time.monotonic() + 60, None, True, 0.0))
         assert entered.wait(10)
 
-    def add(self, name: str, urgent: bool = True, within_s: float = 60.0, seconds: float = 1.0) -> None:
+    def add(
+        self,
+        name: str,
+        urgent: bool = True,
+        within_s: float = 60.0,
+        seconds: float = 1.0,
+        gone: Callable[[], bool] = bool,
+    ) -> None:
         do: Callable[[], None] = lambda: self.done.append(name)  # noqa: E731
         self.intake.submit(
-            Work(do, lambda: self.late.append(name), time.monotonic() + within_s, name[0], urgent, seconds)
+            Work(do, lambda: self.late.append(name), gone, time.monotonic() + within_s, name[0], urgent, seconds)
         )
 
     def end(self) -> None:
@@ -106,6 +113,15 @@ def test_what_is_not_urgent_does_not_starve(crew: Crew) -> None:
         crew.add(f"{i:02}")
     crew.end()
     assert crew.done.index("z") == PATIENT
+
+
+def test_the_picture_of_who_left_is_let_go_of_while_every_thread_is_at_work(crew: Crew) -> None:
+    crew.add("a", gone=lambda: True)
+    crew.add("b")
+    crew.intake.drop_late()
+    assert crew.late == ["a"]
+    crew.end()
+    assert crew.done == ["b"]
 
 
 def test_who_waits_too_long_to_be_decoded_is_told_while_every_thread_is_at_work(crew: Crew) -> None:

@@ -24,6 +24,7 @@ from saccade.inference.options import Options
 from saccade.inference.request import Request
 from saccade.inference.runtime import OpenGraph
 from saccade.inference.workers import frames
+from saccade.inference.workers import region as regions
 from saccade.inference.workers.keeper import KeptGraph
 from saccade.inference.workers.region import Region
 from saccade.inference.workers.starter import Starter
@@ -332,6 +333,29 @@ def test_the_other_side_cannot_cut_memory_off() -> None:
     with pytest.raises(PermissionError):
         os.ftruncate(region.descriptor, 10)
     region.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pages are given back on Linux alone")
+def test_pages_that_nobody_needs_are_given_back_and_taken_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(regions, "KEPT", 1 << 20)
+    region = Region.make()
+    other = Region(os.dup(region.descriptor))
+
+    def held() -> int:
+        return os.fstat(region.descriptor).st_blocks * 512
+
+    large, small = (np.random.default_rng(0).integers(0, 256, n, np.uint8) for n in (8 << 20, 4 << 20))
+    for array in (large, small, large, np.tile(large, 2)):
+        np.testing.assert_array_equal(other.get(region.put({"a": array}))["a"], array)
+        assert held() >= array.nbytes, "before the other side writes"
+        region.let_go()
+        assert held() <= 1 << 20
+    region.reserve(large.nbytes)
+    assert held() >= large.nbytes
+    told = other.put({"b": large})
+    np.testing.assert_array_equal(region.get(told)["b"], large)
+    region.close()
+    other.close()
 
 
 WORDS = st.one_of(st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.text(max_size=5), st.just("float32"))

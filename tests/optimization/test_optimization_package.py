@@ -88,6 +88,10 @@ def test_int8_is_int8(made):
     assert sum(n.op_type == "QuantizeLinear" for n in graph.node) >= 3
     model = openvino.Core().read_model(made[0] / "p/variants/openvino-int8/int8.xml")
     assert any(op.get_type_name() == "FakeQuantize" for op in model.get_ops())
+    how = json.loads((made[0] / "p/variants/openvino-int8/certificate.json").read_text())["made"]
+    assert how["preset"] == min(how["mean_difference"], key=how["mean_difference"].get)
+    assert set(how["mean_difference"]) == {"performance", "mixed"}
+    assert how["seven_bit_weights"] == ("vnni" not in process.host())
 
 
 def with_gains(made, folder, **gains):

@@ -15,8 +15,7 @@ from saccade.inference.model import Model
 from saccade.inference.options import Options
 from saccade.optimization import optimizers
 from saccade.optimization import search as searching
-from saccade.optimization.optimizer import Candidate, Optimizer, attempt
-from saccade.optimization.optimizers import onnxruntime as quantiser
+from saccade.optimization.optimizer import Candidate, Optimizer, attempt, parted
 from saccade.package.reader import open_package
 from saccade.testing.packages import colors, png
 from saccade.verbs.optimize import optimize
@@ -221,7 +220,7 @@ def test_the_command_says_and_refuses_what_is_not_proven(world, capsys):
 def test_ranges_are_fitted_and_judged_on_pictures_of_every_class(count):
     """Pictures of a split come sorted by class, here four of them."""
     pictures = (np.arange(count) * 4 // count).astype(np.uint8)[:, None, None, None]
-    fit, judge = quantiser._parted(pictures)
+    fit, judge = parted(pictures)
     assert len(fit) >= 1
     assert len(judge) >= 1
     if count >= 16:

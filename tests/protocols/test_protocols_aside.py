@@ -177,7 +177,7 @@ def test_work_is_dropped_when_its_caller_leaves_and_the_watch_ends_with_the_answ
     assert asyncio.run(story()) == ["left", "answered"]
 
 
-def test_what_may_take_minutes_holds_no_thread_that_others_share() -> None:
+def test_what_may_take_minutes_holds_no_thread_that_others_share(monkeypatch: pytest.MonkeyPatch) -> None:
     """Loads that hang: answers that are written beside the loop still come, and the loop ends without them."""
     hang, begun = threading.Event(), threading.Semaphore(0)
 
@@ -212,6 +212,19 @@ def test_what_may_take_minutes_holds_no_thread_that_others_share() -> None:
             await method.apart(lambda: {}["nothing"])
 
     asyncio.run(asyncio.wait_for(after(), 20))
+
+    def no_thread(*_: Any, **__: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def without() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(method.threading, "Thread", no_thread)
+            for _ in range(2 * method.MOST_APART):
+                with pytest.raises(ServerError, match="no thread"):
+                    await method.apart(lambda: 1)
+        assert await method.apart(lambda: 1) == 1
+
+    asyncio.run(asyncio.wait_for(without(), 20))
 
 
 def test_an_answer_of_thousands_of_classes_in_words_is_heavy() -> None:

@@ -30,7 +30,7 @@ from saccade.errors import ServerError, UsageError
 from saccade.inference.engine import Engine
 from saccade.inference.options import Options
 from saccade.inference.request import Request
-from saccade.limits import CALLER_LIMITS
+from saccade.limits import BODY_LIMITS, CALLER_LIMITS
 from saccade.server.app import App
 from saccade.server.build import build
 from saccade.server.grpc import Grpc
@@ -210,6 +210,20 @@ def test_a_stream_answers_in_order_and_goes_on_after_a_refusal(channel: grpc.Cha
     assert "no such model" in replies.pop(7).error_message
     assert [r.error_message for r in replies if r.error_message] == []
     assert [r.infer_response.id for r in replies] == [str(i) for i in range(400) if i != 7]
+
+
+def test_messages_count_among_the_bodies_that_all_callers_may_hold(channel: grpc.Channel, app: App) -> None:
+    rpc = OIP["ModelStreamInfer"]
+    asked = channel.stream_stream(rpc.path, rpc.request.SerializeToString, rpc.reply.FromString)
+    with app.held.share(BODY_LIMITS.max_held_bytes):
+        assert refused(channel, "ModelInfer", picture()) == ("UNAVAILABLE", "overloaded")
+        [reply] = asked(iter([picture()]), timeout=20)
+        assert "ask again later" in reply.error_message
+    call(channel, "ModelInfer", picture())
+    [reply] = asked(iter([picture()]), timeout=20)
+    assert not reply.error_message
+    with app.held.share(BODY_LIMITS.max_held_bytes):
+        pass  # all of it was given back
 
 
 class Held:

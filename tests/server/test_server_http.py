@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import gc
 import re
 import shutil
 import ssl
 import subprocess
+import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -428,6 +430,36 @@ def test_who_leaves_is_told_of_to_whoever_watches(run):
     run(story())
 
 
+def test_nothing_of_an_exchange_stays_once_it_is_over(run):
+    """Without the collector of circles, which does not know how large an answer is."""
+    held = []
+
+    class Kept(Echo):
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            held.append(weakref.ref(scope[LEFT].__self__))
+            await super().__call__(scope, receive, send)
+
+    async def story():
+        async with served(Kept()) as port:
+            assert statuses(await said(port, GET, GET, patience_s=0.3)) == [200, 200]
+            caller = await Caller.to(port)
+            streams = {caller.ask("/large/3000"), caller.ask("/echo", b"body")}
+            await caller.hear(lambda: streams <= caller.ended)
+            caller.close()
+            end = asyncio.get_running_loop().time() + 10
+            while [ref for ref in held if ref() is not None]:
+                assert asyncio.get_running_loop().time() < end
+                await asyncio.sleep(0.01)
+
+    gc.collect()
+    gc.disable()
+    try:
+        run(story())
+    finally:
+        gc.enable()
+    assert len(held) == 4
+
+
 class Caller:
     """An HTTP/2 client: what it was told, by stream."""
 
@@ -505,9 +537,25 @@ def test_http2_by_prior_knowledge_carries_requests_side_by_side(run):
     run(story())
 
 
+def test_http2_large_answers_go_out_side_by_side(run):
+    """None waits for another's end: with room for a part of each, each has a part."""
+
+    async def story():
+        async with served(Echo()) as port:
+            caller = await Caller.to(port)
+            streams = [caller.ask("/large/3000000") for _ in range(8)]
+            await caller.hear(lambda: len(caller.bodies) == 8)
+            assert not caller.ended, "all have begun before one has ended"
+            await caller.hear(lambda: set(streams) <= caller.ended)
+            assert all(caller.bodies[stream] == b"x" * 3_000_000 for stream in streams)
+            caller.close()
+
+    run(story())
+
+
 def test_http2_an_answer_of_which_nothing_is_taken_is_given_up_though_others_are(run, monkeypatch):
     async def story():
-        monkeypatch.setattr(two, "LEFT_S", 0.5)
+        monkeypatch.setattr(two, "STALLED_S", 0.5)
         monkeypatch.setattr(listening, "LOOK_S", 0.1)
         async with served(Echo()) as port:
             caller = await Caller.to(port)

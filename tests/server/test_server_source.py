@@ -5,11 +5,12 @@ import sys
 import pytest
 
 from saccade import process
-from saccade.errors import UsageError
+from saccade.errors import RegistryError, UsageError
 from saccade.inference.engine import Engine
 from saccade.inference.options import Options
 from saccade.inference.request import Request
 from saccade.server import source
+from saccade.server.serve import source_of
 from saccade.server.settings import Settings
 from saccade.server.source import Follower, Wanted
 from saccade.testing.packages import colors, png
@@ -71,6 +72,13 @@ def test_a_newest_version_that_fails_leaves_the_one_before_it_in_service_beside_
     assert follower.step() == []
     assert sorted(v for v, e in engine.versions("colors").items() if e.loaded) == [1, 4]
     engine.close()
+
+
+def test_names_are_looked_up_in_a_home_that_is_there(tmp_path):
+    with pytest.raises(RegistryError, match="no home"):
+        source_of(["colors"], tmp_path / "home")
+    assert not (tmp_path / "home").exists()
+    assert source_of([], tmp_path / "home").names() == [], "one that waits for its first push"
 
 
 def test_settings_come_from_keyword_environment_file_and_default(tmp_path):

@@ -20,6 +20,7 @@ from saccade.cli.text import number, seconds
 from saccade.client.client import Client
 from saccade.data.splits import split
 from saccade.errors import SaccadeError, ServerError, UsageError
+from saccade.tasks.statistics import spread
 from saccade.verbs import ask
 from saccade.verbs.data import check
 from saccade.verbs.golden import name_of
@@ -124,7 +125,7 @@ def _photos(data: Path) -> list[Path]:
     """A few pictures of the test split that training set aside, evenly spread."""
     dataset = split(check(data).dataset)
     samples = [s.image for s in dataset.splits["test"] if isinstance(s.image, Path)]
-    return samples[:: max(1, len(samples) // ASKED)][:ASKED]
+    return [samples[i] for i in spread(len(samples), ASKED)]
 
 
 def _step(text: str) -> None:

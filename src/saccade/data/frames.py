@@ -66,9 +66,12 @@ def _of_file(file: Path, size: int, changed_ns: int) -> Frame | None:
         with pillow.open(file, formats=_FORMATS) as picture:
             width, height = picture.size
             orientation = _orientation(file, picture)
+            # Pillow turns a TIFF by its tag, and says the size that it will then have.
+            upright = picture.format == "TIFF" and _ORIENTATION in getattr(picture, "tag_v2", {})
     except PILLOW_FAULTS:
         return None
-    return Frame(height, width, orientation) if orientation >= 5 else Frame(width, height, orientation)
+    turned = orientation >= 5 and not upright
+    return Frame(height, width, orientation) if turned else Frame(width, height, orientation)
 
 
 def _orientation(file: Path, picture: pillow.Image) -> int:

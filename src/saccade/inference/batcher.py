@@ -222,7 +222,8 @@ class Batcher:
 
     def stuck(self, bound_s: float) -> bool:
         """Whether nothing can run, since every runner has been at the same run for longer than this."""
-        # Without the lock, which is held while callers are told that they are late: who looks at a model must not wait for them.
+        # Without the lock, which is held while callers are told that they are late: who looks at a model must not wait
+        # for them.
         if self._running < len(self._threads):
             return False
         begun, late = list(self._begun.values()), self._clock() - bound_s

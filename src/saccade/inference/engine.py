@@ -358,7 +358,8 @@ class Engine:
         assert model is not None
         outcomes = [item.result() for item in items if not item.cancelled()]
         whole = len(outcomes) == len(items)
-        items.clear()  # futures keep what they call when done: a circle would hold pictures and masks until it is collected
+        # Futures keep what they call when done: a circle would hold pictures and masks until it is collected.
+        items.clear()
         if not whole or future.cancelled():
             model.counts.request(None, time.monotonic() - began)
             left = InferenceError("the caller left", code="cancelled")

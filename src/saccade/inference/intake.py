@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 from saccade import confine
 from saccade.errors import InferenceError
@@ -14,15 +14,19 @@ from saccade.inference.turns import Ahead, Turns
 from saccade.inference.workers.decoder import Decoder
 
 CLOSE_S = 10.0
+QUIET_S = 2.0
+"""After this long without a picture a decoder gives memory back."""
 
 
 @dataclass(frozen=True, eq=False)
 class Work:
     """What is to be done for a picture, by a thread of the intake; `late` instead, once its deadline (of
-    time.monotonic) passed while it waited. Neither may raise. seconds: what it will take, by what others took."""
+    time.monotonic) passed while it waited, or its caller had gone. None may raise. seconds: what it will take, by what
+    others took."""
 
     do: Callable[[], None]
     late: Callable[[], None]
+    gone: Callable[[], bool]
     deadline: float
     caller: Hashable
     urgent: bool
@@ -124,12 +128,13 @@ class Intake:
             return self._ahead.count(caller, urgent) * self._seconds / waiting / self.threads if waiting else 0.0
 
     def drop_late(self) -> None:
-        """Answers pictures whose time is over now, rather than when a thread comes to them."""
+        """Answers pictures whose time is over now, and lets go of those whose caller left, rather than when a thread
+        comes to them."""
         if not self._ahead:
             return
         now = time.monotonic()
         with self._lock:
-            late = self._turns.take(lambda work: work.deadline <= now)
+            late = self._turns.take(lambda work: work.deadline <= now or work.gone())
             for work in late:
                 self._left(work)
         for work in late:
@@ -161,12 +166,21 @@ class Intake:
             self._own.decoder = Decoder()
             with contextlib.suppress(InferenceError):  # the first picture tries again, and says it
                 self._own.decoder.begin()
-        while self._bells.get():
+        while self._heard():
             if (work := self._next()) is not None:
                 work.do()
             work = None  # or an idle thread would hold the last picture
         if self.isolated:
             self._own.decoder.close()
+
+    def _heard(self) -> bool:
+        """Waits for the next bell; a decoder that hears none for a while rests."""
+        if self.isolated:
+            try:
+                return self._bells.get(timeout=QUIET_S)
+            except Empty:
+                self._own.decoder.rest()
+        return self._bells.get()
 
     def close(self, within_s: float = CLOSE_S) -> None:
         """Does what was submitted, then ends the threads; one that is stuck in a graph is left behind."""

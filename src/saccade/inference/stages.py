@@ -138,6 +138,7 @@ class Stages:
         work = Work(
             lambda: prepare(source, asked),
             lambda: self._finish(asked, Outcome(late(), {})),
+            asked.future.cancelled,
             deadline,
             caller,
             urgent,
@@ -215,8 +216,8 @@ class Stages:
                     with self._lock:
                         self._ahead.come(part.caller, part.urgent)
                     self._prepare(window, part, at_once=False)
-                    if _failed(part.future):
-                        break
+                    if (refusal := _refusal(part.future)) is not None:
+                        raise refusal  # the others are asked in vain
                 del image
         except Exception as error:  # noqa: BLE001 - a pool thread swallows what it does not hand on
             for one in parts:
@@ -388,8 +389,10 @@ def late() -> InferenceError:
     return InferenceError("the deadline passed before decoding", hint="allow more time", code="deadline_exceeded")
 
 
-def _failed(future: "Future[Outcome]") -> bool:
-    return future.done() and not future.cancelled() and isinstance(future.result().result, SaccadeError)
+def _refusal(future: "Future[Outcome]") -> SaccadeError | None:
+    """What a part has failed with already."""
+    result = future.result().result if future.done() and not future.cancelled() else None
+    return result if isinstance(result, SaccadeError) else None
 
 
 def _check(asked: _Asked) -> None:

@@ -80,7 +80,11 @@ async def apart(work: Callable[[], T]) -> T:
         with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits any more
             loop.call_soon_threadsafe(give, result, error)
 
-    threading.Thread(target=do, name="apart", daemon=True).start()
+    try:
+        threading.Thread(target=do, name="apart", daemon=True).start()
+    except RuntimeError as error:
+        _apart.release()
+        raise ServerError("no thread can be had", hint="ask again later", code="overloaded") from error
     return await asked
 
 

@@ -184,7 +184,7 @@ class Call:
     request_id: str
     deadline_s: float = 10.0
     left: "Leave | None" = None
-    """Returns when the caller has gone away."""
+    """How to hear that the caller has gone away."""
     caller: str | None = None
     """The id of the key, whose requests share one turn among those that wait; None makes every
     request its own caller."""

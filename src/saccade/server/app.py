@@ -179,8 +179,8 @@ class App:
             if route.max_bytes:
                 self.offenders.admit(key)
         elif route.needs != "open" and self.settings.loopback and heads.foreign(route.method, headers):
-            # Whoever runs the server can reach it, and so can every page in his browser. Beyond loopback, where this was asked
-            # for with `insecure`, whoever stands in front of the server decides.
+            # Whoever runs the server can reach it, and so can every page in his browser. Beyond loopback, where this was
+            # asked for with `insecure`, whoever stands in front of the server decides.
             raise ServerError(
                 "a page of another site asks, and this server asks for no key",
                 hint="make a key (saccade keys make) and have that site's own server send it",

@@ -1,4 +1,7 @@
-"""How much memory the bodies of all callers take together (A4): each is bounded, and many at once are too."""
+"""How many bytes of bodies were read and are not answered yet (A4): each is bounded, and all of them together are.
+
+A message of gRPC counts from when it is whole: until then its library holds it, bounded by calls at once alone.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -17,6 +17,8 @@ class Home:
     def __init__(self, home: Path, models: Sequence[str] = ()) -> None:
         self._registry = Registry(home)
         self._models = tuple(models)
+        self._told: dict[tuple[str, int], str] = {}
+        """What was last said of versions that cannot be read, once and not at every look."""
         for model in models:
             if "@" not in model and ":" in model:
                 raise UsageError(
@@ -45,9 +47,13 @@ class Home:
                     versions[entry.name][number] = self._registry.path(entry.name, number)
                 except SaccadeError as error:
                     # One damaged version must not keep the others from being served.
-                    log.error("%s version %d cannot be read: %s", entry.name, number, error)
                     unreadable[entry.name, number] = error
             aliases[entry.name] = {a: v for a, v in entry.aliases.items() if v in numbers}
+        told = {key: str(fault) for key, fault in unreadable.items()}
+        for key, text in told.items():
+            if text != self._told.get(key):
+                log.error("%s version %d cannot be read: %s", *key, text)
+        self._told = told
         return Wanted(versions, aliases, unreadable)
 
     def _numbers(self, entry: Entry) -> set[int]:

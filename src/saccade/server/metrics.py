@@ -122,7 +122,7 @@ def _gauges(engine: Engine) -> list[tuple[str, str, list[str]]]:
     held = [(n, v, entry) for n in engine.names() for v, entry in engine.versions(n).items()]
     seen = [(_braces((("model", n), ("version", str(v)))), entry) for n, v, entry in held]
     loaded = [(whose, entry.load_s, entry.model) for whose, entry in seen if entry.model]
-    apart = [(whose, health) for whose, _, model in loaded if (health := model.health()) is not None]
+    processes = [(whose, health) for whose, _, model in loaded if (health := model.health()) is not None]
     return [
         (
             "saccade_model_ready",
@@ -140,10 +140,10 @@ def _gauges(engine: Engine) -> list[tuple[str, str, list[str]]]:
             "What a picture that came now would wait.",
             [f"{w} {model.expected_wait_s():.6f}" for w, _, model in loaded],
         ),
-        ("saccade_workers_live", "Processes of a version that can run.", [f"{w} {h.live}" for w, h in apart]),
-        ("saccade_workers_wanted", "Processes a version shall have.", [f"{w} {h.wanted}" for w, h in apart]),
-        ("saccade_workers_lost_total", "Processes that were lost.", [f"{w} {h.lost}" for w, h in apart]),
-        ("saccade_workers_bytes", "Resident memory of the processes.", [f"{w} {h.resident}" for w, h in apart]),
+        ("saccade_workers_live", "Processes of a version that can run.", [f"{w} {h.live}" for w, h in processes]),
+        ("saccade_workers_wanted", "Processes a version shall have.", [f"{w} {h.wanted}" for w, h in processes]),
+        ("saccade_workers_lost_total", "Processes that were lost.", [f"{w} {h.lost}" for w, h in processes]),
+        ("saccade_workers_bytes", "Resident memory of the processes.", [f"{w} {h.resident}" for w, h in processes]),
     ]
 
 

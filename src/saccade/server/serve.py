@@ -96,8 +96,11 @@ def source_of(packages: Sequence[str | Path], home: Path) -> Source:
             names.append(given)
     sources: list[Source] = [Folders(folders)] if folders else []
     if names or not packages:
-        from saccade.server.home import Home  # the registry opens a database: only when it is asked for
+        from saccade.registry.registry import existing_home  # it opens a database: only when it is asked for
+        from saccade.server.home import Home
 
+        if names:
+            existing_home(home)  # what is named must be there; a home without models may wait for its first
         sources.append(Home(home, names))
     return sources[0] if len(sources) == 1 else Both(sources)
 
@@ -120,18 +123,19 @@ def run(
     control = Control(state, follower) if others is None else Together(state, follower)
     app = build(settings, engine, keys=keys, state=state, control=control)
     quiet = Quiet(lambda: app.metrics.asked)
-    # What was imported stays: the collector need not look through it again and again. Before the first model comes, for of one
-    # that is unloaded later nothing may stay.
+    # What was imported stays: the collector need not look through it again and again. Before the first model comes, for
+    # of one that is unloaded later nothing may stay.
+    gc.collect()
     gc.freeze()
     failure: list[BaseException] = []
     # Where several load one after the other, memory may be there for the next one a moment later.
-    waits = ("dependency_unavailable", *(("not_enough_memory",) if others is not None else ()))
+    waits = ("dependency_unavailable", "storage_full", *(("not_enough_memory",) if others is not None else ()))
 
     def begin() -> None:
         errors = follower.step()
         while errors and not any(e.loaded for n in engine.names() for e in engine.versions(n).values()):
-            if any(error.code not in waits for error in errors):
-                raise errors[0]
+            if final := [error for error in errors if error.code not in waits]:
+                raise final[0]
             log.warning("nothing could be loaded yet: %s", errors[0])
             time.sleep(AGAIN_S)
             errors = follower.step()
@@ -177,6 +181,7 @@ def run(
     quiet.stop()
     follower.stop()
     engine.close(settings.finish_s)
+    gc.unfreeze()
     log.info("stopped")
     return 0
 

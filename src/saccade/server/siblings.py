@@ -38,7 +38,7 @@ LARGEST = ("saccade_model_load_seconds", "saccade_expected_wait_seconds")
 def shared(settings: Settings) -> Settings:
     """What each of the processes is set to: the cores are shared out where nobody set a number."""
     cores = max(1, process.cores() // settings.processes)
-    runners = settings.runners or min(2, cores)
+    runners = settings.runners or max(min(2, cores), settings.replicas)
     return replace(
         settings,
         decode_threads=settings.decode_threads or cores,

@@ -35,7 +35,8 @@ class Wanted:
 
 
 class Source(Protocol):
-    """revision changes whenever wanted would answer otherwise. It is cheap, and so is names."""
+    """revision changes whenever wanted would answer otherwise, but for what is unreadable. It is cheap, and so is
+    names."""
 
     def revision(self) -> Hashable: ...
     def names(self) -> Sequence[str]: ...
@@ -172,8 +173,8 @@ class Follower:
         return moved
 
     def _replaced(self, name: str, version: int, wanted: Wanted) -> bool:
-        """A version goes when nothing points at it and, if its name is still wanted, others answer for it: whoever names
-        no version gets the newest, so that one stays until the newest that is wanted can answer."""
+        """A version goes when nothing points at it and, if its name is still wanted, others answer for it: whoever
+        names no version gets the newest, so that one stays until the newest that is wanted can answer."""
         if name not in wanted.versions:
             return True
         if version in self._engine.aliases(name).values():

@@ -12,7 +12,7 @@ from saccade.types import Image
 from saccade.verbs.home import package_folder
 
 PART = 32
-"""Pictures that are asked about together: two batches. A mask is as large as its picture, so not all are held at once."""
+"""Pictures that are asked about together: two batches. A mask is as large as its picture, so not all are held."""
 
 
 def load(package: Path | str, *, home: Path | None = None) -> Model:

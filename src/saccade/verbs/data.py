@@ -162,7 +162,8 @@ def convert(
     images: Path | None = None,
 ) -> Conversion:
     """Writes a dataset in another format into the new folder `out`, and says what that format cannot hold. style: one
-    of several ways to write it, of those that have any (`Format.styles`). Raises UsageError, DataError, StorageError."""
+    of several ways to write it, of those that have any (`Format.styles`). Raises UsageError, DataError,
+    StorageError."""
     conversion.writer(to, style)  # before all of the data is read
     target = copied_to(Path(out), Path(data), images)
     dataset, _ = formats.read(Path(data), format=format, images=images)

@@ -23,6 +23,7 @@ from saccade.package import reader
 from saccade.package.manifest import GraphEntry, Manifest
 from saccade.package.reader import Package
 from saccade.package.writer import PackageWriter
+from saccade.tasks.statistics import spread
 from saccade.types import Labels, Sample, TensorSpec
 from saccade.verbs import remotes
 from saccade.verbs.golden import GOLDENS, check_name, golden_image, name_of
@@ -237,7 +238,7 @@ def _guest_goldens(writer: PackageWriter, graph: OpenGraph, manifest: Manifest, 
         files = sorted(p for p in images.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp"))
         if not files:
             raise UsageError(f"{images} holds no pictures", hint="a folder of JPEG, PNG or WebP files")
-        encoded = [golden_image(Sample(p.name, p)) for p in files[:: max(1, len(files) // GOLDENS)][:GOLDENS]]
+        encoded = [golden_image(Sample(files[i].name, files[i])) for i in spread(len(files), GOLDENS)]
     names = tuple(f"{i:02d}" for i in range(len(encoded)))
     for one, picture in zip(names, encoded, strict=True):
         pixels = preprocess.load(picture, manifest.preprocess)[0]

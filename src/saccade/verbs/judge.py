@@ -53,8 +53,8 @@ def evaluation(
     images: Path | None = None,
     home: Path | None = None,
 ) -> Evaluation:
-    """Measures a package on a split, and writes the report page when a file is named. Raises UsageError for a file inside
-    a package, StorageError when it cannot be written."""
+    """Measures a package on a split, and writes the report page when a file is named. Raises UsageError for a file
+    inside a package, StorageError when it cannot be written."""
     if report is not None:
         _refuse_sealed(report)
     folder = package_folder(package, home)

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -18,13 +19,15 @@ from saccade.errors import ImageError, InferenceError
 from saccade.images.header import Header
 from saccade.images.preprocess import Placement, PreprocessSpec
 from saccade.inference.workers import frames
-from saccade.inference.workers.region import Region
+from saccade.inference.workers.region import KEPT, Region
 from saccade.inference.workers.worker import environment
 from saccade.limits import IMAGE_LIMITS
 from saccade.types import Image
 
 START_S = 60.0
 ENDING_S = 1.0
+REST_S = 2.0
+"""So long after a large picture its memory is let go of, though small ones go on coming."""
 NONSENSE = "it answered what no decoder says"
 MEMORY = 1024**3
 """Bytes that a decoder may take beyond what it has when it is confined."""
@@ -42,6 +45,8 @@ class Decoder:
         self._memory = memory
         self._process: subprocess.Popen[bytes] | None = None
         self._ready = False
+        self._strained = 0.0
+        """When the last large picture came, while its memory is held."""
 
     @property
     def pid(self) -> int:
@@ -83,6 +88,11 @@ class Decoder:
 
     def _ask(self, data: bytes, header: Header, spec: PreprocessSpec | None, room: int) -> Mapping[str, Any]:
         self._wait()
+        if max(room, len(data)) > KEPT:
+            self._strained = time.monotonic()
+        elif self._strained and time.monotonic() - self._strained > REST_S:
+            self._strained = 0.0
+            self.rest()
         self._answered.reserve(room)
         told = self._given.put({"data": np.frombuffer(data, np.uint8)})
         try:
@@ -163,6 +173,13 @@ class Decoder:
             raise frames.raised(reply["error"])
         frames.bound(self._line, self._seconds)
         self._ready = True
+
+    def rest(self) -> None:
+        """Lets go of the memory that a large picture took."""
+        if self._process is not None:
+            with contextlib.suppress(OSError):  # then it stays
+                self._given.let_go()
+                self._answered.let_go()
 
     def close(self) -> None:
         """Ends the process; the next picture would start another."""

@@ -20,6 +20,8 @@ DTYPES = frozenset(
 )
 NAMES = {np.dtype(name): name for name in DTYPES}
 MAX_BYTES = 4 * 1024**3
+KEPT = 16 * 1024**2
+"""Bytes that `let_go` leaves."""
 Told = list[list[Any]]
 """Of each array name, dtype, shape and where it begins: what a message says of arrays."""
 
@@ -30,7 +32,8 @@ class Region:
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
         self._map: mmap.mmap | None = None
-        self._size = 0
+        self._size = self._filled = 0
+        """Bytes that are mapped; those of them, from the first on, that have pages."""
 
     @classmethod
     def make(cls) -> "Region":
@@ -98,29 +101,42 @@ class Region:
         InferenceError(overloaded)."""
         self._room(-(-size // ALIGN) * ALIGN)
 
+    def let_go(self) -> None:
+        """Gives the pages beyond KEPT back to the machine, and with them what lay there. Only for the side that makes
+        room for both: the other would write to pages that may not be had."""
+        if self._map is not None and self._filled > KEPT and sys.platform == "linux":
+            self._map.madvise(mmap.MADV_REMOVE, KEPT, self._size - KEPT)
+            self._filled = KEPT
+
     def _room(self, size: int) -> None:
-        """Maps at least so many bytes."""
+        """Maps at least so many bytes, which have pages."""
         if size > MAX_BYTES:
             raise InferenceError(f"a batch has {size} bytes, at most {MAX_BYTES} fit")
-        if size <= self._size:
+        if size <= self._filled:
             return
-        have = self._held()
-        if size > have:
-            have = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
-            try:
-                # Takes the pages now: one that is missing when it is written to ends the process with SIGBUS.
-                if sys.platform == "linux":
-                    os.posix_fallocate(self.descriptor, 0, have)
-                else:
-                    os.ftruncate(self.descriptor, have)
-            except OSError as error:
-                if error.errno not in (errno.ENOMEM, errno.ENOSPC, errno.EFBIG):
-                    raise
-                raise InferenceError(
-                    f"there is no memory for a batch of {size} bytes", hint="ask again later", code="overloaded"
-                ) from error
-        # The former map lives on as long as arrays look at it.
-        self._map, self._size = mmap.mmap(self.descriptor, have), have
+        need, held = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE, self._held()
+        lacking = need > held or self._filled < self._size
+        if lacking:
+            self._take(need)
+        if max(need, held) > self._size:
+            # The former map lives on as long as arrays look at it.
+            self._size = max(need, held)
+            self._map = mmap.mmap(self.descriptor, self._size)
+        self._filled = need if lacking else self._size
+
+    def _take(self, size: int) -> None:
+        """Pages for so many bytes, now: one that is missing when it is written to ends the process with SIGBUS."""
+        try:
+            if sys.platform == "linux":
+                os.posix_fallocate(self.descriptor, 0, size)
+            else:
+                os.ftruncate(self.descriptor, size)
+        except OSError as error:
+            if error.errno not in (errno.ENOMEM, errno.ENOSPC, errno.EFBIG):
+                raise
+            raise InferenceError(
+                f"there is no memory for a batch of {size} bytes", hint="ask again later", code="overloaded"
+            ) from error
 
     def close(self) -> None:
         self._map = None

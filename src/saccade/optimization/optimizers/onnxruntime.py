@@ -16,7 +16,16 @@ import numpy as np
 import onnx
 
 from saccade import process
-from saccade.optimization.optimizer import Candidate, Distance, Optimizer, Unfit, attempt
+from saccade.optimization.optimizer import (
+    Candidate,
+    Distance,
+    Optimizer,
+    Unfit,
+    attempt,
+    mean_distance,
+    overflows,
+    parted,
+)
 from saccade.tasks.statistics import spread
 from saccade.types import Array
 
@@ -90,11 +99,10 @@ def _quantised(graph: Path, images_NHWC: Array, folder: Path, distance: Distance
     tail = _tail(model)
     if len(tail) == len(model.graph.node):
         return Unfit(INT8, "the graph has no layer with weights")
-    fit, judge = _parted(images_NHWC)
+    fit, judge = parted(images_NHWC)
     stride = min(STRIDE, len(fit))
     fit = fit[spread(len(fit), len(fit) // stride * stride)]  # the library wants whole strides
-    # Without VNNI instructions sums of two products overflow 16 bits; seven-bit weights keep them inside.
-    narrow = "vnni" not in process.host()
+    narrow = overflows()
     found: dict[str, float] = {}
     theirs = _run(graph, judge)
     for title, (method, more) in METHODS.items():
@@ -114,7 +122,7 @@ def _quantised(graph: Path, images_NHWC: Array, folder: Path, distance: Distance
                 extra_options={"CalibStridedMinMax": stride, **more},
             )
         ours = _run(file, judge)
-        found[title] = float(np.mean([distance(_row(theirs, i), _row(ours, i)) for i in range(len(judge))]))
+        found[title] = mean_distance(theirs, ours, distance)
     best = min(found, key=lambda title: found[title])
     file = (folder / f"{best}.onnx").rename(folder / "model-int8.onnx")
     made = {
@@ -126,12 +134,6 @@ def _quantised(graph: Path, images_NHWC: Array, folder: Path, distance: Distance
         "seven_bit_weights": narrow,
     }
     return Candidate(INT8, "onnxruntime", file, (file,), made)
-
-
-def _parted(images_NHWC: Array) -> tuple[Array, Array]:
-    """Pictures that each method fits its ranges on, and every fourth, by which it is judged: both have every class."""
-    others = np.arange(len(images_NHWC)) % 4 == 1
-    return images_NHWC[~others], images_NHWC[others] if others.any() else images_NHWC
 
 
 def _tail(model: Any) -> list[str]:
@@ -154,10 +156,6 @@ def _run(graph: Path, images_NHWC: Array) -> dict[str, Array]:
     given = session.get_inputs()[0].name
     parts = [session.run(None, {given: images_NHWC[i : i + 8]}) for i in range(0, len(images_NHWC), 8)]
     return {name: np.concatenate([p[k] for p in parts]) for k, name in enumerate(names)}
-
-
-def _row(arrays: dict[str, Array], i: int) -> dict[str, Array]:
-    return {name: values[i : i + 1] for name, values in arrays.items()}
 
 
 @contextmanager

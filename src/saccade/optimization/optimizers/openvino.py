@@ -9,7 +9,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from saccade.optimization.optimizer import Candidate, Distance, Optimizer, Unfit, attempt
+import numpy as np
+
+from saccade.optimization.optimizer import (
+    Candidate,
+    Distance,
+    Optimizer,
+    Unfit,
+    attempt,
+    mean_distance,
+    overflows,
+    parted,
+)
 from saccade.process import report_nothing
 from saccade.types import Array
 
@@ -31,18 +42,44 @@ class _OpenVino(Optimizer):
             yield attempt("openvino-bf16", lambda: _saved(openvino.Core().read_model(graph), "bf16", folder))
         else:
             yield Unfit("openvino-bf16", "this CPU has no bf16 arithmetic")
-        yield attempt("openvino-int8", lambda: _quantised(graph, images_NHWC, folder))
+        yield attempt("openvino-int8", lambda: _quantised(graph, images_NHWC, folder, distance))
 
 
-def _quantised(graph: Path, images_NHWC: Array, folder: Path) -> Candidate:
-    model = openvino.Core().read_model(graph)
+def _quantised(graph: Path, images_NHWC: Array, folder: Path, distance: Distance) -> Candidate:
+    """By the nearer of two presets: activations with a sign of their own ("mixed") or without ("performance")."""
+    fit, judge = parted(images_NHWC)
+    narrow = overflows()
+    models, found = {}, {}
     with _quiet(), contextlib.redirect_stdout(io.StringIO()):
         import nncf  # opened late: it brings much, and asks the environment whether it may report home
+        from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
 
-        pictures = nncf.Dataset([image[None] for image in images_NHWC])
-        quantised = nncf.quantize(model, pictures, subset_size=len(images_NHWC))
-    made = {"preset": "performance", "calibration_images": len(images_NHWC), "nncf": str(nncf.__version__)}
-    return _saved(quantised, "int8", folder, made)
+        theirs = _answers(openvino.Core().read_model(graph), judge)
+        fix = OverflowFix.ENABLE if narrow else OverflowFix.DISABLE
+        for preset in (nncf.QuantizationPreset.PERFORMANCE, nncf.QuantizationPreset.MIXED):
+            models[preset.value] = nncf.quantize(
+                openvino.Core().read_model(graph),
+                nncf.Dataset([image[None] for image in fit]),
+                preset=preset,
+                subset_size=len(fit),
+                advanced_parameters=AdvancedQuantizationParameters(overflow_fix=fix),
+            )
+            found[preset.value] = mean_distance(theirs, _answers(models[preset.value], judge), distance)
+    best = min(found, key=lambda title: found[title])
+    made = {
+        "preset": best,
+        "mean_difference": found,
+        "calibration_images": len(fit),
+        "seven_bit_weights": narrow,
+        "nncf": str(nncf.__version__),
+    }
+    return _saved(models[best], "int8", folder, made)
+
+
+def _answers(model: Any, images_NHWC: Array) -> dict[str, Array]:
+    compiled = openvino.Core().compile_model(model, "CPU")
+    parts = [compiled([images_NHWC[i : i + 8]]) for i in range(0, len(images_NHWC), 8)]
+    return {o.get_any_name(): np.concatenate([part[k] for part in parts]) for k, o in enumerate(compiled.outputs)}
 
 
 def _saved(model: Any, precision: str, folder: Path, made: dict[str, Any] | None = None) -> Candidate:

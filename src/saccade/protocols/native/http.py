@@ -52,7 +52,8 @@ class _Api:
     async def predict(self, call: Call) -> Reply:
         wish = messages.Wish(call.query)
         model, version = call.parameters["name"], version_number(call.parameters.get("version"))
-        # Before the body is read. How many pictures a form or a JSON document holds is known behind it, and asked again then.
+        # Before the body is read. How many pictures a form or a JSON document holds is known behind it, and asked again
+        # then.
         several = call.headers.get("content-type", "").lower().startswith(("multipart/", "application/json"))
         self._engine.admit(model, version, call.deadline_s, several=several, caller=call.caller, urgent=call.urgent)
         data = await call.read()

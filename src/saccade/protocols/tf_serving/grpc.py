@@ -84,12 +84,16 @@ class _Api:
         entry = self._find(request.model_spec)
         inputs = await _examples(request.input, views.model_of(entry))
         answer, _ = await self._ask(call, request.model_spec, views.Given(inputs, []))
-        reply = _reply("ClassificationResponse", model_spec=_spec(answer))
-        for row in models.classes(answer):
-            named = reply.result.classifications.add()
-            for label, score in row:
-                named.classes.add(label=label, score=score)
-        return reply
+
+        def written() -> Any:
+            reply = _reply("ClassificationResponse", model_spec=_spec(answer))
+            for row in models.classes(answer):
+                named = reply.result.classifications.add()
+                for label, score in row:
+                    named.classes.add(label=label, score=score)
+            return reply
+
+        return await aside(models.heavy(answer), written)
 
     async def regress(self, call: Invocation, request: Any) -> Any:
         entry = self._find(request.model_spec)

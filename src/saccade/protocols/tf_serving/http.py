@@ -100,7 +100,8 @@ class _Api:
         entry = self._admit(call)
         inputs = await _examples(call, views.model_of(entry))
         answer, _ = await self._ask(call, views.Given(inputs, []))
-        return Reply(200, _dumps({"results": models.classes(answer)}), [JSON, *marks(answer)])
+        body = await aside(models.heavy(answer), lambda: _dumps({"results": models.classes(answer)}))
+        return Reply(200, body, [JSON, *marks(answer)])
 
     async def regress(self, call: Call) -> Reply:
         entry = self._admit(call)

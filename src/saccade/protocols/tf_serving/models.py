@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from saccade.errors import InferenceError, SaccadeError, ServerError
 from saccade.inference.engine import Engine, Entry
 from saccade.inference.request import Answer
+from saccade.protocols.native.messages import LONG
 from saccade.protocols.tensors import Tensor
 from saccade.types import TensorSpec
 
@@ -55,6 +56,12 @@ def classes(answer: Answer) -> list[list[tuple[str, float]]]:
         pairs = zip(result.class_ids.tolist(), result.scores.tolist(), strict=True)
         found.append([(answer.labels.names[k], score) for k, score in pairs])
     return found
+
+
+def heavy(answer: Answer) -> bool:
+    """Whether telling all classes takes so long that it must not hold up other callers."""
+    rows = (r.scores for r in answer.results if not isinstance(r, SaccadeError) and r.scores is not None)
+    return sum(len(scores) for scores in rows) > LONG
 
 
 def number(outputs: Sequence[TensorSpec]) -> str:

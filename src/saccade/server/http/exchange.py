@@ -66,6 +66,11 @@ class Exchange:
             self._gone = None
             gone()
 
+    def finish(self) -> None:
+        """The application has returned."""
+        self.done = True
+        self.scope.pop(LEFT, None)  # a circle, which would hold what was answered until it is collected
+
     def _wake(self) -> None:
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)

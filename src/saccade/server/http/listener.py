@@ -125,7 +125,7 @@ class Listener:
             except Exception:  # the application's own rim let it through: its connection ends, nothing else
                 log.exception("a request failed beyond the application")
             finally:
-                exchange.done = True
+                exchange.finish()
                 finished(exchange)
 
         task = self._loop.create_task(answer())

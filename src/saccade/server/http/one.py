@@ -121,6 +121,9 @@ class One(asyncio.Protocol):
         for exchange in (self._current, self._read, *self._queue):
             if isinstance(exchange, Exchange):
                 exchange.lose()
+        for waiting in self._queue:
+            if isinstance(waiting, Exchange):
+                waiting.finish()  # it never begins
         self._queue.clear()
 
     def pause_writing(self) -> None:
@@ -159,8 +162,8 @@ class One(asyncio.Protocol):
     # The parser
 
     def on_message_begin(self) -> None:
-        # Not with any byte: the line ends that may stand before a request would hold its connection for ever. Of the first request
-        # the first byte counts, though it might have been one of another protocol.
+        # Not with any byte: the line ends that may stand before a request would hold its connection for ever. Of the
+        # first request the first byte counts, though it might have been one of another protocol.
         if self._later:
             self._since = self._listener.now()
         self._later = True

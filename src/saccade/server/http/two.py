@@ -34,7 +34,7 @@ HEADER_LIST = 64 * 1024
 WINDOW = 1024 * 1024
 CALLS = 4 * WINDOW
 """Bytes of all bodies together that a caller may send ahead."""
-LEFT_S = 120.0
+STALLED_S = 120.0
 """An answer of which the caller takes nothing for so long, though he takes others, is given up."""
 RESETS, WITHIN_S = 100, 10.0
 """More streams than this opened and torn down, or pings and settings sent, in so many seconds is an attack
@@ -75,7 +75,7 @@ class Two(asyncio.Protocol):
         """Bytes of each stream that came and are not yet given back to its window."""
         self._unsent: dict[int, memoryview] = {}
         self._moved: dict[int, float] = {}
-        """Of each of those, when something of it last went out."""
+        """Of each of those, when something of it last went out, or it was answered."""
         self._shaken: deque[float] = deque(maxlen=RESETS)
         self._since = self._sent = listener.now()
         """When a request last began or ended; when something of an answer last went out."""
@@ -112,8 +112,7 @@ class Two(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._stuck = 0.0
-        for stream in list(self._unsent):
-            self._push(stream)
+        self._push()
         self._flush()
 
     def look(self, now: float) -> None:
@@ -129,8 +128,8 @@ class Two(asyncio.Protocol):
                 self.transport.abort()
         elif (self._stuck and now > self._stuck + WRITE_S) or (self._unsent and now > self._sent + WRITE_S):
             self.transport.abort()
-        elif left := [stream for stream in self._unsent if now > self._moved[stream] + LEFT_S]:
-            for stream in left:
+        elif stalled := [stream for stream in self._unsent if now > self._moved[stream] + STALLED_S]:
+            for stream in stalled:
                 self._state.reset_stream(stream, ErrorCodes.CANCEL)
                 self._drop(stream)
             self._flush()
@@ -146,7 +145,8 @@ class Two(asyncio.Protocol):
         with contextlib.suppress(H2Error):  # it may be closed already
             self._state.close_connection(why)
         self._flush()
-        # A caller who said goodbye still tells what he has read of the last answer: to hang up on that would cost him its end.
+        # A caller who said goodbye still tells what he has read of the last answer: to hang up on that would cost him
+        # its end.
         if why is ErrorCodes.NO_ERROR and not self._left:
             self.transport.close()
         else:
@@ -198,11 +198,7 @@ class Two(asyncio.Protocol):
             case WindowUpdated() | RemoteSettingsChanged():
                 if isinstance(event, RemoteSettingsChanged):
                     self._calm()
-                for stream in list(self._unsent):
-                    try:
-                        self._push(stream)
-                    except StreamClosedError:  # torn down in the same breath: its own event comes behind
-                        self._drop(stream)
+                self._push()
             case PingReceived():
                 self._calm()
             case ConnectionTerminated():
@@ -271,26 +267,41 @@ class Two(asyncio.Protocol):
             self._unsent[stream] = memoryview(body)
             self._moved[stream] = self._listener.now()
             self._sent = self._sent if len(self._unsent) > 1 else self._listener.now()
-            self._push(stream)
+            self._push()
         self._flush()
 
-    def _push(self, stream: int) -> None:
-        """As much of a body as the caller's windows hold."""
+    def _push(self) -> None:
+        """As much of the bodies as the caller's windows hold, a frame of each in turn: none starves another."""
+        going = True
+        while going:
+            going = False
+            for stream in list(self._unsent):
+                if self._stuck or self._over:
+                    return
+                if stream not in self._unsent:
+                    continue
+                try:
+                    going = self._frame(stream) or going
+                except StreamClosedError:  # torn down in the same breath: its own event comes behind
+                    self._drop(stream)
+
+    def _frame(self, stream: int) -> bool:
+        """The next part of a body, if there is room for any; the others are before it from then on."""
         rest = self._unsent[stream]
-        while rest and not self._stuck:
-            room = min(self._state.local_flow_control_window(stream), self._state.max_outbound_frame_size)
-            if room <= 0:
-                self._unsent[stream] = rest
-                return
-            part, rest = rest[:room], rest[room:]
-            self._state.send_data(stream, bytes(part), end_stream=not rest)
-            self._sent = self._moved[stream] = self._listener.now()
-            self._flush()  # so that a caller who does not read is felt before all of it is written
+        room = min(self._state.local_flow_control_window(stream), self._state.max_outbound_frame_size)
+        if room <= 0:
+            return False
+        part, rest = rest[:room], rest[room:]
+        self._state.send_data(stream, bytes(part), end_stream=not rest)
+        self._sent = self._moved[stream] = self._listener.now()
+        del self._unsent[stream]
         if rest:
             self._unsent[stream] = rest
-            return
-        del self._unsent[stream], self._moved[stream]
-        self._settle(stream)
+        else:
+            del self._moved[stream]
+            self._settle(stream)
+        self._flush()  # so that a caller who does not read is felt before all of it is written
+        return True
 
     def _finished(self, stream: int) -> None:
         """The application is done with it; the rest of a body that nobody wants is refused."""
