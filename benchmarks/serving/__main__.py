@@ -149,32 +149,37 @@ def main() -> int:
     found: list[Figures] = []
     titles: dict[str, str] = {}
     tuned: set[Path] = set()
+    absent = dict.fromkeys(set(wished) - {p.name for p in peers}, "its environment could not be made")
+    curves = [name for name in names if name in GROWTH or name == "models"]
+
+    def keep() -> str:
+        """Writes what was measured so far, so that nothing of it is lost with a later row; the table in words."""
+        verdicts, text = "\n".join(map(str, bars(found))), table.text(found, titles, absent, curves)
+        record = {"rounds": rounds, "seconds": seconds, "versions": table.versions(peers), "titles": titles}
+        save("serving", {**record, "tried": choice.tried, "absent": absent, "figures": found})
+        head = "\n".join(
+            [*describe().splitlines(), table.versions(peers), f"{rounds} rounds of {seconds:g} s each, medians"]
+        )
+        (results() / "serving.md").write_text(f"```text\n{head}\n```\n\n{text}\n\n```text\n{verdicts}\n```\n")
+        (results() / "serving.svg").write_text(picture.draw(found, titles, curves))
+        return f"{text}\n\n{verdicts}"
+
     for name in names:
         if name == "models":
             titles[name] = models.TITLE
             found += models.measure(rounds, seconds, say)
-            continue
-        row = {**ROWS, **GROWTH}[name](tuple(peers), choice)
-        if options.ways:
-            for package in {e.packages[0]: None for e in row.entrants if isinstance(e, Ours)}:
-                if package not in tuned:
-                    packages.tune(package, row.loads[0].picture)
-                    tuned.add(package)
-        titles[name] = row.title
-        found += measure(row, rounds, seconds)
-    absent = dict.fromkeys(set(wished) - {p.name for p in peers}, "its environment could not be made")
-    curves = [name for name in names if name in GROWTH or name == "models"]
-    verdicts = "\n".join(map(str, bars(found)))
-    text = table.text(found, titles, absent, curves)
-    say(f"\n{text}\n\n{verdicts}")
+        else:
+            row = {**ROWS, **GROWTH}[name](tuple(peers), choice)
+            if options.ways:
+                for package in {e.packages[0]: None for e in row.entrants if isinstance(e, Ours)}:
+                    if package not in tuned:
+                        packages.tune(package, row.loads[0].picture)
+                        tuned.add(package)
+            titles[name] = row.title
+            found += measure(row, rounds, seconds)
+        told = keep()
+    say(f"\n{told}")
     say(f"{time.monotonic() - began:.0f} s, {rounds} rounds of {seconds:g} s")
-    record = {"rounds": rounds, "seconds": seconds, "versions": table.versions(peers), "titles": titles}
-    save("serving", {**record, "tried": choice.tried, "absent": absent, "figures": found})
-    head = "\n".join(
-        [*describe().splitlines(), table.versions(peers), f"{rounds} rounds of {seconds:g} s each, medians"]
-    )
-    (results() / "serving.md").write_text(f"```text\n{head}\n```\n\n{text}\n\n```text\n{verdicts}\n```\n")
-    (results() / "serving.svg").write_text(picture.draw(found, titles, curves))
     lost = [r for r in found if "failed" in r and r["entrant"].startswith(("saccade", "bare"))]
     wrong = [r for r in found if r.get("answer") == "another"]
     return int(bool(lost or wrong))

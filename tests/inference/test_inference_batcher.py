@@ -112,6 +112,22 @@ def test_a_batch_is_what_queued_meanwhile():
     assert seen == [[0], [1, 2, 3, 4], [5, 6]]
 
 
+def test_a_batch_leaves_the_other_runners_their_share():
+    gate, _, seen, run = held()
+    batcher = Batcher(run, max_batch=16, runners=3).start()
+    first = [batcher.submit(row(m), far()) for m in range(3)]
+    while len(seen) < 3:
+        time.sleep(0.001)
+    rest = [batcher.submit(row(m), far()) for m in range(3, 15)]
+    gate.set()
+    ran = [f.result(10) for f in [*first, *rest]]
+    batcher.close()
+    assert sorted(m for batch in seen for m in batch) == list(range(15))
+    assert len(seen[3]) == 4, "a third of the twelve that waited"
+    assert max(map(len, seen)) == 4
+    assert ran[3].why == "its share of what waited"
+
+
 def test_cancelled_and_expired_rows_never_run():
     gate, entered, seen, run = held()
     batcher = Batcher(run, max_batch=8).start()

@@ -1,7 +1,8 @@
 """Waiting rows into one run: size, order, deadline, cancel, refuse. A row is one picture, already decoded and checked.
 
 A free runner never waits for more rows: a batch is whatever has queued while the last one ran, or as much of it as
-makes a row cheapest (sizes.py). A row that meets a free runner and nobody else may run in the thread that brings it,
+makes a row cheapest (sizes.py), and no more than its share of what waits, or the other runners would have nothing to do
+while it lasts. A row that meets a free runner and nobody else may run in the thread that brings it,
 which saves handing it on. Urgent rows go before the others, and callers take turns, so nobody waits behind another's
 hundred pictures. A batch that fails is run again row by row, so an error belongs to one row only. One whose process was
 lost is too, once, with nothing beside it and as soon as another process is there, so that only the row that ends
@@ -29,6 +30,7 @@ LOOK_S = 0.1
 """How often rows are looked at while nothing can run."""
 WAITED, ALL, SMALL = "all that waited", "the most", "kept small for p99"
 PAYS = "more would cost more a row"
+SHARE = "its share of what waited"
 SHAPE, ALONE = "the next has another shape", "alone after a failure"
 """Why a batch is no larger."""
 WHOLE = ("dependency_unavailable", "overloaded", "not_ready")
@@ -266,6 +268,8 @@ class Batcher:
             why = ALL if most == self._max_batch else SMALL
             if self._waiting > 1 and (pays := self.sizes.next()) < most:
                 most, why = pays, PAYS
+            if (share := -(-self._waiting // len(self._threads))) < min(most, self._waiting):
+                most, why = share, SHARE
             while self._waiting and not self._suspects and len(batch) < most:
                 if batch and _shape(self._turns.first()) != _shape(batch[0]):
                     why = SHAPE
