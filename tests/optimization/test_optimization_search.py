@@ -15,7 +15,8 @@ from saccade.inference.model import Model
 from saccade.inference.options import Options
 from saccade.optimization import optimizers
 from saccade.optimization import search as searching
-from saccade.optimization.optimizer import Candidate, Optimizer, attempt, parted
+from saccade.optimization.optimizer import Candidate, Optimizer, attempt
+from saccade.optimization.quantising import parted
 from saccade.package.reader import open_package
 from saccade.testing.packages import colors, png
 from saccade.verbs.optimize import optimize

@@ -85,7 +85,9 @@ class _Connection:
                     "no more connections can be opened: this process has as many open files as it may have",
                     hint="lower --concurrency, or raise the limit (ulimit -n)",
                 ) from error
-            raise ServerError(f"nothing answers at {target.host}:{target.port}", code="unreachable") from error
+            raise ServerError(
+                f"nothing answers at {target.host}:{target.port}", hint="is it running?", code="unreachable"
+            ) from error
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def send(self, began: float) -> None:

@@ -1,12 +1,11 @@
 """Models by name and version: load, warm, check, swap, infer. Knows no registry and no protocol."""
 
 import contextlib
-import re
 import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from saccade.errors import ImageError, InferenceError, SaccadeError
@@ -16,49 +15,19 @@ from saccade.inference.model import Model
 from saccade.inference.options import Options
 from saccade.inference.pressure import Pressure
 from saccade.inference.request import Answer, Request
+from saccade.inference.shelves import Entry, Shelves, closing
 from saccade.inference.stages import Outcome, gone
 from saccade.inference.workers.starter import Starter
 from saccade.limits import ANSWER_LIMITS, QUEUE_LIMITS
+from saccade.package.manifest import NAME, NAME_WORDS
 from saccade.process import cores
 
-NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,127}")
 SWEEP_S = 0.1
 PATIENCE = QUEUE_LIMITS.max_batch_wait_s / QUEUE_LIMITS.max_wait_s
 """So many times longer than a single urgent image may others wait."""
 
 Observer = Callable[[str, str, Answer | SaccadeError, float, str | None], None]
 """Called once per request with model name, version ("" when unknown), what came out, seconds taken, and who asked."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One version as the engine holds it. model is there while ready, away or unloading; error says why it failed.
-
-    away: loaded and checked, but what runs its graph, another server or a process of its own, cannot be asked now.
-    """
-
-    name: str
-    version: int
-    path: Path
-    state: str
-    model: Model | None = None
-    error: SaccadeError | None = None
-    load_s: float = 0.0
-
-    @property
-    def loaded(self) -> bool:
-        return self.state in ("ready", "away")
-
-    def now(self) -> "Entry":
-        """The entry as it is at this moment: away when its model cannot be asked."""
-        fault = self.model.fault() if self.model is not None and self.state == "ready" else None
-        return replace(self, state="away", error=fault) if fault else self
-
-
-@dataclass
-class _Shelf:
-    versions: dict[int, Entry] = field(default_factory=dict)
-    aliases: dict[str, int] = field(default_factory=dict)
 
 
 class Engine:
@@ -86,9 +55,7 @@ class Engine:
         self._pressure = pressure
         self._intake = Intake(decode_threads or cores(), isolation=decode_isolation)
         self._starter = Starter() if self.options.isolation == "process" else None
-        self._shelves: dict[str, _Shelf] = {}
-        self._lock = threading.RLock()
-        self._closed = False
+        self._shelves = Shelves()
         self._closing = threading.Event()
         threading.Thread(target=self._sweep, name="sweeper", daemon=True).start()
 
@@ -100,117 +67,56 @@ class Engine:
         Raises PackageError or InferenceError; the old versions stay as they were.
         """
         if not NAME.fullmatch(name):
-            raise InferenceError("a model name is 1 to 128 letters, digits, dot, dash or underscore", code="not_found")
+            raise InferenceError(f"a model name is {NAME_WORDS}", code="not_found")
         began = time.monotonic()
         entry = Entry(name, version, Path(path), "loading")
-        with self._lock:
-            if self._closed:
-                raise InferenceError("the engine is closing", hint="ask again later", code="draining")
-            shelf = self._shelves.setdefault(name, _Shelf())
-            held = shelf.versions.get(version)
-            if held is not None and held.state == "unloading":
-                raise InferenceError("the version is being unloaded", hint="ask again", code="not_ready")
-            if held is not None and held.state in ("loading", "ready"):
-                return held
-            shelf.versions[version] = entry
+        if (held := self._shelves.begin(entry)) is not None:
+            return held
         try:
             patient = any(e.state == "ready" for n in self.names() for e in self.versions(n).values())
             options = replace(self.options, variant=variant or self.options.variant, patient=patient)
             model = Model.open(path, options=options, intake=self._intake, starter=self._starter)
         except SaccadeError as error:
-            self._put(entry, replace(entry, state="failed", error=error))
+            self._shelves.put(entry, replace(entry, state="failed", error=error))
             raise
         except BaseException:
             failed = InferenceError("loading failed", code="internal")
-            self._put(entry, replace(entry, state="failed", error=failed))
+            self._shelves.put(entry, replace(entry, state="failed", error=failed))
             raise
         ready = replace(entry, state="ready", model=model, load_s=time.monotonic() - began)
-        if not self._put(entry, ready):
+        if not self._shelves.put(entry, ready):
             model.close()
             raise InferenceError("the version was unloaded while it was loaded", hint="load it again", code="not_ready")
         return ready
 
-    def _put(self, before: Entry, entry: Entry) -> bool:
-        """In the place of the one before, which may have been taken away meanwhile: then nothing
-        is put, and it is False."""
-        with self._lock:
-            shelf = self._shelves.get(entry.name)
-            if shelf is None or shelf.versions.get(entry.version) is not before:
-                return False
-            shelf.versions[entry.version] = entry
-            return True
-
     def unload(self, name: str, version: int, *, drain_s: float = 30.0) -> None:
         """New requests no longer find the version; accepted ones are finished first."""
-        with self._lock:
-            shelf = self._shelves.get(name)
-            entry = shelf.versions.get(version) if shelf else None
-            if shelf is None or entry is None:
-                raise InferenceError("no such model version is loaded", code="not_found")
-            going = replace(entry, state="unloading") if entry.model is not None else entry
-            self._put(entry, going)
-        if entry.model is not None:
-            entry.model.close(drain_s)
-        with self._lock:
-            if shelf.versions.get(version) is going:  # else another unloading took it, and one that came since stays
-                del shelf.versions[version]
-            if not shelf.versions and self._shelves.get(name) is shelf:
-                del self._shelves[name]
+        going = self._shelves.leave(name, version)
+        if going.model is not None:
+            going.model.close(drain_s)
+        self._shelves.remove(going)
 
     def set_aliases(self, name: str, aliases: Mapping[str, int]) -> None:
         """The aliases of a name, all at once. An alias may point at a version that is not loaded yet."""
-        with self._lock:
-            if name in self._shelves:
-                self._shelves[name].aliases = dict(aliases)
+        self._shelves.set_aliases(name, aliases)
 
     # Looking
 
     def names(self) -> list[str]:
-        with self._lock:
-            return sorted(self._shelves)
+        return self._shelves.names()
 
     def versions(self, name: str) -> dict[int, Entry]:
-        with self._lock:
-            shelf = self._shelves.get(name)
-            return {v: e.now() for v, e in sorted(shelf.versions.items())} if shelf else {}
+        return self._shelves.versions(name)
 
     def aliases(self, name: str) -> dict[str, int]:
-        with self._lock:
-            shelf = self._shelves.get(name)
-            return dict(shelf.aliases) if shelf else {}
+        return self._shelves.aliases(name)
 
     def find(self, model: str, version: int | None = None) -> Entry:
         """A ready version: the one asked for, else the alias's, else the newest ready.
 
         Raises InferenceError: not_found, or not_ready when it is known but cannot answer now.
         """
-        name, _, alias = model.partition("@")
-        with self._lock:
-            shelf = self._shelves.get(name)
-            if shelf is None:
-                raise InferenceError("no such model", hint="GET /api/v1/models lists them", code="not_found")
-            if version is None and alias:
-                version = shelf.aliases.get(alias)
-                if version is None:
-                    raise InferenceError("the model has no such alias", code="not_found")
-            if version is not None:
-                entry = shelf.versions.get(version)
-                if entry is None:
-                    raise InferenceError("the model has no such version", code="not_found")
-                entry = entry.now()
-                if entry.state == "away" and entry.error is not None:
-                    raise entry.error
-                if entry.state != "ready":
-                    raise InferenceError(f"the version is {entry.state}", hint="ask again later", code="not_ready")
-                return entry
-            held = [e.now() for e in shelf.versions.values()]
-        ready = [e for e in held if e.state == "ready"]
-        faults = [e.error for e in held if e.state == "away" and e.error is not None]
-        if not ready and faults:
-            raise faults[-1]
-        if not ready:
-            raise InferenceError("no version of this model is ready", hint="ask again later", code="not_ready")
-        return max(ready, key=lambda e: e.version)
+        return self._shelves.find(model, version)
 
     # Answering
 
@@ -222,37 +128,35 @@ class Engine:
         """
         future: Future[Answer] = Future()
         began = time.monotonic()
-        version = request.version
+        deadline, version = began + min(request.deadline_s, self.max_deadline_s), request.version
         try:
             entry = self._admit(request)
             version = entry.version
             try:
-                items = self._hand_on(request, entry, began, future, here)
+                items = self._hand_on(request, entry, deadline, future, here)
             except InferenceError as error:
                 # Found and gone before it was asked: whoever named no version is answered by the one that took over.
                 after = self._admit(request) if error.code == "not_ready" and request.version is None else entry
                 if after.model is entry.model:
                     raise
                 entry, version = after, after.version
-                items = self._hand_on(request, entry, began, future, here)
+                items = self._hand_on(request, entry, deadline, future, here)
         except SaccadeError as error:
             self._observe_refusal(request.model, version, error, began, request.caller)
             future.set_exception(error)
             return future
-        over = began + min(request.deadline_s, self.max_deadline_s)
-        done = _After(len(items), lambda: self._settle(future, entry, items, began, over, request.caller))
+        done = _After(len(items), lambda: self._settle(future, entry, items, began, deadline, request.caller))
         future.add_done_callback(lambda f: [i.cancel() for i in items] if f.cancelled() else None)
         for item in items:
             item.add_done_callback(done)
         return future
 
     def _hand_on(
-        self, request: Request, entry: Entry, began: float, future: "Future[Answer]", here: bool
+        self, request: Request, entry: Entry, deadline: float, future: "Future[Answer]", here: bool
     ) -> "list[Future[Outcome]]":
         """Every picture of a request to one model, or none. Raises InferenceError(not_ready)
         where it is being unloaded."""
         assert entry.model is not None
-        deadline = began + min(request.deadline_s, self.max_deadline_s)
         caller = request.caller or future
         urgent = _urgent(request)
         items: list[Future[Outcome]] = []
@@ -269,8 +173,8 @@ class Engine:
         return items
 
     def _admit(self, request: Request) -> Entry:
-        if self._closed:
-            raise InferenceError("the engine is closing", hint="ask again later", code="draining")
+        if self._shelves.closed:
+            raise closing()
         if not request.images:
             raise InferenceError("a request needs at least one image", code="batch_too_large")
         if len(request.images) > self.max_images:
@@ -350,10 +254,10 @@ class Engine:
         entry: Entry,
         items: "list[Future[Outcome]]",
         began: float,
-        over: float,
+        deadline: float,
         caller: str | None,
     ) -> None:
-        """over: the moment at which the caller gave up."""
+        """deadline: the moment at which the caller gave up."""
         model = entry.model
         assert model is not None
         outcomes = [item.result() for item in items if not item.cancelled()]
@@ -363,7 +267,7 @@ class Engine:
         if not whole or future.cancelled():
             model.counts.request(None, time.monotonic() - began)
             left = InferenceError("the caller left", code="cancelled")
-            if time.monotonic() >= over:
+            if time.monotonic() >= deadline:
                 left = InferenceError("the deadline passed while the model was at work", code="deadline_exceeded")
             self._observe(entry.name, str(entry.version), left, began, caller)
             if not future.cancelled() and future.set_running_or_notify_cancel():
@@ -415,7 +319,7 @@ class Engine:
 
     def close(self, drain_s: float = 30.0) -> None:
         """Refuses new requests, finishes accepted ones, frees every model."""
-        self._closed = True
+        self._shelves.close()
         for name in self.names():
             for version in self.versions(name):
                 self.unload(name, version, drain_s=drain_s)

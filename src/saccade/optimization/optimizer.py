@@ -7,9 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from saccade import process
 from saccade.errors import SaccadeError, first_line
 from saccade.types import Array
 
@@ -63,29 +60,6 @@ def attempt(name: str, make: Callable[[], Candidate | Unfit]) -> Candidate | Unf
         return make()
     except Exception as error:  # noqa: BLE001 - a library raises what it likes, and other candidates are still to come
         return Unfit(name, reason(error))
-
-
-def parted(images_NHWC: Array) -> tuple[Array, Array]:
-    """Pictures that each way of quantising fits its ranges on, and every fourth, by which it is judged: they come sorted
-    by class, and both shall have all of them."""
-    others = np.arange(len(images_NHWC)) % 4 == 1
-    return images_NHWC[~others], images_NHWC[others] if others.any() else images_NHWC
-
-
-def mean_distance(theirs: Mapping[str, Array], ours: Mapping[str, Array], distance: Distance) -> float:
-    """The mean distance of two answers [N, ...] over the pictures."""
-    rows = range(len(next(iter(theirs.values()))))
-
-    def row(answers: Mapping[str, Array], i: int) -> dict[str, Array]:
-        return {name: values[i : i + 1] for name, values in answers.items()}
-
-    return float(np.mean([distance(row(theirs, i), row(ours, i)) for i in rows]))
-
-
-def overflows() -> bool:
-    """Whether this CPU adds two products of eight bits in sixteen, as it does without VNNI instructions: weights of
-    seven bits keep the sums inside."""
-    return "vnni" not in process.host()
 
 
 def reason(error: Exception) -> str:

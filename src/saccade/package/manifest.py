@@ -20,6 +20,7 @@ MAX_TOTAL = 4 * 1024**3
 MAX_SIDE = 16_384
 DIGEST = re.compile(r"[0-9a-f]{64}")
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,127}")
+NAME_WORDS = "1 to 128 letters, digits, dots, dashes and underscores, the first a letter or digit"
 _SAVED_MODEL = r"saved_model/(saved_model\.pb|variables/variables\.(index|data-\d{5}-of-\d{5}))"
 VERSION = "runtime_version"
 """The one field of a certificate that older packages lack."""
@@ -177,7 +178,7 @@ class Manifest:
 
     def _check(self) -> None:
         if not isinstance(self.name, str) or not NAME.fullmatch(self.name):
-            raise PackageError(f"a model name is {NAME.pattern}, got {self.name!r}")
+            raise PackageError(f"a model name is {NAME_WORDS}, got {self.name!r}")
         wrong = [p for p in self.files if not PATH.fullmatch(p)]
         if wrong:
             raise PackageError(f"file names in a package follow a fixed pattern, got {wrong[0]!r}")

@@ -7,6 +7,7 @@ import math
 import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -58,34 +59,23 @@ async def apart(work: Callable[[], T]) -> T:
     long, and the process waits for those when it ends. Raises ServerError(overloaded) when many such are under way."""
     if not _apart.acquire(blocking=False):
         raise ServerError(f"{MOST_APART} such requests are under way", hint="ask again later", code="overloaded")
-    loop = asyncio.get_running_loop()
-    asked: asyncio.Future[T] = loop.create_future()
-
-    def give(result: T | None, error: BaseException | None) -> None:
-        if asked.done():
-            return
-        if error is not None:
-            asked.set_exception(error)
-        else:
-            asked.set_result(result)  # type: ignore[arg-type]
+    future: Future[T] = Future()
+    future.set_running_or_notify_cancel()  # who waits may leave; the work goes on
 
     def do() -> None:
-        result, error = None, None
         try:
-            result = work()
-        except BaseException as raised:  # noqa: BLE001 - raised where it is waited for
-            error = raised
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            future.set_exception(error)
         finally:
             _apart.release()
-        with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits any more
-            loop.call_soon_threadsafe(give, result, error)
 
     try:
         threading.Thread(target=do, name="apart", daemon=True).start()
     except RuntimeError as error:
         _apart.release()
         raise ServerError("no thread can be had", hint="ask again later", code="overloaded") from error
-    return await asked
+    return await asyncio.wrap_future(future)
 
 
 Once = Callable[[Invocation, Any], Awaitable[Any]]

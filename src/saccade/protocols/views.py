@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from saccade.errors import InferenceError, SaccadeError, ServerError
-from saccade.inference.engine import Engine, Entry
+from saccade.inference.engine import Engine
 from saccade.inference.model import Model
 from saccade.inference.request import Answer, Request, Source
+from saccade.inference.shelves import Entry
 from saccade.protocols import tensors
 from saccade.protocols.method import aside
 from saccade.protocols.native import messages as native

@@ -1,7 +1,8 @@
 """Where the server is in its life."""
 
 from saccade.errors import ServerError
-from saccade.inference.engine import Engine, Entry
+from saccade.inference.engine import Engine
+from saccade.inference.shelves import Entry
 
 
 class State:

@@ -10,7 +10,7 @@ from saccade.errors import PackageError, UsageError
 from saccade.export import exporters
 from saccade.export.exporter import Wish, Written
 from saccade.package import reader
-from saccade.package.manifest import NAME
+from saccade.package.manifest import NAME, NAME_WORDS
 from saccade.storage.blobs import refused
 from saccade.storage.files import Files
 from saccade.verbs.home import package_place
@@ -44,7 +44,7 @@ def export(
     exporter, place = exporters.find(kind), Path(out)
     chosen = exporters.settled(exporter, settings or {})
     if version < 1 or (name is not None and not NAME.fullmatch(name)):
-        raise UsageError(f"a version counts from 1 and a name is {NAME.pattern}, got {version} and {name!r}")
+        raise UsageError(f"a version counts from 1 and a name is {NAME_WORDS}, got {version} and {name!r}")
     if place.exists():
         raise PackageError(f"{place} is already there", hint="name a new folder", code="already_exists")
     source, known = package_place(package, home)

@@ -6,7 +6,7 @@ import numpy as np
 
 from saccade.errors import UsageError
 from saccade.images import decode, encode
-from saccade.package.manifest import NAME
+from saccade.package.manifest import NAME, NAME_WORDS
 from saccade.types import Sample
 
 GOLDENS = 8
@@ -34,6 +34,4 @@ def name_of(data: Path | str) -> str:
 def check_name(wish: str | None) -> None:
     """Raises UsageError for a wish that is no name of a model; before hours of work, which end in sealing it."""
     if wish is not None and not NAME.fullmatch(wish):
-        raise UsageError(
-            f"a model name is {NAME.pattern}, got {wish!r}", hint="letters, digits, . _ -, a letter or digit first"
-        )
+        raise UsageError(f"a model name is {NAME_WORDS}, got {wish!r}", hint=f"{name_of(wish)!r} would do")

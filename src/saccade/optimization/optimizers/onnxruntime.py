@@ -16,16 +16,8 @@ import numpy as np
 import onnx
 
 from saccade import process
-from saccade.optimization.optimizer import (
-    Candidate,
-    Distance,
-    Optimizer,
-    Unfit,
-    attempt,
-    mean_distance,
-    overflows,
-    parted,
-)
+from saccade.optimization.optimizer import Candidate, Distance, Optimizer, Unfit, attempt
+from saccade.optimization.quantising import mean_distance, overflows, parted
 from saccade.tasks.statistics import spread
 from saccade.types import Array
 

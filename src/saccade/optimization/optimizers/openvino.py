@@ -11,16 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from saccade.optimization.optimizer import (
-    Candidate,
-    Distance,
-    Optimizer,
-    Unfit,
-    attempt,
-    mean_distance,
-    overflows,
-    parted,
-)
+from saccade.optimization.optimizer import Candidate, Distance, Optimizer, Unfit, attempt
+from saccade.optimization.quantising import mean_distance, overflows, parted
 from saccade.process import report_nothing
 from saccade.types import Array
 

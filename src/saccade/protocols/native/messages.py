@@ -12,9 +12,10 @@ from typing import Any
 
 from saccade.errors import SaccadeError, ServerError
 from saccade.images import decode, masks
-from saccade.inference.engine import Engine, Entry
+from saccade.inference.engine import Engine
 from saccade.inference.record import FORMS, record, shown
 from saccade.inference.request import Answer
+from saccade.inference.shelves import Entry
 from saccade.limits import JSON_LIMITS
 from saccade.protocols.protocol import problem, single
 from saccade.types import Prediction

@@ -4,11 +4,12 @@ from html import escape
 from typing import Any
 
 from saccade import __version__
+from saccade.package.manifest import NAME
 from saccade.protocols.protocol import STATUSES, TITLES
 
 Record = dict[str, Any]
 
-_NAME = {"type": "string", "pattern": "^[a-zA-Z0-9][a-zA-Z0-9._-]{0,127}(@[a-zA-Z0-9][a-zA-Z0-9._-]{0,127})?$"}
+_NAME = {"type": "string", "pattern": f"^{NAME.pattern}(@{NAME.pattern})?$"}
 
 
 def document() -> Record:

@@ -4,7 +4,8 @@ import asyncio
 from typing import Any
 
 from saccade.errors import SaccadeError, ServerError
-from saccade.inference.engine import Engine, Entry
+from saccade.inference.engine import Engine
+from saccade.inference.shelves import Entry
 from saccade.limits import BODY_LIMITS
 from saccade.protocols import views
 from saccade.protocols.method import HEAVY, Method, apart, aside

@@ -7,7 +7,8 @@ from typing import Any
 
 from saccade.errors import ServerError
 from saccade.inference.counts import Duration
-from saccade.inference.engine import Engine, Entry
+from saccade.inference.engine import Engine
+from saccade.inference.shelves import Entry
 from saccade.protocols.open_inference.messages import EXTENSIONS
 from saccade.protocols.views import model_of
 from saccade.types import TensorSpec

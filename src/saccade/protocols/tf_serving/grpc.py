@@ -3,9 +3,10 @@
 from typing import Any
 
 from saccade.errors import ServerError
-from saccade.inference.engine import Engine, Entry
+from saccade.inference.engine import Engine
 from saccade.inference.model import Model
 from saccade.inference.request import Answer
+from saccade.inference.shelves import Entry
 from saccade.protocols import views
 from saccade.protocols.method import HEAVY, Invocation, Method, Once, aside
 from saccade.protocols.offer import offer

@@ -4,9 +4,10 @@ import json
 from typing import Any
 
 from saccade.errors import SaccadeError, ServerError
-from saccade.inference.engine import Engine, Entry
+from saccade.inference.engine import Engine
 from saccade.inference.model import Model
 from saccade.inference.request import Answer
+from saccade.inference.shelves import Entry
 from saccade.protocols import views
 from saccade.protocols.method import HEAVY, Method, aside
 from saccade.protocols.native.http import MAX_BODY

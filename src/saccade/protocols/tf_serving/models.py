@@ -4,8 +4,9 @@ sentences."""
 from collections.abc import Sequence
 
 from saccade.errors import InferenceError, SaccadeError, ServerError
-from saccade.inference.engine import Engine, Entry
+from saccade.inference.engine import Engine
 from saccade.inference.request import Answer
+from saccade.inference.shelves import Entry
 from saccade.protocols.native.messages import LONG
 from saccade.protocols.tensors import Tensor
 from saccade.types import TensorSpec
