@@ -37,8 +37,9 @@ def say(text: str) -> None:
 class Choice:
     """Which way stands for a peer: the first, or the fastest of all when `tried` is wanted."""
 
-    def __init__(self, every: bool, seconds: float) -> None:
-        self._every, self._seconds = every, seconds
+    def __init__(self, every: bool) -> None:
+        self._every = every
+        self.seconds = 2.0
         self._made: dict[tuple[str, str], Way] = {}
         self.tried: list[Figures] = []
 
@@ -54,7 +55,7 @@ class Choice:
             record: Figures = {"peer": peer.name, "way": way.name, "graph": graph.parent.parent.name}
             try:
                 with Theirs(peer, way, graph).ready() as asked:
-                    record |= asked.load(Load("16 callers", data, 16), self._seconds)
+                    record |= asked.load(Load("16 callers", data, 16), self.seconds)
                 rates[way.name] = record["per_s"] if table.sound([record]) else 0.0
             except (RuntimeError, OSError) as error:
                 record["failed"] = str(error)
@@ -125,7 +126,7 @@ def main() -> int:
     known = (*ROWS, *GROWTH, "models")
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(known)}; none takes all")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=5.0, help="of each load")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each load; at least 8 for resnet50")
     parser.add_argument("--peers", help="names with commas between, default all")
     parser.add_argument("--ways", action="store_true", help="try every configuration of every peer first, tune ours")
     parser.add_argument("--short", action="store_true", help=f"{', '.join(SHORT_ROWS)}: one round of two seconds")
@@ -143,7 +144,7 @@ def main() -> int:
         return 0
     names = options.rows or (list(SHORT_ROWS) if options.short else list(known))
     rounds, seconds = (1, 2.0) if options.short else (options.rounds, options.seconds)
-    began, choice = time.monotonic(), Choice(options.ways, max(2.0, seconds / 2))
+    began, choice = time.monotonic(), Choice(options.ways)
     say(describe())
     say(table.versions(peers))
     found: list[Figures] = []
@@ -165,6 +166,8 @@ def main() -> int:
         return f"{text}\n\n{verdicts}"
 
     for name in names:
+        window = seconds if options.short else max(seconds, rows.LEAST_S.get(name, 0.0))
+        choice.seconds = max(2.0, window / 2)
         if name == "models":
             titles[name] = models.TITLE
             found += models.measure(rounds, seconds, say)
@@ -175,8 +178,8 @@ def main() -> int:
                     if package not in tuned:
                         packages.tune(package, row.loads[0].picture)
                         tuned.add(package)
-            titles[name] = row.title
-            found += measure(row, rounds, seconds)
+            titles[name] = row.title + (f", windows of {window:g} s" if window != seconds else "")
+            found += measure(row, rounds, window)
         told = keep()
     say(f"\n{told}")
     say(f"{time.monotonic() - began:.0f} s, {rounds} rounds of {seconds:g} s")

@@ -160,4 +160,6 @@ GROWTH: dict[str, Callable[[tuple[Peer, ...], Choose], Row]] = {
     "several": several,
 }
 """Rows whose loads are points of a curve, each named by its number."""
+LEAST_S = {"resnet50": 8.0}
+"""Where an answer takes long, a window of its own, so that it holds enough of them."""
 PEERS_BY_NAME = {peer.name: peer for peer in PEERS_ALL}
