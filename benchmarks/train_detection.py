@@ -57,7 +57,8 @@ class Plain(nn.Module):
         self.heat = nn.Sequential(conv(64, 64), nn.Conv2d(64, classes, 1))
         self.place = nn.Sequential(conv(64, 64), nn.Conv2d(64, 4, 1))
         heat, place = self.heat[1], self.place[1]
-        assert isinstance(heat, nn.Conv2d) and isinstance(place, nn.Conv2d)
+        assert isinstance(heat, nn.Conv2d)
+        assert isinstance(place, nn.Conv2d)
         nn.init.constant_(heat.bias, -2.19)
         with torch.no_grad():
             place.bias.copy_(torch.cat([typical, torch.full((2,), 0.5)]))
@@ -116,26 +117,32 @@ def boxes_from(heat: Tensor, place: Tensor) -> dict[str, np.ndarray]:
     return {"boxes": found.numpy(), "scores": best.numpy(), "class_ids": (at // (height * width)).numpy()}
 
 
-def judged(dataset: Dataset, spec: PreprocessSpec, answer: Any) -> dict[str, float]:
-    """Numbers of the test split; answer: uint8 [N, H, W, 3] to the outputs of a sealed graph."""
+def judged(dataset: Dataset, spec: PreprocessSpec, answer: Any, thresholds: dict[str, float]) -> dict[str, float]:
+    """Numbers of the test split; answer: uint8 [N, H, W, 3] to the outputs of a sealed graph. thresholds: from which
+    an answer of a class is shown, which the averages do not depend on; without them there is no `image_f1`."""
     scorer = TASK.scorer(dataset.labels)
+    scorer.thresholds = thresholds
     samples = dataset.splits["test"]
     seen = [preprocess.load(s.image, spec) for s in samples]
     outputs = answer(np.stack([pixels for pixels, _ in seen]))
     for sample, said in zip(samples, TASK.decode(outputs, [p for _, p in seen], dataset.labels), strict=True):
         scorer.add(said, sample)
-    return {n.name: round(n.value, 4) for n in scorer.card("test").numbers}
+    told = [n for n in scorer.card("test").numbers if thresholds or n.name != "image_f1"]
+    return {n.name: round(n.value, 4) for n in told}
 
 
 def ours(dataset: Dataset, recipe: Recipe, folder: Path) -> Row:
     trainer = find("torch")
     run = Run.create(folder, recipe, dataset)
     wall, cpu, steps, parameters = time.monotonic(), time.process_time(), 0, 0
+    calibration: dict[str, float] = {}
     for event in trainer.fit(run, dataset):
         steps = getattr(event, "step", steps) or steps
         parameters = getattr(event, "parameters", parameters)
+        calibration = getattr(event, "calibration", calibration)
     spent = spent_since(cpu, wall, steps * int(run.recipe.batch))
-    found = judged(dataset, run.preprocess, lambda pixels: trainer.outputs(run, pixels))
+    thresholds = TASK.thresholds(calibration, dataset.labels)
+    found = judged(dataset, run.preprocess, lambda pixels: trainer.outputs(run, pixels), thresholds)
     return {**found, "parameters": parameters, "size": [run.preprocess.width, run.preprocess.height], **spent}
 
 
@@ -195,7 +202,7 @@ def plain(dataset: Dataset, spec: PreprocessSpec, recipe: Recipe, cpu_s: float, 
         return {k: np.concatenate([f[k] for f in found]) for k in found[0]}
 
     count = sum(p.numel() for p in network.parameters())
-    return {**judged(dataset, spec, answer), "parameters": count, "size": [spec.width, spec.height], **spent}
+    return {**judged(dataset, spec, answer, {}), "parameters": count, "size": [spec.width, spec.height], **spent}
 
 
 def main() -> None:

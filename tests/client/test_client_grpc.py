@@ -100,7 +100,7 @@ WISHES: list[dict[str, Any]] = [
     ("name", "wishes"),
     [
         *((name, wishes) for name in ("colors", "boxes", "masks") for wishes in WISHES),
-        *((name, {"tile": True}) for name in ("boxes", "masks")),
+        *((name, {"tile": tile}) for name in ("boxes", "masks") for tile in (True, 2, 1.5)),
     ],
 )
 def test_the_same_answer_as_over_http(url: str, http: Client, name: str, wishes: Any) -> None:

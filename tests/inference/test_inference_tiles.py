@@ -48,6 +48,18 @@ def test_a_mask_in_tiles_is_the_mask_pixel_by_pixel(tmp_path):
         np.testing.assert_array_equal(model.predict(small, tile=True).mask, model.predict(small).mask)
 
 
+def test_a_tile_may_be_some_times_as_large_as_the_network_and_is_shrunk(tmp_path):
+    blocks = np.random.default_rng(1).integers(0, 256, (56, 80, 3), np.uint8)
+    truth = (blocks[:, :, 0] > 127).astype(np.uint8) + 2 * (blocks[:, :, 1] > 127).astype(np.uint8)
+    picture, wanted = (array.repeat(4, 0).repeat(4, 1) for array in (blocks, truth))
+    with Model.open(packages.masks(tmp_path / "p", side=32).path) as model:
+        np.testing.assert_array_equal(model.predict(picture, tile=4).mask, wanted)
+        assert (model.predict(picture, tile=8).mask != wanted).any()
+        for times in (0.5, 17, float("nan")):
+            with pytest.raises(InferenceError, match="from 1 to 16"):
+                model.predict(picture, tile=times)
+
+
 def test_each_pixel_of_a_mask_is_of_the_tile_that_sees_most_around_it():
     places = tiles.windows(100, 40, 64, 40)
     parts = [Prediction(64, 40, mask=np.full((40, 64), i, np.uint8)) for i in range(2)]

@@ -210,7 +210,7 @@ def test_tensorflow_serving(engine: Engine, record: Any, signature: Any, name: s
     side=st.tuples(st.integers(1, 150), st.integers(1, 150)) | st.sampled_from([(1, 3000), (3000, 1), (700, 700)]),
     name=st.sampled_from(["colors", "masks", "boxes"]),
     mask=st.sampled_from(["polygons", "rle", "png", "none", "x", "\ud800"]),
-    tile=st.sampled_from(["true", "true", "false", "TRUE"]),
+    tile=st.sampled_from(["true", "true", "false", "TRUE", "2", "16", "1.5", "0.5", "17", "nan", "1e1", "\u0663"]),
     sure=st.sampled_from(["true", "false", "1"]),
 )
 def test_tiles_and_polygons(engine: Engine, side: tuple[int, int], name: str, mask: str, tile: str, sure: str) -> None:

@@ -1,5 +1,5 @@
-"""Boxes in the training loop: any backbone's maps, a validation split without objects, and what is said of tiny
-boxes."""
+"""Boxes in the training loop: any backbone's maps, a validation split without objects, and what is said of boxes
+that are tiny or too many."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -213,3 +213,11 @@ def test_sizes_that_change_are_the_same_for_the_same_seed(tmp_path: Path) -> Non
     assert len(shares) == 50
     assert 0.75 <= min(shares) < 0.8
     assert 1.2 < max(shares) <= 1.25
+
+
+def test_pictures_with_more_boxes_than_an_answer_has_are_told(tmp_path: Path) -> None:
+    data = dataset()
+    crowd = tuple(sample(s.key, i, 101 if i < 3 else 100) for i, s in enumerate(data.splits["train"]))
+    _, said = fit(tmp_path / "run", Dataset("memory", Path(), LABELS, {**data.splits, "train": crowd}), smoke=True)
+    (note,) = [e for e in said if isinstance(e, Note) and "hold more than" in e.message]
+    assert "3 of 16 pictures hold more than 100 boxes" in note.message

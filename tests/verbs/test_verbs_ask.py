@@ -19,7 +19,7 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seen: list[int] = []
     results = Model.results
 
-    def counted(self: Model, images: Sequence[Any], *, tile: bool = False) -> Any:
+    def counted(self: Model, images: Sequence[Any], *, tile: bool | float = False) -> Any:
         seen.append(len(images))
         return results(self, images, tile=tile)
 

@@ -30,6 +30,12 @@ def predict_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mask", choices=FORMS, default="png", help="form of a mask in --json (default: png)")
     parser.add_argument("--confidence", action="store_true", help="in --json: how sure each pixel of a mask is")
     parser.add_argument("--tile", action="store_true", help="ask pictures larger than the network tile by tile")
+    parser.add_argument(
+        "--tile-times",
+        type=float,
+        metavar="N",
+        help="the same, in tiles N times as large, shrunk to the network's size",
+    )
     parser.add_argument("--draw", type=Path, metavar="DIR", help="write the pictures with their answers")
     parser.add_argument("--home", type=Path)
     parser.add_argument("--json", action="store_true")
@@ -57,7 +63,7 @@ def predict(options: argparse.Namespace) -> int:
             threshold=options.threshold,
             mask=options.mask if options.json else "none",
             confidence=options.confidence and options.json,
-            tile=options.tile,
+            tile=options.tile_times or options.tile,
             draw=options.draw,
             home=options.home,
         )
@@ -94,7 +100,7 @@ def _ask_server(options: argparse.Namespace, images: list[Path]) -> Iterator[dic
                     threshold=options.threshold,
                     mask=form,
                     confidence=options.confidence and options.json,
-                    tile=options.tile,
+                    tile=options.tile_times or options.tile,
                 )
                 if options.draw:
                     ask.write_picture(answer.draw(), image, options.draw)

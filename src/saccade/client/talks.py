@@ -34,8 +34,8 @@ class Wishes(TypedDict, total=False):
     """How predict is to answer. What is not given is left to the server.
 
     threshold: instead of the model's own, by class. mask: how a mask is written, "png" by default. confidence: with it
-    how sure each pixel is. tile: a picture larger than the network is asked in overlapping tiles. timeout_s: for this
-    call, instead of the client's.
+    how sure each pixel is. tile: a picture larger than the network is asked in overlapping tiles, of its size (True) or
+    so many times as large (1 to 16). timeout_s: for this call, instead of the client's.
     """
 
     version: int | None
@@ -43,7 +43,7 @@ class Wishes(TypedDict, total=False):
     threshold: float | None
     mask: MaskForm | None
     confidence: bool
-    tile: bool
+    tile: bool | float
     timeout_s: float | None
 
 
@@ -237,8 +237,12 @@ class Talks:
 
 
 def _options(wishes: Wishes) -> dict[str, Any]:
-    switches = {name: "true" if wishes.get(name) else None for name in ("confidence", "tile")}
+    switches = {"confidence": "true" if wishes.get("confidence") else None, "tile": _tile(wishes.get("tile", False))}
     return {**{name: wishes.get(name) for name in ("top_k", "threshold", "mask")}, **switches}
+
+
+def _tile(times: bool | float) -> str | None:
+    return "true" if times is True else f"{times:g}" if times else None
 
 
 def pictures(folder: Path | str) -> list[Path]:

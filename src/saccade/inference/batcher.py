@@ -3,7 +3,7 @@
 A free runner never waits for more rows: a batch is whatever has queued while the last one ran, or as much of it as
 makes a row cheapest (sizes.py), and no more than its share of what waits, or the other runners would have nothing to do
 while it lasts. A row that meets a free runner and nobody else may run in the thread that brings it,
-which saves handing it on. Urgent rows go before the others, and callers take turns, so nobody waits behind another's
+which saves handing it on, and may have all cores to itself. Urgent rows go before the others, and callers take turns, so nobody waits behind another's
 hundred pictures. A batch that fails is run again row by row, so an error belongs to one row only. One whose process was
 lost is too, once, with nothing beside it and as soon as another process is there, so that only the row that ends
 processes is lost with them.
@@ -117,6 +117,7 @@ class Batcher:
         self._waiting = self._running = 0
         self._begun: dict[int, float] = {}
         """Of each thread that runs rows, since when."""
+        self._wide: Run | None = None
         self._suspects = 0
         """Threads that hold rows of lost runs; nothing else begins meanwhile."""
         self._alone = False
@@ -130,6 +131,10 @@ class Batcher:
         self.row_s = 0.0
         """Moving mean of the time between two rows while all runners are at work, for whoever must guess a wait."""
         self._threads = [threading.Thread(target=self._loop, name=f"{name}-{i}", daemon=True) for i in range(runners)]
+
+    def widen(self, wide: Run | None) -> None:
+        """From now on a row that has all runners to itself goes this way, which takes all of the machine for it."""
+        self._wide = wide
 
     def start(self) -> "Batcher":
         for thread in self._threads:
@@ -169,14 +174,14 @@ class Batcher:
             self._running += 1
             self._begun[threading.get_ident()] = self._clock()
         try:
-            began = self._clock()
+            began, run = self._clock(), self._way(1)
             try:
-                outputs = self._checked(self._run(self._stack([arrays]), deadline), 1)
+                outputs = self._checked(run(self._stack([arrays]), deadline), 1)
             except Exception as error:  # noqa: BLE001 - a graph may raise anything
                 typed = _typed(error)
                 raise typed from typed.__cause__
             took = self._clock() - began
-            self._note(1, took)
+            self._note(1, took, run)
             return Ran({name: value[0] for name, value in outputs.items()}, 0.0, took, 1, WAITED)
         finally:
             self._leave()
@@ -298,9 +303,11 @@ class Batcher:
     def _serve(self, batch: list[_Row], why: str) -> None:
         began = self._begun[threading.get_ident()] = self._clock()
         try:
-            outputs = self._stacked(batch)
+            run = self._way(len(batch))
+            arrays = self._stack([row.arrays for row in batch])
+            outputs = self._checked(run(arrays, min(row.deadline for row in batch)), len(batch))
             took = self._clock() - began
-            self._note(len(batch), took)
+            self._note(len(batch), took, run)
             # Copies: a view would keep the whole batch alive, other callers' rows with it.
             each = [{name: np.array(value[i]) for name, value in outputs.items()} for i in range(len(batch))]
         except Exception as error:  # noqa: BLE001 - a runner may raise anything, and this thread must live on
@@ -310,13 +317,21 @@ class Batcher:
         for row, own in zip(batch, each, strict=True):
             row.future.set_result(Ran(own, began - row.queued, took, len(batch), why))
 
-    def _note(self, rows: int, took: float) -> None:
+    def _way(self, rows: int) -> Run:
+        with self._wake:
+            alone = rows == 1 and self._running == 1 and not self._waiting
+        return self._wide if alone and self._wide is not None else self._run
+
+    def _note(self, rows: int, took: float, run: Run) -> None:
         self._ran(rows, took)
-        each = took / rows / len(self._threads)
+        # What had the whole machine says what a row costs, and nothing of how long one takes among others.
+        wide = run is self._wide
+        each = took / rows / (1 if wide else len(self._threads))
         with self._wake:
             self.row_s += 0.2 * (each - self.row_s) if self.row_s else each
-            self.sizes.learn(rows, took)
-            self._fit(rows, took)
+            if not wide:
+                self.sizes.learn(rows, took)
+                self._fit(rows, took)
 
     def _part(self, batch: list[_Row], error: SaccadeError, why: str) -> None:
         """Gives the error to the rows it belongs to, and the others another run."""
@@ -391,10 +406,6 @@ class Batcher:
                     return False
                 time.sleep(min(LOOK_S, left))
         return False
-
-    def _stacked(self, batch: list[_Row]) -> dict[str, Array]:
-        arrays = self._stack([row.arrays for row in batch])
-        return self._checked(self._run(arrays, min(row.deadline for row in batch)), len(batch))
 
     @staticmethod
     def _checked(outputs: dict[str, Array], rows: int) -> dict[str, Array]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from saccade import tasks
 from saccade.errors import InferenceError, PackageError, SaccadeError
-from saccade.inference import choice, golden, memory, opening, record
+from saccade.inference import choice, golden, memory, opening, record, width
 from saccade.inference.batcher import Batcher
 from saccade.inference.choice import Choice
 from saccade.inference.counts import Counts
@@ -63,6 +63,7 @@ class Model:
         """What its answers say of places in a picture; empty for a task that speaks of whole pictures."""
         self.pictures = opening.takes_pictures(package.manifest)
         self._graph = graph
+        self._wide: OpenGraph | None = None
         self._intake = intake
         self._owned = owned
         self.input_specs = graph.inputs
@@ -134,6 +135,7 @@ class Model:
                 "%s: %s runners of %s threads, batches up to %s: as saccade bench --tune found",
                 package.manifest.name, measured.runners, measured.threads, measured.max_batch,
             )  # fmt: skip
+        free = options.threads is None
         options = measured.resolved()
         owned: list[Closing] = []
         if starter is None and options.isolation == "process":
@@ -151,9 +153,11 @@ class Model:
         model = cls(package, graph, options, intake, owned, way)
         model._batcher.start()
         try:
-            model._warm()
+            lone_s = model._warm()
             if check:
-                model._check_golden()
+                model._check_golden(graph)
+            if free:
+                model._widen(lone_s, check)
             graph.settle()
         except BaseException:
             model.close()
@@ -171,16 +175,17 @@ class Model:
                 log.warning("%s: how much memory it took could not be written down: %s", self.manifest.name, error)
 
     @overload
-    def predict(self, images: Source | str, *, tile: bool = ...) -> Prediction: ...  # type: ignore[overload-overlap]
+    def predict(self, images: Source | str, *, tile: bool | float = ...) -> Prediction: ...  # type: ignore[overload-overlap]
     @overload
-    def predict(self, images: Sequence[Source | str], *, tile: bool = ...) -> list[Prediction]: ...
+    def predict(self, images: Sequence[Source | str], *, tile: bool | float = ...) -> list[Prediction]: ...
     def predict(
-        self, images: Source | str | Sequence[Source | str], *, tile: bool = False
+        self, images: Source | str | Sequence[Source | str], *, tile: bool | float = False
     ) -> Prediction | list[Prediction]:
         """One picture (path, bytes or uint8 [H, W, 3]) gives one Prediction, a list gives a list.
 
         tile: a picture larger than the network is asked in overlapping tiles of the network's size, and the boxes or
-        masks are merged without a seam (inference/tiles.py); it costs a run for each tile.
+        masks are merged without a seam (inference/tiles.py); it costs a run for each tile. A number from 1 to 16: tiles
+        so many times as large, shrunk to the network's size, as the training pictures were.
 
         Raises the first picture's error; `results` gives errors in their places instead.
         """
@@ -193,7 +198,7 @@ class Model:
             predictions.append(result)
         return predictions[0] if single else predictions
 
-    def results(self, images: Sequence[Source | str], *, tile: bool = False) -> list[Prediction | SaccadeError]:
+    def results(self, images: Sequence[Source | str], *, tile: bool | float = False) -> list[Prediction | SaccadeError]:
         """Predictions in the order given; a picture that cannot be used leaves its error in its place."""
         return [outcome.result for outcome in self._each(images, tile)]
 
@@ -224,7 +229,7 @@ class Model:
         threshold of the class."""
         return record.shown(found, self.labels, self.manifest.thresholds, threshold, top_k)
 
-    def _each(self, images: Sequence[Source | str], tile: bool = False) -> list[Outcome]:
+    def _each(self, images: Sequence[Source | str], tile: bool | float = False) -> list[Outcome]:
         # A window keeps the runner fed while holding few decoded pictures in memory.
         window = 4 * (self.options.max_batch or MAX_BATCH)
         waiting: list[Future[Outcome]] = []
@@ -256,7 +261,7 @@ class Model:
         *,
         caller: Hashable = None,
         urgent: bool = True,
-        tile: bool = False,
+        tile: bool | float = False,
         here: bool = False,
     ) -> "Future[Outcome]":
         """As `Stages.submit`."""
@@ -270,16 +275,13 @@ class Model:
         """Of the processes it runs in; None when it runs in this one."""
         return self._graph.health()
 
-    def _warm(self) -> None:
-        spec = self.manifest.preprocess
-        shapes = {INPUT: ((spec.height, spec.width, 3), "uint8")}
-        if not self.pictures:
-            if any(side is None for s in self._graph.inputs for side in s.shape[1:]):
-                return  # of what size its rows are, only a caller knows
-            shapes = {s.name: (s.shape[1:], s.dtype) for s in self._graph.inputs}  # type: ignore[misc]
+    def _warm(self) -> float:
+        """Seconds of one row alone; 0 where of what size rows are, only a caller knows."""
+        lone_s = 0.0
         most = self.options.max_batch or MAX_BATCH
         for rows in sorted({1, min(4, most), most}):
-            arrays = {name: np.zeros((rows, *shape), dtype) for name, (shape, dtype) in shapes.items()}
+            if (arrays := self._blank(rows)) is None:
+                return 0.0
             took = 0.0
             for _ in range(3):  # the first run of a shape makes its plans; a long one tells enough by itself
                 began = time.perf_counter()
@@ -287,16 +289,48 @@ class Model:
                 took = min(took or math.inf, time.perf_counter() - began)
                 if took > LONG_S:
                     break
+            lone_s = lone_s or took
             self._batcher.sizes.learn(rows, took)
             self._batcher.row_s = took / rows / (self.options.runners or 1)
             for name, value in outputs.items():
                 if value.shape[:1] != (rows,):
                     raise PackageError(f"output {name!r} has shape {value.shape} for {rows} rows", code="onnx_invalid")
+        return lone_s
 
-    def _check_golden(self) -> None:
+    def _blank(self, rows: int) -> dict[str, Array] | None:
+        """Rows of zeros; None where their shape is not known."""
+        if self.pictures:
+            spec = self.manifest.preprocess
+            return {INPUT: np.zeros((rows, spec.height, spec.width, 3), np.uint8)}
+        if any(side is None for spec in self._graph.inputs for side in spec.shape[1:]):
+            return None
+        return {spec.name: np.zeros((rows, *spec.shape[1:]), spec.dtype) for spec in self._graph.inputs}  # type: ignore[arg-type]
+
+    def _widen(self, lone_s: float, check: bool) -> None:
+        """Opens the graph over all cores too, for rows that come alone, where that is much faster and answers alike."""
+        arrays = self._blank(1) if lone_s and self._graph.near else None
+        if arrays is None:
+            return
+        wide = width.opened(self.package, self.choice.variant, self.options, arrays, lone_s)
+        if wide is None:
+            return
+        self._wide = wide
+        self._batcher.widen(wide.run_until)
+        try:
+            if check:
+                self._check_golden(wide)
+        except PackageError as error:
+            log.warning("%s: a run over all cores answers otherwise and is not used: %s", self.manifest.name, error)
+            self._batcher.widen(None)
+            self._wide = None
+            wide.close()
+
+    def _check_golden(self, graph: OpenGraph) -> None:
+        """graph: that runs when one row comes alone, as these do."""
+
         def ask(sample: Golden) -> dict[str, Array]:
             asked = {name: value[None] for name, value in sample.arrays.items()}
-            return self._graph.run(asked) if asked else self.outputs([sample.image_bytes])
+            return graph.run(asked) if asked else self.outputs([sample.image_bytes])
 
         golden.check(self.package, self.choice.variant, self.task, ask)
 
@@ -306,14 +340,19 @@ class Model:
         if not self._stages.close(timeout_s):
             return
         if self._batcher.close(max(LAST_S, end - time.monotonic())):
-            self._graph.close()
+            self._free()
         else:
             log.warning("a run of %s did not end in %g s and is left behind", self.manifest.name, timeout_s)
             # To close what is at work may wait for it; to end the process it runs in is what ends it.
-            threading.Thread(target=self._graph.close, name="close-left-behind", daemon=True).start()
+            threading.Thread(target=self._free, name="close-left-behind", daemon=True).start()
         self._remember()
         for one in self._owned:
             one.close()
+
+    def _free(self) -> None:
+        for graph in (self._graph, self._wide):
+            if graph is not None:
+                graph.close()
 
     def __enter__(self) -> "Model":
         return self

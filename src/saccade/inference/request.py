@@ -20,7 +20,7 @@ class Request:
 
     caller: who asks, callers take turns; None makes every request its own. urgent: goes before requests that are not;
     None says that a single image is urgent and several are not.
-    tile: pictures larger than the network are asked in overlapping tiles.
+    tile: pictures larger than the network are asked in overlapping tiles, of its size or so many times as large.
     """
 
     model: str
@@ -29,7 +29,7 @@ class Request:
     deadline_s: float = 10.0
     caller: str | None = None
     urgent: bool | None = None
-    tile: bool = False
+    tile: bool | float = False
 
 
 @dataclass(frozen=True)

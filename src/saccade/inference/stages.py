@@ -108,7 +108,7 @@ class Stages:
         *,
         caller: Hashable = None,
         urgent: bool = True,
-        tile: bool = False,
+        tile: float = 0.0,
         here: bool = False,
     ) -> "Future[Outcome]":
         """Decodes, batches and runs one picture. deadline: a moment of time.monotonic. Callers take turns; urgent
@@ -117,8 +117,10 @@ class Stages:
 
         The future never raises: an error is the Outcome's result. Cancelling it drops work that has not begun.
         """
-        if tile and not self._tileable:
-            raise tiles.refused()
+        if tile:
+            tiles.check(tile)
+            if not self._tileable:
+                raise tiles.refused()
         asked = _Asked(Future(), deadline, time.perf_counter(), caller, urgent)
         with self._lock:
             if self._closed:
@@ -134,9 +136,8 @@ class Stages:
             self._prepare(source, asked, header)
             self._brief_s += 0.2 * (time.perf_counter() - asked.came - self._brief_s)
             return asked.future
-        prepare = self._spread if tile else self._prepare
         work = Work(
-            lambda: prepare(source, asked),
+            lambda: self._spread(source, asked, tile) if tile else self._prepare(source, asked),
             lambda: self._finish(asked, Outcome(late(), {})),
             asked.future.cancelled,
             deadline,
@@ -189,8 +190,9 @@ class Stages:
 
         ran.add_done_callback(answered)
 
-    def _spread(self, source: Source, asked: _Asked) -> None:
-        """One picture as many: its windows go the whole way, each like a picture of its own.
+    def _spread(self, source: Source, asked: _Asked, times: float) -> None:
+        """One picture as many: its windows, so many times as large as the network's input, go the whole way, each like
+        a picture of its own.
 
         They are made ready here, while the picture's pixels are held in the budget: what is
         queued has the network's size.
@@ -198,15 +200,16 @@ class Stages:
         began = time.perf_counter()
         timings = {"queue": (began - asked.came) * 1e3}
         spec = self._manifest.preprocess
+        side = round(spec.width * times), round(spec.height * times)
         parts: list[Future[Outcome]] = []
         try:
             _check(asked)
             if isinstance(source, bytes | Path):
                 header = decode.inspect(source)
-                tiles.windows(header.width, header.height, spec.width, spec.height)  # refused before a pixel is decoded
+                tiles.windows(header.width, header.height, *side)  # refused before a pixel is decoded
             with self._whole(source, asked.deadline) as image:
                 height, width = image.shape[:2]
-                places = tiles.windows(width, height, spec.width, spec.height)
+                places = tiles.windows(width, height, *side)
                 timings["decode"] = (time.perf_counter() - began) * 1e3
                 for left, top, right, bottom in places:
                     _check(asked)

@@ -16,6 +16,8 @@ from saccade.types import Array, Prediction
 
 OVERLAP = 0.25
 MOST = ANSWER_LIMITS.max_tiles
+TIMES = 16
+"""A tile's sides are at most so many times those of the network's input."""
 SAME = 0.5
 """Intersection over union, within what both tiles see, from which two boxes are one object."""
 NEAR, NEAR_PX = 0.04, 1.5
@@ -65,6 +67,12 @@ def merge(parts: Sequence[Prediction], places: Sequence[Window], width: int, hei
     if all(p.boxes is not None and p.scores is not None and p.class_ids is not None for p in parts):
         return _boxes(parts, places, width, height)
     raise refused()
+
+
+def check(times: float) -> None:
+    """Raises InferenceError(invalid_value) unless tiles can be so many times as large as the network's input."""
+    if not 1 <= times <= TIMES:
+        raise InferenceError(f"tile is yes, no or a number from 1 to {TIMES}, got {times:g}", code="invalid_value")
 
 
 def refused() -> InferenceError:

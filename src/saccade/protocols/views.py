@@ -72,7 +72,7 @@ async def ask(
     rows, pictures = _rows(model, given.inputs, engine.max_images)
     wanted = _wanted(model, given.outputs, pictures)
     wish = native.Wish(list(given.wishes))
-    tiled = wish.tile and pictures
+    tiled = wish.tile if pictures else 0.0
     if tiled and set(wanted) - {DECISIONS}:
         raise ServerError(
             "tiles are merged into one answer, which has no tensors of its own",

@@ -23,7 +23,7 @@ from saccade.training import checkpoints, schedules
 from saccade.training.events import Event, Finished, Note, Resumed, Started, Step
 from saccade.training.judge import calibrate, validate, validate_every
 from saccade.training.learner import Learner, Moving
-from saccade.training.outset import BEFORE, choose_knobs, half_of, samples_of, task_name, tiny_boxes
+from saccade.training.outset import BEFORE, choose_knobs, half_of, hard_boxes, samples_of, task_name
 from saccade.training.recipe import Recipe
 from saccade.training.run import Run
 from saccade.training.trainer import Trainer
@@ -69,7 +69,7 @@ class LoopTrainer(Trainer):
             *self.machine(run.recipe),
             pretrained=lambda recipe: self.pretrained(recipe, half, dataset.labels),
         )
-        yield from tiny_boxes(run, dataset.labels, task, train_samples)
+        yield from hard_boxes(run, dataset.labels, task, train_samples)
         tune_memory(TRAINING)
         with closing(self.learner(run, dataset.labels, task, train_samples, val_samples)) as learner:
             yield from _learn(run, learner, began)

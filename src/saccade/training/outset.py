@@ -113,8 +113,9 @@ def choose_knobs(
     yield from choices.chosen
 
 
-def tiny_boxes(run: Run, labels: Labels, task: Task, samples: tuple[Sample, ...]) -> Iterator[Note]:
-    """A word on boxes that the network's input, once it is chosen, is too small to show."""
+def hard_boxes(run: Run, labels: Labels, task: Task, samples: tuple[Sample, ...]) -> Iterator[Note]:
+    """A word on boxes that the network's input, once it is chosen, is too small to show, and on pictures with more of
+    them than an answer holds."""
     some = samples[:: max(1, len(samples) // LOOKED_AT)]
     if "boxes" not in task.encode(some[0], labels):
         return
@@ -125,6 +126,13 @@ def tiny_boxes(run: Run, labels: Labels, task: Task, samples: tuple[Sample, ...]
         yield Note(
             f"{count:,} of {len(boxes):,} boxes are narrower than {TINY_PX:g} px at {run.recipe.width} x "
             f"{run.recipe.height} px and will hardly be learned: a larger size shows them"
+        )
+    most = next((spec.shape[1] for spec in task.outputs(labels) if spec.name == "boxes"), None)
+    crowded = int(((targets["box_classes"] >= 0).sum(1) > most).sum()) if most else 0
+    if crowded:
+        yield Note(
+            f"{crowded:,} of {len(some):,} pictures hold more than {most} boxes, the most that one answer has: "
+            "ask such pictures in tiles, whose answers are joined"
         )
 
 

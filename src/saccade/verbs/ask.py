@@ -31,15 +31,15 @@ def answers(
     threshold: float | None = None,
     mask: str = "png",
     confidence: bool = False,
-    tile: bool = False,
+    tile: bool | float = False,
     draw: Path | None = None,
     home: Path | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Asks a package about pictures; one record each, as they come, an unusable picture gets {"error": ...}.
 
     threshold: instead of the package's own, by class. mask: "png", "rle", "polygons" or "none". confidence: how sure
-    each pixel of it is as well. tile: pictures larger than the network are asked in overlapping tiles. draw: a folder
-    that receives every picture with its answer. Raises UsageError for a top_k below 1 or a threshold beyond 0..1.
+    each pixel of it is as well. tile: as in `Model.predict`. draw: a folder that receives every picture with its
+    answer. Raises UsageError for a top_k below 1 or a threshold beyond 0..1.
     """
     if top_k < 1:
         raise UsageError(f"top_k is at least 1, got {top_k}")

@@ -16,6 +16,7 @@ from saccade.inference.engine import Engine
 from saccade.inference.record import FORMS, record, shown
 from saccade.inference.request import Answer
 from saccade.inference.shelves import Entry
+from saccade.inference.tiles import TIMES
 from saccade.limits import JSON_LIMITS
 from saccade.protocols.protocol import problem, single
 from saccade.types import Prediction
@@ -240,7 +241,7 @@ def _broken(what: str) -> ServerError:
 
 class Wish:
     """What the query asks of the answer. top_k 1..1000, threshold 0..1, mask png|rle|polygons|none,
-    confidence and tile true|false."""
+    confidence true|false, tile true|false or how many times as large as the network's input, 1..16."""
 
     names = ("top_k", "threshold", "mask", "confidence", "tile")
 
@@ -251,13 +252,23 @@ class Wish:
         self.mask = given.get("mask", "png")
         if self.mask not in FORMS:
             raise ServerError(f"mask is one of {', '.join(FORMS)}", code="invalid_value")
-        self.confidence, self.tile = (_yes(given.get(name, "false"), name) for name in ("confidence", "tile"))
+        self.confidence = _yes(given.get("confidence", "false"), "confidence")
+        self.tile = _times(given.get("tile", "false"))
 
 
 def _yes(text: str, name: str) -> bool:
     if text not in ("true", "false"):
         raise ServerError(f"{name} is true or false", code="invalid_value")
     return text == "true"
+
+
+def _times(text: str) -> float:
+    """How many times as large as the network's input a tile is; 0 for none."""
+    if text in ("true", "false"):
+        return float(text == "true")
+    if not re.fullmatch(r"[0-9]{1,2}(\.[0-9]{1,6})?", text) or not 1 <= float(text) <= TIMES:
+        raise ServerError(f"tile is true, false or a number from 1 to {TIMES}", code="invalid_value")
+    return float(text)
 
 
 def _whole(text: str, name: str, low: int, high: int) -> int:

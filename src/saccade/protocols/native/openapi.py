@@ -4,6 +4,7 @@ from html import escape
 from typing import Any
 
 from saccade import __version__
+from saccade.inference.tiles import TIMES
 from saccade.package.manifest import NAME
 from saccade.protocols.protocol import STATUSES, TITLES
 
@@ -99,8 +100,11 @@ def _predict(operation: str) -> Record:
             ),
             _query(
                 "tile",
-                {"enum": ["true", "false"], "default": "false"},
-                "ask a picture larger than the network in overlapping tiles",
+                {
+                    "anyOf": [{"enum": ["true", "false"]}, {"type": "number", "minimum": 1, "maximum": TIMES}],
+                    "default": "false",
+                },
+                "ask a picture larger than the network in overlapping tiles, of its size or so many times as large",
             ),
             {
                 "name": "x-request-timeout-ms",
