@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import subprocess
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -52,3 +53,14 @@ def results() -> Path:
     folder = Path(os.environ.get("SACCADE_RESULTS") or Path(__file__).parent / "results")
     folder.mkdir(exist_ok=True)
     return folder
+
+
+def commit() -> str:
+    """The commit that is measured, with a plus when the code differs from it; empty outside a checkout."""
+
+    def git(*words: str) -> subprocess.CompletedProcess[str]:
+        here = ["git", "-C", str(Path(__file__).parents[1])]
+        return subprocess.run([*here, *words], capture_output=True, text=True, check=False)
+
+    changed = git("diff", "--quiet", "HEAD", "--", "src", "benchmarks", ":!benchmarks/results").returncode == 1
+    return git("rev-parse", "--short", "HEAD").stdout.strip() + ("+" if changed else "")

@@ -8,7 +8,6 @@ machine, versions and options stay: hours of training may be measured one seed a
 import argparse
 import json
 import statistics
-import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -65,7 +64,7 @@ class Frame:
             "set": self._knobs,
             "data": lock.record(self.dataset)["digest"],
         }
-        self._commit = commit()
+        self._commit = machine.commit()
         self._rows: dict[str, dict[str, Row]] = {OURS: {}, PLAIN: {}} | self._kept()
         print(machine.describe())
         splits = ", ".join(f"{k} {len(v)}" for k, v in self.dataset.splits.items())
@@ -117,17 +116,6 @@ class Frame:
             and self._asked.items() <= record.items()
         )
         return dict(record["rows"]) if same else {}
-
-
-def commit() -> str:
-    """The commit that is measured, with a plus when the code differs from it; empty outside a checkout."""
-
-    def git(*words: str) -> subprocess.CompletedProcess[str]:
-        here = ["git", "-C", str(Path(__file__).parents[1])]
-        return subprocess.run([*here, *words], capture_output=True, text=True, check=False)
-
-    changed = git("diff", "--quiet", "HEAD", "--", "src", "benchmarks", ":!benchmarks/results").returncode == 1
-    return git("rev-parse", "--short", "HEAD").stdout.strip() + ("+" if changed else "")
 
 
 def _host(described: list[str]) -> list[str]:

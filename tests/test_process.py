@@ -1,9 +1,13 @@
 """How a process starts."""
 
+import platform
 import subprocess
 import sys
 
+import pytest
+
 from saccade import process
+from saccade.optimization.quantising import overflows
 
 PAGES = """
 import sys, ctypes
@@ -61,3 +65,26 @@ def test_a_thread_that_worked_leaves_no_memory_behind() -> None:
 
 def test_there_is_at_least_one_core() -> None:
     assert process.cores() >= 1
+
+
+def test_a_host_is_told_apart_where_the_kernel_gives_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    arm = {
+        "CPU implementer": "0x41",
+        "CPU part": "0xd40",
+        "CPU variant": "0x1",
+        "Features": "fp asimd asimddp i8mm bf16",
+    }
+    monkeypatch.setattr(process, "cores", lambda: 4)
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(process, "_cpu", lambda: arm)
+    assert process.host() == "aarch64 0x41 0xd40 0x1, 4 cores, asimddp, i8mm, bf16"
+    assert not overflows()
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(process, "_cpu", lambda: {"model name": "AMD EPYC", "flags": "fpu avx2 bmi2"})
+    assert process.host() == "AMD EPYC, 4 cores, avx2"
+    assert overflows()
+    monkeypatch.setattr(process, "_cpu", lambda: {"model name": "AMD EPYC", "flags": "avx512f avx512_vnni"})
+    assert not overflows()
+    monkeypatch.setattr(process, "_cpu", dict)
+    monkeypatch.setattr(platform, "processor", lambda: "")
+    assert process.host() == "x86_64, 4 cores"

@@ -10,23 +10,26 @@ measures nothing. One that cannot be installed or started is named with the reas
 started, asked for its answer (which must be the loop's), warmed, measured, and stopped; the next round begins with
 another one. --ways tries every configuration of each peer first and takes the fastest, and does for ours what
 `saccade bench --tune` does; otherwise the first one listed stands for a peer, and for ours what was tuned last, if anything was.
-Writes a table (serving.md), a plot (serving.svg) and everything raw (serving.json).
+Writes a table (serving.md), a plot (serving.svg) and everything raw (serving.json); rows that are not measured keep the
+figures they had here, with the commit that gave them.
 """
 
 import argparse
+import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from benchmarks.machine import describe, results, save
+from benchmarks.machine import commit, describe, results, save
 from benchmarks.serving import models, packages, picture, rows, table
 from benchmarks.serving.bars import bars
 from benchmarks.serving.entrants import Figures, Ours, Theirs
 from benchmarks.serving.peers import Peer, Way
 from benchmarks.serving.rows import GROWTH, ROWS, Load, Row
 
-SHORT_ROWS = ("mobilenet", "boxes", "empty")
+SHORT_ROWS = ("mobilenet", "resnet50", "boxes", "masks", "empty")
 TOLERANCE = 1e-3
 
 
@@ -121,6 +124,31 @@ def prepare(peers: Sequence[Peer]) -> list[Peer]:
     return able
 
 
+def _kept() -> dict[str, Any]:
+    """Rows of earlier runs on this machine and these versions: each stays until it is measured again."""
+    file = results() / "serving.json"
+    record = json.loads(file.read_text()) if file.is_file() else {}
+    return dict(record.get("rows", {})) if record.get("machine") == describe().splitlines() else {}
+
+
+def _keep(every: Mapping[str, Any]) -> str:
+    """Writes what was measured so far, so that nothing of it is lost with a later row; the table in words."""
+    ordered = {name: every[name] for name in (*ROWS, *GROWTH, "models") if name in every}
+    save("serving", {"rows": ordered})
+    found = [figures for row in ordered.values() for figures in row["figures"]]
+    titles = {
+        name: f"{row['title']} ({row['rounds']} rounds of {row['seconds']:g} s, medians, at {row['commit']})"
+        for name, row in ordered.items()
+    }
+    absent = {name: why for row in ordered.values() for name, why in row["absent"].items()}
+    curves = [name for name in ordered if name in GROWTH or name == "models"]
+    verdicts, text = "\n".join(map(str, bars(found))), table.text(found, titles, absent, curves)
+    head = "\n".join([*describe().splitlines(), *dict.fromkeys(row["versions"] for row in ordered.values())])
+    (results() / "serving.md").write_text(f"```text\n{head}\n```\n\n{text}\n\n```text\n{verdicts}\n```\n")
+    (results() / "serving.svg").write_text(picture.draw(found, titles, curves))
+    return f"{text}\n\n{verdicts}"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     known = (*ROWS, *GROWTH, "models")
@@ -147,30 +175,17 @@ def main() -> int:
     began, choice = time.monotonic(), Choice(options.ways)
     say(describe())
     say(table.versions(peers))
-    found: list[Figures] = []
-    titles: dict[str, str] = {}
+    measured: list[Figures] = []
     tuned: set[Path] = set()
     absent = dict.fromkeys(set(wished) - {p.name for p in peers}, "its environment could not be made")
-    curves = [name for name in names if name in GROWTH or name == "models"]
-
-    def keep() -> str:
-        """Writes what was measured so far, so that nothing of it is lost with a later row; the table in words."""
-        verdicts, text = "\n".join(map(str, bars(found))), table.text(found, titles, absent, curves)
-        record = {"rounds": rounds, "seconds": seconds, "versions": table.versions(peers), "titles": titles}
-        save("serving", {**record, "tried": choice.tried, "absent": absent, "figures": found})
-        head = "\n".join(
-            [*describe().splitlines(), table.versions(peers), f"{rounds} rounds of {seconds:g} s each, medians"]
-        )
-        (results() / "serving.md").write_text(f"```text\n{head}\n```\n\n{text}\n\n```text\n{verdicts}\n```\n")
-        (results() / "serving.svg").write_text(picture.draw(found, titles, curves))
-        return f"{text}\n\n{verdicts}"
-
+    every = _kept()
+    told = ""
     for name in names:
         window = seconds if options.short else max(seconds, rows.LEAST_S.get(name, 0.0))
         choice.seconds = max(2.0, window / 2)
+        tried = len(choice.tried)
         if name == "models":
-            titles[name] = models.TITLE
-            found += models.measure(rounds, seconds, say)
+            title, found = models.TITLE, models.measure(rounds, seconds, say)
         else:
             row = {**ROWS, **GROWTH}[name](tuple(peers), choice)
             if options.ways:
@@ -178,13 +193,15 @@ def main() -> int:
                     if package not in tuned:
                         packages.tune(package, row.loads[0].picture)
                         tuned.add(package)
-            titles[name] = row.title + (f", windows of {window:g} s" if window != seconds else "")
-            found += measure(row, rounds, window)
-        told = keep()
+            title, found = row.title, measure(row, rounds, window)
+        measured += found
+        about = {"rounds": rounds, "seconds": window, "versions": table.versions(peers), "commit": commit()}
+        every[name] = {"title": title, **about, "absent": absent, "tried": choice.tried[tried:], "figures": found}
+        told = _keep(every)
     say(f"\n{told}")
     say(f"{time.monotonic() - began:.0f} s, {rounds} rounds of {seconds:g} s")
-    lost = [r for r in found if "failed" in r and r["entrant"].startswith(("saccade", "bare"))]
-    wrong = [r for r in found if r.get("answer") == "another"]
+    lost = [r for r in measured if "failed" in r and r["entrant"].startswith(("saccade", "bare"))]
+    wrong = [r for r in measured if r.get("answer") == "another"]
     return int(bool(lost or wrong))
 
 

@@ -34,9 +34,16 @@ class _Row:
 
     def best(self, load: str) -> float | None:
         """The fastest peer that answered soundly."""
+        return max(self._rates(load).values(), default=None)
+
+    def peers(self, load: str) -> str:
+        """Which one that is, and of how many."""
+        rates = self._rates(load)
+        return f"{max(rates, key=lambda name: rates[name])} of {len(rates)} peers" if rates else "no peer"
+
+    def _rates(self, load: str) -> dict[str, float]:
         entrants = self._loads.get(load, {})
-        rates = [middle(r, "per_s") for n, r in entrants.items() if not ours(n) and sound(r)]
-        return max(rates, default=None)
+        return {n: middle(r, "per_s") for n, r in entrants.items() if not ours(n) and sound(r)}
 
 
 def _over(above: float | None, below: float | None) -> float | None:
@@ -51,11 +58,11 @@ def bars(found: Sequence[Figures]) -> list[Bar]:
     rates = [blank.value(many, name) for name in ("saccade", "saccade, 2 processes")]
     out = [
         Bar("MobileNetV3, same decode, of the loop's images/s", 0.95, _over(mobile.value(many, "saccade"), mobile.value(many, "bare loop"))),
-        Bar("the same, of the best peer's", 1.0, _over(mobile.value(many, "saccade"), mobile.best(many))),
+        Bar(f"the same, of the best peer's ({mobile.peers(many)})", 1.0, _over(mobile.value(many, "saccade"), mobile.best(many))),
         Bar("the same, p50 of one caller, of the loop's", 1.15, _over(mobile.value(one, "saccade", "p50_ms"), mobile.value(one, "bare loop", "p50_ms")), True),
-        Bar("MobileNetV3, optimised, of the best peer's", 1.4, _over(_most(own), mobile.best(many))),
-        Bar("JPEG of 12 megapixels, of the best peer's", 4.0, _over(_most(huge), mobile.best(big))),
-        Bar("ResNet-50, optimised, of the best peer's", 3.5, _over(large.value(many, "saccade, optimised"), large.best(many))),
+        Bar(f"MobileNetV3, optimised, of the best peer's ({mobile.peers(many)})", 1.4, _over(_most(own), mobile.best(many))),
+        Bar(f"JPEG of 12 megapixels, of the best peer's ({mobile.peers(big)})", 4.0, _over(_most(huge), mobile.best(big))),
+        Bar(f"ResNet-50, optimised, of the best peer's ({large.peers(many)})", 3.5, _over(large.value(many, "saccade, optimised"), large.best(many))),
         Bar("the same, of its own loop's", 0.95, _over(large.value(many, "saccade, optimised"), large.value(many, "bare loop, optimised"))),
     ]  # fmt: skip
     for name in ("boxes", "masks"):

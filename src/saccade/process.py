@@ -10,12 +10,25 @@ import ctypes
 import os
 import platform
 import signal
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 MIB = 1024 * 1024
-FEATURES = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+FEATURES = (
+    "avx2",
+    "avx512f",
+    "avx_vnni",
+    "avx512_vnni",
+    "avx512_bf16",
+    "amx_bf16",
+    "amx_int8",
+    "asimddp",
+    "i8mm",
+    "bf16",
+    "sve",
+)
 """What a CPU may have beyond its name that decides which graph is fast on it."""
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38  # <linux/prctl.h>
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # M_TRIM_THRESHOLD and so on of <malloc.h>
@@ -95,17 +108,35 @@ def cores() -> int:
 
 def host() -> str:
     """This machine as far as the speed and rounding of a graph depend on it: "AMD EPYC, 2 cores, avx2"."""
-    name, flags = platform.processor() or platform.machine(), set[str]()
+    said = _cpu()
+    name, flags = said.get("model name", ""), set(said.get("flags", said.get("Features", "")).split())
+    if not name:
+        # ARM's kernel gives numbers: who made it, which design, which revision.
+        parts = [said[key] for key in ("CPU implementer", "CPU part", "CPU variant") if key in said]
+        name = " ".join([platform.machine(), *parts]) if parts else _brand() or platform.processor()
+    number = cores()
+    name = name or platform.machine()
+    return ", ".join([name, f"{number} core{'s' if number > 1 else ''}", *(f for f in FEATURES if f in flags)])
+
+
+def _cpu() -> dict[str, str]:
+    """What Linux says of the first core."""
+    found: dict[str, str] = {}
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             key, _, value = line.partition(":")
-            if key.strip() == "model name":
-                name = value.strip()
-            elif key.strip() == "flags":
-                flags = set(value.split())
-                break
-    number = cores()
-    return ", ".join([name, f"{number} core{'s' if number > 1 else ''}", *(f for f in FEATURES if f in flags)])
+            found.setdefault(key.strip(), value.strip())
+    return found
+
+
+def _brand() -> str:
+    """What macOS calls its processor: platform.processor() is "arm" for every one."""
+    if sys.platform != "darwin":
+        return ""
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        asked = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
+        return subprocess.run(asked, capture_output=True, text=True, timeout=5, check=False).stdout.strip()
+    return ""
 
 
 def free_memory() -> int | None:

@@ -22,6 +22,7 @@ from saccade.bench import load as loads
 from saccade.bench.figures import SHARES, cpu_s, figures, peak_mib
 from saccade.bench.load import Load, Target, closed, poisson
 from saccade.bench.served import served
+from saccade.bench.tune import shared
 from saccade.cli.main import main
 from saccade.errors import ServerError, UsageError
 from saccade.inference import tuning
@@ -30,6 +31,7 @@ from saccade.inference.options import Options
 from saccade.inference.tuning import Tuned
 from saccade.package import reader
 from saccade.testing.packages import colors, png
+from saccade.verbs import bench
 
 
 class Answer(BaseHTTPRequestHandler):
@@ -211,6 +213,26 @@ def test_a_package_is_served_loaded_and_told(tmp_path, capsys):
     assert "images/s at p99 <= 5000 ms" in record["sentence"]
     assert main(["bench", "http://127.0.0.1:9"]) == 2
     assert main(["bench", str(tmp_path / "nothing")]) == 2
+
+
+@pytest.mark.parametrize(("most", "found", "asked"), [(1.0, 0.95, 1), (0.59, 0.5625, 7), (0.1, None, 6), (0.9, 0.9, 4)])
+def test_a_capacity_is_looked_for_between_what_holds_and_what_does_not(most, found, asked):
+    seen = []
+
+    def holds(share):
+        seen.append(share)
+        return share <= most
+
+    bench._search(holds)
+    assert max((share for share in seen if share <= most), default=None) == pytest.approx(found)
+    assert len(seen) == asked
+
+
+def test_cores_are_shared_in_every_power_of_two():
+    assert shared(1) == [(1, 1)]
+    assert shared(2) == [(1, 2), (2, 1)]
+    assert shared(6) == [(1, 6), (2, 3), (4, 1), (6, 1)]
+    assert shared(16) == [(1, 16), (2, 8), (4, 4), (8, 2), (16, 1)]
 
 
 def test_tuning_is_kept_in_the_home_and_used_by_it(tmp_path, capsys, caplog):

@@ -186,6 +186,26 @@ def test_one_bad_row_in_a_batch_fails_alone():
     batcher.close()
 
 
+def test_after_a_failed_batch_no_row_whose_time_is_over_runs_again():
+    now, ran = [100.0], []
+
+    def run(arrays, deadline):
+        ran.append(len(arrays["image"]))
+        now[0] += 10.0
+        if (arrays["image"][:, 0, 0, 0] == 13).any():
+            raise RuntimeError("unlucky")
+        return double(arrays)
+
+    batcher = Batcher(run, max_batch=4, clock=lambda: now[0])
+    futures = [batcher.submit(row(mark), 100.0 + s) for mark, s in ((13, 500), (1, 5), (2, 500), (3, 25))]
+    batcher.start()
+    assert float(futures[2].result(10).outputs["scores"][0]) == 4
+    codes = [futures[i].exception(10).code for i in (0, 1, 3)]
+    assert codes == ["inference_failed", "deadline_exceeded", "deadline_exceeded"]
+    assert ran == [4, 1, 1], "the bad one, and the one that somebody waits for"
+    batcher.close()
+
+
 def test_rows_of_unlike_shape_never_share_a_batch():
     shapes = []
 

@@ -11,6 +11,8 @@ from saccade.inference import stages
 from saccade.inference.engine import Engine
 from saccade.inference.options import Options
 from saccade.inference.request import Request
+from saccade.inference.steady import steady
+from saccade.testing.graphs import channel_means, endless
 from saccade.testing.packages import colors, png
 
 
@@ -89,3 +91,26 @@ def test_a_long_graph_never_holds_up_the_caller(engine, monkeypatch):
 def test_a_bad_picture_is_its_own_error_either_way(engine):
     answer, _, _ = ask(engine, png(1, 2, 3)[:40])
     assert isinstance(answer.results[0], ImageError)
+
+
+def test_a_graph_with_loops_is_run_by_runners_alone(tmp_path):
+    assert steady(channel_means(tmp_path / "means.onnx"))
+    assert not steady(endless(tmp_path / "endless.onnx"))
+    (tmp_path / "model.xml").write_text('<layer id="4" name="loop" type="Loop" version="opset5">')
+    (tmp_path / "model.pt2").write_bytes(b"of such files nothing can be told")
+    assert not steady(tmp_path / "model.xml")
+    assert not steady(tmp_path / "model.pt2")
+    assert not steady(tmp_path)
+    engine = Engine(Options())
+    model = engine.load(colors(tmp_path / "package", fault=endless).path, "colors").model
+    ran = []
+    run = model._batcher._run
+    model._batcher._run = lambda *given: ran.append(threading.current_thread().name) or run(*given)
+    _, seen, done = ask(engine, png(9, 9, 9))
+    assert not done
+    assert [name.startswith("decode-") for name in seen] == [True]
+    assert [name.startswith("batcher") for name in ran] == [True]
+    future = engine.submit(Request("colors", ({"image": np.zeros((32, 32, 3), np.uint8)},)), here=True)
+    assert future.result(10).results
+    assert [name.startswith("batcher") for name in ran] == [True, True]
+    engine.close()

@@ -126,6 +126,19 @@ def test_all_files_of_a_graph_count_and_those_of_no_other(
     assert memory.floor(package, "default") == memory.BARE["onnxruntime"] + 3 * own
 
 
+def test_what_does_not_fit_beside_the_others_is_refused_in_this_process_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = colors(tmp_path / "p")
+    needed = int(3 * package.manifest.files["model.onnx"].size * memory.HEADROOM)
+    monkeypatch.setattr(process, "free_memory", lambda: needed - 1)
+    with pytest.raises(InferenceError, match="as its files say") as caught:
+        Model.open(package.path)
+    assert (caught.value.code, caught.value.details["free_bytes"]) == ("not_enough_memory", needed - 1)
+    monkeypatch.setattr(process, "free_memory", lambda: needed)
+    Model.open(package.path).close()
+
+
 def test_before_the_first_measurement_copies_of_the_weights_are_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

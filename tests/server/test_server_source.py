@@ -5,14 +5,14 @@ import sys
 import pytest
 
 from saccade import process
-from saccade.errors import RegistryError, UsageError
+from saccade.errors import InferenceError, RegistryError, UsageError
 from saccade.inference.engine import Engine
 from saccade.inference.options import Options
 from saccade.inference.request import Request
 from saccade.server import source
 from saccade.server.serve import source_of
 from saccade.server.settings import Settings
-from saccade.server.source import Follower, Wanted
+from saccade.server.source import Folders, Follower, Wanted
 from saccade.testing.packages import colors, png
 
 
@@ -164,4 +164,78 @@ def test_what_will_not_pass_is_not_tried_again(tmp_path, monkeypatch):
     shelf.put({1: colors(tmp_path / "1", lie=True).path}, {})
     assert [e.code for e in follower.step()] == ["golden_mismatch"]
     assert follower.step() == []
+    engine.close()
+
+
+def test_a_package_that_was_exchanged_in_its_folder_takes_over(tmp_path):
+    folder = colors(tmp_path / "served").path
+    engine = Engine()
+    follower = Follower(engine, Folders({"colors": folder}))
+
+    def exchange(other):
+        folder.rename(tmp_path / f"before-{other.name}")
+        other.rename(folder)
+
+    def best():
+        answer = engine.submit(Request("colors", (png(250, 1, 1),), version=1)).result(10)
+        return answer.labels.names[int(answer.results[0].class_ids[0])], answer.digest
+
+    assert follower.step() == []
+    name, digest = best()
+    assert follower.step() == []
+    assert engine.versions("colors")[1].model.digest == digest
+    before = engine.versions("colors")[1].model
+    exchange(colors(tmp_path / "other", name="other").path)
+    assert follower.step() == []
+    assert best()[0] == name
+    assert best()[1] != digest
+    assert engine.versions("colors")[1].model is not before
+    with pytest.raises(InferenceError, match="unloaded"):
+        before.submit(png(1, 1, 1), 1e9)
+    digest = best()[1]
+    exchange(colors(tmp_path / "bad", lie=True).path)
+    assert [e.code for e in follower.step()] == ["golden_mismatch"]
+    assert best()[1] == digest, "what answered goes on"
+    (folder / "manifest.json").unlink()
+    assert follower.step() == []
+    assert best()[1] == digest
+    engine.close()
+
+
+def test_a_version_that_is_replaced_has_as_long_as_an_accepted_request_may_last(tmp_path, monkeypatch):
+    engine, shelf = Engine(), Shelf()
+    follower = Follower(engine, shelf, finish_s=1.0, drain_s=60.0)
+    given = []
+    monkeypatch.setattr(engine, "unload", lambda name, version, drain_s: given.append((version, drain_s)))
+    shelf.put({1: colors(tmp_path / "1").path}, {})
+    follower.step()
+    shelf.put({2: colors(tmp_path / "2").path}, {})
+    follower.step()
+    assert given == [(1, 60.0)]
+    engine.close()
+
+
+def test_an_alias_of_a_model_that_is_being_loaded_is_waited_for(tmp_path, monkeypatch):
+    one, two = colors(tmp_path / "1").path, colors(tmp_path / "2").path
+    engine, shelf = Engine(), Shelf()
+    follower = Follower(engine, shelf)
+    load, said = engine.load, []
+
+    def loading(path, name, version, **how):
+        for model in ("colors@stable", "colors@new"):
+            with pytest.raises(InferenceError) as error:
+                engine.find(model)
+            said.append(error.value.code)
+        return load(path, name, version, **how)
+
+    shelf.put({1: one, 2: two}, {"stable": 1})
+    follower.step()
+    engine.unload("colors", 1)
+    monkeypatch.setattr(engine, "load", loading)
+    follower.step()
+    assert said == []
+    shelf.put({1: one, 2: two}, {"stable": 1})
+    follower.step()
+    assert said == ["not_ready", "not_found"], "one is to come back, the other nobody has"
+    assert engine.find("colors@stable").version == 1
     engine.close()

@@ -29,7 +29,7 @@ class Adapted(OpenGraph):
 
     def __init__(self, graph: OpenGraph, adapter: Adapter, image: str, size: tuple[int, int], classes: int) -> None:
         self._graph = graph
-        self.near = graph.near
+        self.near, self.steady = graph.near, graph.steady
         self._adapter = adapter
         self._image = image
         self._width, self._height = size

@@ -71,12 +71,16 @@ class _Row:
         """Marks the row as running; False when its caller left, and then it must never run, or its time is over."""
         if not self.future.set_running_or_notify_cancel():
             return False
+        return not self.late(now)
+
+    def late(self, now: float) -> bool:
+        """Answers a row that is taken, if its time is over."""
         if self.deadline > now:
-            return True
+            return False
         self.future.set_exception(
             InferenceError("the deadline passed in the queue", hint="allow more time", code="deadline_exceeded")
         )
-        return False
+        return True
 
 
 class Batcher:
@@ -353,7 +357,8 @@ class Batcher:
             self._serve(rest, why)
         else:
             for row in rest:
-                self._serve([row], ALONE)
+                if not row.late(self._clock()):
+                    self._serve([row], ALONE)
 
     def _once_more(self, rows: list[_Row], error: SaccadeError) -> None:
         """Runs each row of a lost run once more, with nothing beside it: if a process is lost again, that row did it.

@@ -64,7 +64,8 @@ class Engine:
     def load(self, path: Path | str, name: str, version: int = 1, *, variant: str | None = None) -> Entry:
         """Loads beside what is there; the version is `ready` only after digests, warm-up and golden outputs held.
 
-        Raises PackageError or InferenceError; the old versions stay as they were.
+        A version that is ready already is given as it is. Raises PackageError or InferenceError; what is there stays
+        as it was.
         """
         if not NAME.fullmatch(name):
             raise InferenceError(f"a model name is {NAME_WORDS}", code="not_found")
@@ -73,9 +74,7 @@ class Engine:
         if (held := self._shelves.begin(entry)) is not None:
             return held
         try:
-            patient = any(e.state == "ready" for n in self.names() for e in self.versions(n).values())
-            options = replace(self.options, variant=variant or self.options.variant, patient=patient)
-            model = Model.open(path, options=options, intake=self._intake, starter=self._starter)
+            model = self._open(path, variant)
         except SaccadeError as error:
             self._shelves.put(entry, replace(entry, state="failed", error=error))
             raise
@@ -87,6 +86,29 @@ class Engine:
         if not self._shelves.put(entry, ready):
             model.close()
             raise InferenceError("the version was unloaded while it was loaded", hint="load it again", code="not_ready")
+        return ready
+
+    def _open(self, path: Path | str, variant: str | None) -> Model:
+        patient = any(e.state == "ready" for n in self.names() for e in self.versions(n).values())
+        options = replace(self.options, variant=variant or self.options.variant, patient=patient)
+        return Model.open(path, options=options, intake=self._intake, starter=self._starter)
+
+    def exchange(self, path: Path | str, name: str, version: int, *, drain_s: float = 30.0) -> Entry:
+        """Another package in the place of a version that is ready: opened beside it, then asked instead of it; what the
+        one before had accepted is finished. Raises what `load` raises; then nothing has changed."""
+        began = time.monotonic()
+        entry = Entry(name, version, Path(path), "loading")
+        held = self._shelves.begin(entry)
+        if held is None or held.model is None:
+            if held is None:
+                self._shelves.remove(entry)
+            raise InferenceError("the version is not loaded", hint="load it", code="not_ready")
+        model = self._open(path, None)
+        ready = replace(entry, state="ready", model=model, load_s=time.monotonic() - began)
+        if not self._shelves.put(held, ready):
+            model.close()
+            raise InferenceError("the version was unloaded while it was loaded", hint="load it again", code="not_ready")
+        held.model.close(drain_s)
         return ready
 
     def unload(self, name: str, version: int, *, drain_s: float = 30.0) -> None:
@@ -136,7 +158,8 @@ class Engine:
                 items = self._hand_on(request, entry, deadline, future, here)
             except InferenceError as error:
                 # Found and gone before it was asked: whoever named no version is answered by the one that took over.
-                after = self._admit(request) if error.code == "not_ready" and request.version is None else entry
+                # Its version itself may have been opened anew.
+                after = self._admit(request) if error.code == "not_ready" else entry
                 if after.model is entry.model:
                     raise
                 entry, version = after, after.version

@@ -50,13 +50,18 @@ def check(package: Package, variant: str, folder: Path | None, processes: int = 
     needed = int((measured or floor(package, variant)) * HEADROOM) * processes
     free = process.free_memory()
     if free is not None and needed > free:
-        how = "was measured" if measured else "its files say"
-        raise InferenceError(
-            f"{package.manifest.name} ({variant}) needs {_told(needed)} of memory as {how}, {_told(free)} are free",
-            hint="unload another model, or give the machine or its control group more",
-            code="not_enough_memory",
-            details={"needed_bytes": needed, "free_bytes": free},
-        )
+        raise _short(package, variant, needed, free, "was measured" if measured else "its files say")
+
+
+def check_here(package: Package, variant: str) -> None:
+    """As `check`, for a graph in this process, which has its library already: what its weights take alone.
+
+    Where it is less than that, opening it would have the kernel end this process, and every other model with it.
+    """
+    runtime = package.manifest.graphs[variant].runtime
+    needed, free = int(COPIES.get(runtime, 1.0) * _weights(package, variant) * HEADROOM), process.free_memory()
+    if free is not None and needed > free:
+        raise _short(package, variant, needed, free, "its files say")
 
 
 def floor(package: Package, variant: str) -> int:
@@ -132,6 +137,15 @@ def _lock(handle: int, end: float) -> None:
                 log.warning("another opening has held up this one for %g s; it goes on", TURN_S)
                 return
         time.sleep(LOOK_S)
+
+
+def _short(package: Package, variant: str, needed: int, free: int, how: str) -> InferenceError:
+    return InferenceError(
+        f"{package.manifest.name} ({variant}) needs {_told(needed)} of memory as {how}, {_told(free)} are free",
+        hint="unload another model, or give the machine or its control group more",
+        code="not_enough_memory",
+        details={"needed_bytes": needed, "free_bytes": free},
+    )
 
 
 def _told(size: int) -> str:

@@ -7,6 +7,7 @@ from saccade.inference import memory, runtimes
 from saccade.inference.adapter import Adapted
 from saccade.inference.options import Options
 from saccade.inference.runtime import INPUT, OpenGraph
+from saccade.inference.steady import steady
 from saccade.inference.workers.keeper import KeptGraph
 from saccade.inference.workers.starter import Starter
 from saccade.inference.workers.worker import Order
@@ -23,7 +24,7 @@ class Apart(Protocol):
 
 def open_graph(package: Package, variant: str, options: Options, starter: Starter | None = None) -> OpenGraph:
     """In this process, or with isolation in some of its own, which the starter starts; these are opened one after the
-    other with whoever else looks how much memory is free.
+    other with whoever else looks how much memory is free. What its files say that it takes must be free here too.
 
     Raises PackageError(onnx_invalid) for a graph that is none, or takes something else than sealed ones do;
     InferenceError: not_found for a runtime or device that is not here, not_enough_memory, worker_lost.
@@ -34,7 +35,10 @@ def open_graph(package: Package, variant: str, options: Options, starter: Starte
         with memory.room(package, variant, options.tuning, options.replicas):
             return _kept(package, variant, options.resolved(), starter or Starter())
     runtime = runtimes.find(name)
+    if name not in runtimes.LIBRARIES:
+        memory.check_here(package, variant)
     opened = runtime.open(package.graph_path(variant), options.device, options.threads)
+    opened.steady = steady(package.graph_path(variant))
     if isinstance(opened, Apart):  # some libraries have one however graphs are isolated
         opened.hang_s = options.hang_s
     graph = adapted(opened, package.manifest)

@@ -40,6 +40,8 @@ class OpenGraph(ABC):
     outputs: tuple[TensorSpec, ...]
     near = True
     """It runs in this process, on the thread that asks."""
+    steady = False
+    """How long a run takes depends on nothing but shapes (steady.py)."""
 
     @abstractmethod
     def run(self, arrays: Mapping[str, Array]) -> dict[str, Array]:

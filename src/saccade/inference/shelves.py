@@ -140,8 +140,13 @@ class Shelves:
                 raise InferenceError("no such model", hint="GET /api/v1/models lists them", code="not_found")
             if version is None and alias:
                 version = shelf.aliases.get(alias)
+                if version is None and any(e.state == "loading" for e in shelf.versions.values()):
+                    # Aliases are set when the first version is there.
+                    raise InferenceError("the model is being loaded", hint="ask again later", code="not_ready")
                 if version is None:
                     raise InferenceError("the model has no such alias", code="not_found")
+                if version not in shelf.versions:
+                    raise InferenceError("the alias's version is not loaded", hint="ask again later", code="not_ready")
             if version is not None:
                 entry = shelf.versions.get(version)
                 if entry is None:

@@ -76,7 +76,8 @@ class Stages:
         self._manifest = manifest
         self._task = task
         self._inputs = graph.inputs
-        self._near = graph.near
+        self._near = graph.near and graph.steady
+        """Another thread than a runner's may run it."""
         self._runners = runners
         self._pictures = pictures
         self._tileable = bool({"boxes", "mask"} & {o.name for o in task.outputs(manifest.labels)})
@@ -128,7 +129,7 @@ class Stages:
             self._ahead.come(caller, urgent)
         if isinstance(source, Mapping):
             # Nothing to decode: a hop to the pool would cost more than the work.
-            brief = here and self._batcher.row_s * self._runners < BRIEF_S
+            brief = here and self._near and self._batcher.row_s * self._runners < BRIEF_S
             brief = brief and sum(array.nbytes for array in source.values()) <= BRIEF_ROW_BYTES
             self._prepare(source, asked, at_once=brief)
             return asked.future

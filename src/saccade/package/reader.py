@@ -11,6 +11,8 @@ from saccade.errors import PackageError
 from saccade.package.manifest import MAX_BYTES, Manifest
 from saccade.types import Array
 
+MANIFEST = "manifest.json"
+
 
 @dataclass(frozen=True)
 class Golden:
@@ -71,7 +73,7 @@ def open_package(path: Path | str) -> Package:
     Raises PackageError: package_invalid, digest_mismatch.
     """
     folder = Path(path)
-    file = folder / "manifest.json"
+    file = folder / MANIFEST
     if file.is_symlink() or not file.is_file():
         older = waiting(folder)
         hint = f"its older content waits at {older[0]}: move it back" if older else "give the folder that train sealed"
@@ -81,7 +83,7 @@ def open_package(path: Path | str) -> Package:
     data = file.read_bytes()
     manifest = Manifest.from_bytes(data)
     present = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_symlink() or not p.is_dir()}
-    extra = sorted(present - set(manifest.files) - {"manifest.json"})
+    extra = sorted(present - set(manifest.files) - {MANIFEST})
     if extra:
         raise PackageError(f"{extra[0]!r} is not in the manifest", hint="remove it, or seal the package again")
     for name, entry in manifest.files.items():
@@ -89,10 +91,15 @@ def open_package(path: Path | str) -> Package:
     return Package(folder, manifest, hashlib.sha256(data).hexdigest())
 
 
+def digest_of(folder: Path) -> str:
+    """What `Package.digest` would be, of a folder that is not looked into any further. Raises OSError."""
+    return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
+
+
 def is_package(folder: Path) -> bool:
     """Whether a folder says that it is a package, sound or not: its manifest.json speaks of a format version. Data may
     have a manifest.json of their own."""
-    file = folder / "manifest.json"
+    file = folder / MANIFEST
     try:
         if not file.is_file():
             return False

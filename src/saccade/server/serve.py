@@ -119,7 +119,7 @@ def run(
         _check_ports(settings)
     decode.one_thread_a_picture()
     engine, state = make_engine(settings), State()
-    follower = Follower(engine, source, settings.poll_s, settings.finish_s)
+    follower = Follower(engine, source, settings.poll_s, settings.finish_s, settings.deadline_cap_s)
     control = Control(state, follower) if others is None else Together(state, follower)
     app = build(settings, engine, keys=keys, state=state, control=control)
     quiet = Quiet(lambda: app.metrics.asked)

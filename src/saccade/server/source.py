@@ -11,6 +11,8 @@ from typing import Protocol
 
 from saccade.errors import InferenceError, RegistryError, SaccadeError
 from saccade.inference.engine import Engine
+from saccade.inference.shelves import Entry
+from saccade.package.reader import MANIFEST, digest_of
 
 log = logging.getLogger("saccade.server")
 LAST_S = 5.0
@@ -44,13 +46,14 @@ class Source(Protocol):
 
 
 class Folders:
-    """Package folders as given; each is version 1 of the name it is given under."""
+    """Package folders as given; each is version 1 of the name it is given under. What `saccade optimize` puts in the
+    place of one is followed."""
 
     def __init__(self, packages: Mapping[str, Path]) -> None:
         self._packages = dict(packages)
 
     def revision(self) -> Hashable:
-        return 0
+        return tuple(_stamp(path / MANIFEST) for path in self._packages.values())
 
     def names(self) -> Sequence[str]:
         return list(self._packages)
@@ -86,11 +89,21 @@ class Both:
 class Follower:
     """Keeps an engine at what a source wants: new versions are loaded beside, checked, flipped to; old ones drained."""
 
-    def __init__(self, engine: Engine, source: Source, poll_s: float = 0.5, finish_s: float = 30.0) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        source: Source,
+        poll_s: float = 0.5,
+        finish_s: float = 30.0,
+        drain_s: float | None = None,
+    ) -> None:
+        """finish_s: at the end. drain_s: what a version that is replaced gets, None as much: as long as an accepted
+        request may last, or it would be cut off by a swap."""
         self._engine = engine
         self._source = source
         self._poll_s = poll_s
         self._finish_s = finish_s
+        self._drain_s = finish_s if drain_s is None else max(drain_s, finish_s)
         self._seen: Hashable = object()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -143,19 +156,25 @@ class Follower:
         for name, versions in wanted.versions.items():
             held = self._engine.versions(name)
             for version, path in sorted(versions.items(), reverse=True):
-                if version in held and held[version].loaded:
+                there = version in held and held[version].loaded
+                if there and not _exchanged(held[version], path):
                     continue
                 try:
-                    entry = self._engine.load(path, name, version)
+                    if there:
+                        entry = self._engine.exchange(path, name, version, drain_s=self._drain_s)
+                    else:
+                        entry = self._engine.load(path, name, version)
                     log.info("%s version %d is ready after %.2f s", name, version, entry.load_s)
                 except Exception as error:  # noqa: BLE001 - no memory, no thread, a plug-in's own: others must be served
                     log.error("%s version %d is not served: %s", name, version, error)
                     failures.append((name, error if isinstance(error, SaccadeError) else _broken(error)))
+                # Whoever asks for an alias meanwhile is told to wait for its version, and not that there is none.
+                self._engine.set_aliases(name, self._usable(name, wanted.aliases.get(name, {})))
             self._engine.set_aliases(name, self._usable(name, wanted.aliases.get(name, {})))
         for name in self._engine.names():
             for version in self._engine.versions(name):
                 if not wanted.holds(name, version) and self._replaced(name, version, wanted):
-                    self._engine.unload(name, version, drain_s=self._finish_s)
+                    self._engine.unload(name, version, drain_s=self._drain_s)
                     log.info("%s version %d is unloaded", name, version)
         self._seen = revision
         # No revision tells that memory is free again or a server is back, so who waits for that is tried again unasked.
@@ -204,6 +223,22 @@ class Follower:
         self._stop.set()
         if self._thread is not None:
             self._thread.join(self._finish_s + LAST_S)
+
+
+def _stamp(file: Path) -> Hashable:
+    try:
+        told = file.stat()
+    except OSError:
+        return None
+    return told.st_ino, told.st_mtime_ns, told.st_size
+
+
+def _exchanged(entry: Entry, path: Path) -> bool:
+    """Whether another package stands where a loaded one was opened; False while none can be read there."""
+    try:
+        return entry.model is not None and digest_of(path) != entry.model.digest
+    except OSError:
+        return False
 
 
 def _broken(error: Exception) -> SaccadeError:
