@@ -102,6 +102,21 @@ def test_check_speaks_to_machines_and_ends_with_a_code(photos: Path, capsys: pyt
     [fault] = [f for f in told["findings"] if f["severity"] == "ERROR"]
     assert (fault["id"], fault["count"]) == ("unreadable", 1)
     (photos / "red" / "broken.png").unlink()
+    broken = [photos / "red" / f"broken{i}.png" for i in range(7)]
+    for file in broken:
+        file.write_bytes(b"no picture")
+    assert main(["check", str(photos), "--full"]) == 1
+    told = capsys.readouterr().out
+    assert "broken4.png" in told
+    assert "broken5.png" not in told
+    assert "and 2 more, which --all shows" in told
+    assert main(["check", str(photos), "--full", "--all"]) == 1
+    assert "broken6.png" in capsys.readouterr().out
+    assert main(["check", str(photos), "--full", "--json"]) == 1
+    [fault] = [f for f in json.loads(capsys.readouterr().out)["findings"] if f["severity"] == "ERROR"]
+    assert len(fault["files"]) == 7
+    for file in broken:
+        file.unlink()
     for i in range(46, 8, -2):
         (photos / "red" / f"{i}.png").unlink(missing_ok=True)
     assert main(["check", str(photos)]) == 0

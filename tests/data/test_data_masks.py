@@ -218,6 +218,38 @@ def test_cityscapes_names(tmp_path: Path) -> None:
     dataset, _ = formats.read(tmp_path)
     assert {k: len(v) for k, v in dataset.splits.items()} == {"train": 1, "val": 1}
     assert np.array_equal(dataset.splits["val"][0].annotation["mask"], ids(5))
+    assert dataset.labels.names[:3] == ("road", "sidewalk", "building")
+    assert len(dataset.labels) == 19
+
+
+def test_cityscapes_ids_that_are_not_evaluated_are_ignored(tmp_path: Path) -> None:
+    stored = np.array([[0, 1, 3, 7], [8, 11, 33, 29], [15, 21, 26, 255]], np.uint8)
+    picture(tmp_path / "leftImg8bit" / "train" / "a" / "a_0_leftImg8bit.png", width=4, height=3)
+    mask(tmp_path / "gtFine" / "train" / "a" / "a_0_gtFine_labelIds.png", stored)
+    dataset, _ = formats.read(tmp_path)
+    assert dataset.labels.names[-1] == "bicycle"
+    assert dataset.labels.originals[:3] == (7, 8, 11)
+    wanted = np.array([[255, 255, 255, 0], [1, 2, 18, 255], [255, 8, 13, 255]], np.uint8)
+    (sample,) = list(dataset)
+    assert np.array_equal(sample.annotation["mask"], wanted)
+
+
+def test_nothing_of_ade20k_is_a_class(tmp_path: Path) -> None:
+    stored = np.array([[0, 1, 150, 7]], np.uint8)
+    picture(tmp_path / "images" / "training" / "ADE_train_1.jpg", width=4, height=1)
+    mask(tmp_path / "annotations" / "training" / "ADE_train_1.png", stored)
+    dataset, _ = formats.read(tmp_path)
+    assert dataset.labels.names == ("1", "7", "150")
+    (sample,) = list(dataset)
+    assert np.array_equal(sample.annotation["mask"], np.array([[255, 0, 2, 1]], np.uint8))
+
+
+def test_a_row_that_is_no_class_is_told_wherever_it_stands(tmp_path: Path) -> None:
+    picture(tmp_path / "images" / "0.jpg")
+    mask(tmp_path / "masks" / "0.png", np.array([[0, 0, 0], [128, 64, 128], [7, 8, 9]], np.uint8)[ids(0)])
+    (tmp_path / "class_dict.csv").write_text("name,r,g,b\nsky,0,0,0\nroad,12o,64,128\nvoid,7,8,9\n")
+    with pytest.raises(DataError, match=r"class_dict\.csv line 3: expected a class with its value"):
+        formats.read(tmp_path)
 
 
 def test_binary_masks(tmp_path: Path) -> None:

@@ -57,6 +57,25 @@ def test_the_devkit_counts_from_one_and_keeps_its_lists(tmp_path: Path) -> None:
     assert not dataset.faults
 
 
+def test_annotations_in_folders_belong_to_pictures_in_folders_of_the_same_name(tmp_path: Path) -> None:
+    for k, camera in enumerate(("left", "right/far")):
+        for i in range(3):
+            (tmp_path / "JPEGImages" / camera).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "Annotations" / camera).mkdir(parents=True, exist_ok=True)
+            picture(tmp_path / "JPEGImages" / camera / f"{i}.png", 3 * k + i)
+            xml(tmp_path / "Annotations" / camera / f"{i}.xml", thing(("dog", "cat")[k], 1, 1, 10 + i, 20))
+    dataset, evidence = formats.read(tmp_path)
+    assert evidence.format == "voc"
+    assert "(6)" in evidence.facts[0]
+    assert not dataset.faults
+    told = {s.key: (int(s.annotation["box_classes"][0]), float(s.annotation["boxes"][0, 2])) for s in dataset}
+    assert told == {
+        f"JPEGImages/{camera}/{i}.png": (1 - k, 10.0 + i)
+        for k, camera in enumerate(("left", "right/far"))
+        for i in range(3)
+    }
+
+
 def test_coordinates_of_zero_show_that_files_count_from_zero(tmp_path: Path) -> None:
     root = devkit(tmp_path / "d")
     xml(root / "Annotations" / "p0.xml", thing("dog", 0, 0, 10, 20))

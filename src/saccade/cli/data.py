@@ -6,6 +6,7 @@ from pathlib import Path
 
 from saccade.cli.text import table
 from saccade.data.check import INPUT_PX
+from saccade.data.check.finding import EXAMPLES
 from saccade.errors import UsageError
 from saccade.package.reader import is_package
 from saccade.verbs import ask
@@ -31,6 +32,7 @@ def check_options(parser: argparse.ArgumentParser) -> None:
         help=f"boxes: longer side of the network's input, by which they are called tiny (default {INPUT_PX})",
     )  # fmt: skip
     parser.add_argument("--strict", action="store_true", help="warnings fail too")
+    parser.add_argument("--all", action="store_true", help=f"every file of a finding, not the first {EXAMPLES}")
     parser.add_argument("--sheet", type=Path, metavar="FILE", help="draw nine annotated pictures into this PNG")
     parser.add_argument("--fix", action="store_true", help="write a corrected copy into --out; DATA is never changed")
     parser.add_argument("--out", type=Path, help="a new folder for --fix")
@@ -50,7 +52,8 @@ def check(options: argparse.Namespace) -> int:
         health.draw(options.sheet)
     found = [f for f in health.findings if f.severity == "ERROR" or (options.strict and f.severity == "WARN")]
     if options.json:
-        told = {"changes": [{"path": c.path, "reason": c.reason} for c in changes]} if options.fix else {}
+        lost = {"lost": list(health.dataset.unheld)}
+        told = {"changes": [{"path": c.path, "reason": c.reason} for c in changes], **lost} if options.fix else {}
         print(json.dumps({**health.to_json(), **told}, indent=2, ensure_ascii=False))
         return 1 if found else 0
     print(health.summary())
@@ -59,8 +62,11 @@ def check(options: argparse.Namespace) -> int:
         rows = [(f.severity, f.id, str(f.count), f.sentence) for f in health.findings]
         print(table(("", "finding", "n", "what was seen"), rows))
         for finding in health.findings:
-            if finding.files:
-                print(f"\n  {finding.id}: " + "\n    ".join(["", *finding.files]).lstrip("\n"))
+            shown = finding.files if options.all else finding.files[:EXAMPLES]
+            if shown:
+                print(f"\n  {finding.id}: " + "\n    ".join(["", *shown]).lstrip("\n"))
+            if len(shown) < len(finding.files):
+                print(f"    and {len(finding.files) - len(shown):,} more, which --all shows")
             if finding.fix:
                 print(f"    cure: {finding.fix}")
     else:
@@ -70,6 +76,7 @@ def check(options: argparse.Namespace) -> int:
         print("".join(f"  {c.path}: {c.reason}\n" for c in changes[:SHOWN]), end="")
         if len(changes) > SHOWN:
             print(f"  and {len(changes) - SHOWN:,} more, which --json lists")
+        print("".join(f"  not in the copy: {sentence}\n" for sentence in health.dataset.unheld), end="")
     return 1 if found else 0
 
 
@@ -79,6 +86,7 @@ def _check_package(options: argparse.Namespace) -> int:
         "--full": options.full,
         "--size": options.size != INPUT_PX,
         "--strict": options.strict,
+        "--all": options.all,
         "--sheet": options.sheet is not None,
         "--fix": options.fix,
         "--out": options.out is not None,

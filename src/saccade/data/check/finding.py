@@ -90,11 +90,13 @@ KINDS = {
 `single_image_class` a WARN where an image may have several classes."""
 
 EXAMPLES = 5
+"""Of a finding, shown where not all are asked for."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """id: a key of KINDS. count: how many files, classes or pairs. files: up to five examples. fix: a command or ""."""
+    """id: a key of KINDS. count: how many files, classes or pairs. files: all of them, by name and place. fix: a command
+    or ""."""
 
     id: str
     severity: str
@@ -122,4 +124,4 @@ def finding(id: str, sentence: str, about: Iterable[str], fix: str = "", severit
         return []
     text = re.sub(r"\{([^{}|]+)\|([^{}|]+)\}", r"\1" if len(every) == 1 else r"\2", sentence)
     text = text.replace("{n}", f"{len(every):,}")
-    return [Finding(id, severity or KINDS[id], len(every), text, tuple(every[:EXAMPLES]), fix)]
+    return [Finding(id, severity or KINDS[id], len(every), text, tuple(every), fix)]

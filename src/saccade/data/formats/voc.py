@@ -1,4 +1,4 @@
-"""Pascal VOC: one XML a picture, in Annotations/ or beside it; splits from ImageSets/Main or from split folders.
+"""Pascal VOC: one XML a picture, in and below Annotations/ or beside it; splits from ImageSets/Main or from split folders.
 
 The devkit counts pixels from 1 and means its corners inclusively: x_min = xmin - 1, x_max = xmax. Some tools count from
 0; coordinates of 0 show that, and the dataset says which was found.
@@ -50,7 +50,7 @@ class Voc(Format):
         places = [p for p in _places(root) if _speaks(p)]
         if not places:
             return None
-        count = sum(1 for p in places for _ in p.glob("*.xml"))
+        count = len({file for p in places for file in _files(p)})
         facts = [f"{folder.name(places[0], root) if places[0] != root else '.'}/*.xml ({count})"]
         lists = sorted(p.stem for p in (root / "ImageSets" / "Main").glob("*.txt") if p.stem in SPLITS)
         if lists:
@@ -143,13 +143,20 @@ def _places(root: Path) -> list[Path]:
     named = [root / n for n in FOLDERS if (root / n).is_dir()]
     splits = [f for f in folder.folders(root) if f.name.lower() in SPLITS]
     below = [f / n for f in splits for n in FOLDERS if (f / n).is_dir()]
-    inside = [f for n in named for f in folder.folders(n) if f.name.lower() in SPLITS]
-    return [*named, root, *splits, *below, *inside]
+    return [*named, root, *splits, *below]
+
+
+def _files(place: Path) -> list[Path]:
+    """XML files of a folder, byte order; of one with a known name those below it too, as tools write them for pictures
+    that lie in folders."""
+    if place.name in FOLDERS:
+        return list(folder.walk(place, [], place, lambda name: name.endswith(".xml")))
+    return sorted(place.glob("*.xml"), key=lambda p: p.name.encode("utf-8", "backslashreplace"))
 
 
 def _speaks(place: Path) -> bool:
     """True when the first XML file of a folder begins as an annotation, or begins with nothing of sense."""
-    file = next(iter(sorted(place.glob("*.xml"))), None)
+    file = next(iter(_files(place)), None)
     if file is None:
         return False
     with file.open("rb") as stream:
@@ -158,13 +165,12 @@ def _speaks(place: Path) -> bool:
 
 def _pages(root: Path, faults: list[Fault]) -> list[Page]:
     pages = []
-    for place in dict.fromkeys(_places(root)):
-        for file in sorted(place.glob("*.xml"), key=lambda p: p.name.encode("utf-8", "backslashreplace")):
-            name = folder.name(file, root)
-            try:
-                pages.append(_page(file, name, faults))
-            except DataError as error:
-                faults.append(Fault("bad_annotation", name, error.message))
+    for file in dict.fromkeys(file for place in _places(root) for file in _files(place)):
+        name = folder.name(file, root)
+        try:
+            pages.append(_page(file, name, faults))
+        except DataError as error:
+            faults.append(Fault("bad_annotation", name, error.message))
     return pages
 
 

@@ -137,7 +137,8 @@ class Yolo(Format):
                 below = target.relative_to(root / "images").with_suffix(".txt")
                 (root / "labels" / below).write_text(_lines(sample, size), encoding="utf-8")
             written["train" if split == "all" else split] = f"images/{part}" if part else "images"
-        record = {"path": ".", **written, "names": dict(enumerate(dataset.labels.names))}
+        # No path: others take the folder of this file then, and a dot for one of their own.
+        record = {**written, "names": dict(enumerate(dataset.labels.names))}
         (root / "data.yaml").write_text(yaml.safe_dump(record, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 

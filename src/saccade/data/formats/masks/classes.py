@@ -27,6 +27,15 @@ VOC = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
     "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
+CITYSCAPES = {
+    7: "road", 8: "sidewalk", 11: "building", 12: "wall", 13: "fence", 17: "pole", 19: "traffic light",
+    20: "traffic sign", 21: "vegetation", 22: "terrain", 23: "sky", 24: "person", 25: "rider", 26: "car", 27: "truck",
+    28: "bus", 31: "train", 32: "motorcycle", 33: "bicycle",
+}  # fmt: skip
+"""By the id of a labelIds mask the classes that are evaluated (Cordts et al. 2016, cityscapesScripts); in this order they
+are 0 to 18 of a labelTrainIds mask. The other ids below 34 are ignored."""
+ADE20K = 150
+"""Classes of the scene parsing benchmark (Zhou et al. 2017), whose masks hold 1 to 150, and 0 for what is none of them."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +141,9 @@ def _entry(kind: str, cells: list[str], count: int, name: str, line: int) -> tup
         if kind == "label_colors.txt":
             return _colour(cells[:3]), cells[3], True
         if kind in ("class_dict.csv", "classes.csv") and len(cells) >= 4:
-            return (None, "", True) if not cells[1].isdigit() else (_colour(cells[1:4]), cells[0], True)
+            if line == 1 and not cells[1].isdigit():
+                return None, "", True
+            return _colour(cells[1:4]), cells[0], True
         if kind.endswith(".csv"):
             first, second = cells[0], cells[1]
             value, label = (first, second) if first.isdigit() or not second.isdigit() else (second, first)
@@ -168,6 +179,10 @@ def _is_camvid(pair: Pair) -> bool:
     return pair.mask.parent.name == f"{pair.picture.parent.name}annot"
 
 
+def _all_end(layout: Layout, tail: str) -> bool:
+    return all(pair.mask.stem.endswith(tail) for pair in layout.pairs)
+
+
 def _seen(root: Path, layout: Layout, faults: list[Fault]) -> Classes:
     """Classes from the masks alone: every value is one, unless the values are those of a known set."""
     files = [(root / p.mask, p.mask.as_posix()) for p in layout.pairs]
@@ -185,6 +200,17 @@ def _seen(root: Path, layout: Layout, faults: list[Fault]) -> Classes:
         shown = tuple(f"#{v:06x}" for v in every)
         return Classes(shown, tuple(every), True, (), (f"no class file: the {len(every)} colours are classes",))
     used = [v for v in every if v != VOID]
+    if _all_end(layout, "_labelIds") and set(used) <= set(range(34)):
+        void = tuple(v for v in range(34) if v not in CITYSCAPES)
+        note = "ids of Cityscapes: the 19 classes that are evaluated, the others are ignored"
+        return Classes(tuple(CITYSCAPES.values()), tuple(CITYSCAPES), False, void, (note,))
+    if _all_end(layout, "_labelTrainIds") and set(used) <= set(range(len(CITYSCAPES))):
+        note = "training ids of Cityscapes: names of its 19 classes"
+        return Classes(tuple(CITYSCAPES.values()), tuple(range(len(CITYSCAPES))), False, (), (note,))
+    if 0 in used and max(used) <= ADE20K and all(pair.mask.stem.startswith("ADE_") for pair in layout.pairs):
+        used.remove(0)
+        note = f"masks of ADE20K: the {len(used)} values are classes, 0 is ignored"
+        return Classes(tuple(str(v) for v in used), tuple(used), False, (0,), (note,))
     if set(every) <= {0, VOID} and len(every) == 2:
         note = "masks hold 0 and 255: background and foreground, nothing is ignored"
         return Classes(("background", "foreground"), (0, VOID), False, (), (note,))
