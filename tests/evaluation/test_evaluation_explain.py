@@ -140,6 +140,6 @@ def test_the_gallery_asks_what_was_scored() -> None:
     )
     sample = Sample("one", to_jpeg(np.full((48, 64, 3), 90, np.uint8)))
     card = Scorecard("t", "test", 1, (), worst=(Case("one", 1.0, "a", "b"),))
-    (found,) = gallery.gallery(model, card, [sample], {})  # type: ignore[arg-type]
+    (found,) = gallery.gallery(model, card, [sample], {}).mistakes  # type: ignore[arg-type]
     assert asked == [sample.image]
     assert [name for name, _ in found.pictures] == ["picture"]

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from saccade.evaluation import history
-from saccade.evaluation.gallery import Mistake
+from saccade.evaluation.gallery import Gallery, Mistake
 from saccade.evaluation.plots import plot, ticks, whisker
 from saccade.evaluation.report import Report
 from saccade.evaluation.slices import Slice
+from saccade.evaluation.spots import Crop
 from saccade.images.encode import to_jpeg
-from saccade.types import Case, Curve, Matrix, Number, Scorecard, Series, Table
+from saccade.types import Case, Curve, Matrix, Number, Scorecard, Series, Spot, Table
 
 EVIL = "<script>alert(1)</script>\"'& onload=x"
 JPEG = to_jpeg(np.zeros((4, 4, 3), np.uint8))
@@ -62,9 +63,13 @@ def full(name: str, worse: bool = False) -> Report:
         (Matrix(name, (name, "b"), (name, "b"), ((2.0, 1.0), (0.0, 0.0)), name),),
     )
     mistakes = (Mistake(Case(name, 1.0, name, name, 0), (("picture", JPEG), (name, JPEG)), name),)
+    crops = tuple(
+        Crop(Spot(name, kind, 0, (0.0, 0.0, 1.0, 1.0), score, words=name), name, JPEG)
+        for kind, score in ((name, 0.5), ("missed", None))
+    )
     slices = (Slice(name, name, 7, "accuracy", 0.1, 0.0, 0.4, 0.01 if worse else 1.0),)
-    return Report(name, card, slices, (Curve(name, "epoch", "loss", (Series(name, (1, 2), (3, 2)),)),), mistakes,
-                  {name: name})  # fmt: skip
+    return Report(name, card, slices, (Curve(name, "epoch", "loss", (Series(name, (1, 2), (3, 2)),)),),
+                  Gallery(mistakes, crops), {name: name})  # fmt: skip
 
 
 def test_no_name_becomes_markup() -> None:
@@ -111,8 +116,29 @@ def test_a_weak_slice_is_a_visible_warning() -> None:
 def test_empty_sections_are_left_out() -> None:
     page = Report("m", Scorecard("t", "test", 500, (Number("a", 0.5),))).html()
     read(page)
-    for word in ("Slices", "Worst mistakes", "Training", "Read with care"):
+    for word in ("Slices", "Worst mistakes", "Mistakes by kind", "Training", "Read with care"):
         assert word not in page
+
+
+def test_mistakes_stand_kind_by_kind_with_what_they_are() -> None:
+    def crop(kind: str, score: float | None, words: str, key: str) -> Crop:
+        return Crop(Spot(key, kind, 0, (0.0, 0.0, 1.0, 1.0), score, words=words), "cat", JPEG)
+
+    crops = (
+        crop("wrong class", 0.9, "dog stands there", "a.jpg"),
+        crop("wrong class", 0.8, "dog stands there", "b.jpg"),
+        crop("missed", None, "", "c.jpg"),
+    )
+    page = Report("m", Scorecard("t", "test", 500, (Number("a", 0.5),)), pictures=Gallery((), crops)).html()
+    tags = read(page)
+    assert [a["alt"] for t, a in tags.seen if t == "img"] == [
+        "wrong class: cat 0.90, dog stands there, a.jpg", "wrong class: cat 0.80, dog stands there, b.jpg",
+        "missed: cat, c.jpg",
+    ]  # fmt: skip
+    assert page.index("<h3>Wrong class</h3>") < page.index("b.jpg</small>") < page.index("<h3>Missed</h3>")
+    assert page.count("<h3>") == 2
+    assert '<a href="#kinds">Mistakes by kind</a>' in page
+    assert "Worst mistakes" not in page
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (0, 7.3), (-3, 2), (1e-9, 2e-9), (0, 12345), (0.2, 0.21)])

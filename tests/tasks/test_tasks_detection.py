@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,10 +12,10 @@ import pytest
 from saccade import tasks
 from saccade.errors import DataError, InferenceError
 from saccade.images.preprocess import Placement
-from saccade.tasks.detection.score import confusion, errors_table, image_f1, shown, watched, worst
+from saccade.tasks.detection.score import ERRORS, confusion, errors_table, image_f1, shown, turns, watched, worst
 from saccade.tasks.detection.task import survivors
 from saccade.testing.tasks import check_task
-from saccade.types import Array, Labels, Prediction, Sample, Scorecard
+from saccade.types import Array, Labels, Prediction, Sample, Scorecard, Spot
 
 DETECTION = tasks.find("detection")
 LABELS = Labels(("ball", "bat"))
@@ -41,6 +42,12 @@ def card_of(pairs: Sequence[tuple[Prediction, Sample]], labels: Labels = LABELS)
     for prediction, truth in pairs:
         scorer.add(prediction, truth)
     return scorer.card("test")
+
+
+def class_rows(card: Scorecard) -> dict[str, dict[str, Any]]:
+    """The table of classes by name and column."""
+    table = next(t for t in card.tables if t.name == "Classes")
+    return {str(row[0]): dict(zip(table.columns, row, strict=True)) for row in table.rows}
 
 
 def test_keeps_the_contract_of_a_task() -> None:
@@ -135,7 +142,7 @@ def test_average_precision_on_paper() -> None:
     assert card["ar"].value == pytest.approx(2 / 3)
     rows = {row[0]: row for row in next(t for t in card.tables if t.name == "Classes").rows}
     assert rows["ball"][-2:] == (pytest.approx(0.7), pytest.approx(2 / 3))
-    assert rows["bat"][3] is None
+    assert rows["bat"][3:] == (None,) * 7
 
 
 def test_every_kind_of_error_is_told_apart() -> None:
@@ -160,6 +167,105 @@ def test_every_kind_of_error_is_told_apart() -> None:
     assert case.truth == "ball 3, bat 1"
     # Rows are the truth, columns the answers; the last of both is "nothing".
     assert confusion(split, seen, LABELS)[0].values == ((2, 0, 1), (1, 0, 1), (3, 0, 0))
+
+
+def test_every_kind_of_error_has_its_place_and_what_stands_there() -> None:
+    truth = sample("a", [[0, 0, 20, 20], [40, 0, 60, 20], [80, 0, 100, 20], [120, 0, 140, 20]], [0, 0, 1, 0])
+    answers = said(
+        [[0, 0, 20, 20], [1, 0, 21, 20], [48, 0, 72, 20], [80, 0, 100, 20], [160, 60, 180, 80], [120, 0, 140, 20]],
+        [0, 0, 0, 0, 0, 0],
+        [0.9, 0.8, 0.7, 0.6, 0.55, 0.5],
+    )
+    card = card_of([(answers, truth)])
+    assert [s.kind for s in card.spots] == [*ERRORS, "missed"]
+    assert {s.key for s in card.spots} == {"a"}
+    mixed, poor, twice, nothing, lost, called = card.spots
+    assert (mixed.class_id, mixed.box, mixed.other_id, mixed.other) == (0, (80, 0, 100, 20), 1, (80, 0, 100, 20))
+    assert mixed.score == pytest.approx(0.6)
+    assert mixed.words == "bat stands there"
+    assert (poor.box, poor.other_id, poor.other) == ((48, 0, 72, 20), 0, (40, 0, 60, 20))
+    assert poor.words.startswith("ball overlaps by 0.3")
+    assert (twice.box, twice.other, twice.words) == ((1, 0, 21, 20), (0, 0, 20, 20), "found already, with 0.90")
+    assert (nothing.box, nothing.other_id, nothing.other) == ((160, 60, 180, 80), None, None)
+    assert nothing.words == "nothing stands there"
+    assert (lost.class_id, lost.score, lost.box, lost.other) == (0, None, (40, 0, 60, 20), (48, 0, 72, 20))
+    assert lost.words.startswith("answered ball 0.70, which overlaps by 0.3")
+    assert (called.class_id, called.score, called.other_id) == (1, None, 0)
+    assert called.words == "answered ball 0.60, which overlaps by 1.00"
+
+
+def test_places_survive_json() -> None:
+    answers = said([[0, 0, 20, 20], [50, 50, 60, 60]], [0, 1], [0.9, 0.3])
+    card = card_of([(answers, sample("a", [[1, 0, 21, 20], [100, 0, 120, 20]], [1, 0]))])
+    assert len(card.spots) == 4
+    record = json.loads(json.dumps(card.to_json(), allow_nan=False))
+    again = [Spot(**{**s, "box": tuple(s["box"]), "other": s["other"] and tuple(s["other"])}) for s in record["spots"]]
+    assert again == list(card.spots)
+
+
+def test_classes_take_turns() -> None:
+    ids, worth = np.array([0, 0, 0, 1, 1, 2]), np.array([0.9, 0.8, 0.7, 0.6, 0.95, 0.1])
+    assert turns(ids, worth, 9).tolist() == [4, 0, 5, 1, 3, 2]
+    assert turns(ids, worth, 4).tolist() == [4, 0, 5, 1]
+    assert turns(np.zeros(3, int), np.full(3, 0.5), 2).tolist() == [0, 1], "equal ones as they come"
+    assert turns(np.zeros(0, int), np.zeros(0), 4).tolist() == []
+
+
+def test_a_rare_class_is_shown_among_many_mistakes_of_another() -> None:
+    """Forty balls answered where nothing is, and one bat, fainter than any."""
+    pairs = [(said([[0, 0, 9, 9]], [0], [0.9 - i / 100]), sample(f"{i}", [], [])) for i in range(40)]
+    pairs.append((said([[0, 0, 9, 9]], [1], [0.05]), sample("rare", [], [])))
+    found = card_of(pairs).spots
+    assert {s.kind for s in found} == {"background"}
+    assert [s.key for s in found] == ["0", "rare", *(f"{i}" for i in range(1, 11))]
+
+
+def test_of_what_was_missed_the_largest_comes_first_in_each_turn() -> None:
+    truth = sample("a", [[0, 0, 10, 10], [0, 20, 40, 60], [50, 0, 59, 9], [70, 0, 90, 20]], [0, 0, 1, 0])
+    found = card_of([(said([], [], []), truth)]).spots
+    assert [s.box[:2] for s in found] == [(0, 20), (50, 0), (70, 0), (0, 0)]
+    assert {(s.kind, s.score, s.words, s.other) for s in found} == {
+        ("missed", None, "nothing was answered there", None)
+    }
+
+
+def test_answers_below_the_threshold_and_objects_nobody_asks_about_have_no_place() -> None:
+    truth = sample("a", [[0, 0, 20, 20], [40, 0, 60, 20]], [0, 0], box_difficult=[False, True])
+    scorer = DETECTION.scorer(LABELS)
+    scorer.thresholds = {"ball": 0.5, "bat": 0.5}
+    scorer.add(said([[0, 0, 20, 20], [100, 0, 120, 20]], [1, 1], [0.4, 0.3]), truth)
+    (missed,) = scorer.card("test").spots
+    assert (missed.kind, missed.box, missed.words) == ("missed", (0, 0, 20, 20), "nothing was answered there")
+
+
+def test_every_class_has_an_interval_that_holds_its_number() -> None:
+    labels, samples, answers = crowded_world(4, False, images=20, classes=3)
+    card = card_of(list(zip(answers, samples, strict=True)), Labels((*labels.names, "never")))
+    rows = class_rows(card)
+    for name in labels.names:
+        row = rows[name]
+        assert 0 <= row["AP low"] <= row["AP"] <= row["AP high"] <= 1
+        assert row["AP low"] < row["AP high"]
+    assert rows["never"]["AP"] is rows["never"]["AP low"] is rows["never"]["AP high"] is None
+    json.dumps(card.to_json(), allow_nan=False)
+
+
+def test_the_interval_of_an_only_class_is_that_of_the_mean() -> None:
+    """The classes share the draws of the headline numbers."""
+    labels, samples, answers = crowded_world(5, False, images=15, classes=1)
+    card = card_of(list(zip(answers, samples, strict=True)), labels)
+    row, ap = class_rows(card)["c0"], card["ap"]
+    assert (row["AP low"], row["AP"], row["AP high"]) == pytest.approx((ap.low, ap.value, ap.high), abs=1e-12)
+
+
+def test_a_class_in_one_image_has_an_interval_too() -> None:
+    """Most draws lack that image and say nothing of the class."""
+    balls = [(said([[0, 0, 20, 20]], [0], [0.9]), sample(f"{i}", [[0, 0, 20, 20]], [0])) for i in range(11)]
+    both = said([[50, 0, 70, 20], [90, 0, 110, 20], [50, 40, 70, 60]], [1, 1, 1], [0.9, 0.8, 0.7])
+    bats = sample("bats", [[50, 0, 70, 20], [50, 40, 70, 60]], [1, 1])
+    row = class_rows(card_of([*balls, (both, bats)]))["bat"]
+    assert row["objects"] == 2
+    assert 0 < row["AP low"] <= row["AP"] <= row["AP high"] <= 1
 
 
 def test_difficult_objects_are_neither_found_nor_missed() -> None:
@@ -299,8 +405,10 @@ def test_an_image_drawn_twice_counts_twice() -> None:
         scorer.add(answer, one)
         for _ in range(int(weight)):
             again.add(answer, one)
-    found = _areas(scorer._split(), weights[None])  # type: ignore[attr-defined]
-    assert float(found["ap"][0]) == pytest.approx(again.card("test")["ap"].value, abs=2e-3)
+    found, by_class = _areas(scorer._split(), weights[None])  # type: ignore[attr-defined]
+    card = again.card("test")
+    assert float(found["ap"][0]) == pytest.approx(card["ap"].value, abs=2e-3)
+    assert by_class[:, 0].tolist() == pytest.approx([r["AP"] for r in class_rows(card).values()], abs=5e-3)
 
 
 def test_what_a_run_watches_is_the_same_number() -> None:
