@@ -203,11 +203,34 @@ class Case:
     class_id: int | None = None
 
 
+Box = tuple[float, float, float, float]
+"""x_min, y_min, x_max, y_max in px of a picture."""
+
+
+@dataclass(frozen=True)
+class Spot:
+    """One mistake at one place of a picture.
+
+    kind: what sort of mistake. class_id, box: of the wrong answer, or of what was missed. score: None where nothing was
+    answered. other_id, other: what stands there instead, its class and box. words: the same in words, or nothing.
+    """
+
+    key: str
+    kind: str
+    class_id: int
+    box: Box
+    score: float | None = None
+    other_id: int | None = None
+    other: Box | None = None
+    words: str = ""
+
+
 @dataclass(frozen=True)
 class Scorecard:
     """How good a model is on a split, in task-neutral form; the first number is the headline.
 
-    per_sample: {metric: float32 [n]} aligned with keys, so that two cards over the same samples can be compared.
+    worst: whole pictures; spots: single mistakes by kind, of each the ones that tell most. per_sample: {metric: float32
+    [n]} aligned with keys, so that two cards over the same samples can be compared.
     """
 
     task: str
@@ -220,6 +243,7 @@ class Scorecard:
     worst: tuple[Case, ...] = ()
     keys: tuple[str, ...] = ()
     per_sample: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    spots: tuple[Spot, ...] = ()
 
     @property
     def headline(self) -> Number:

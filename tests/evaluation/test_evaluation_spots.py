@@ -1,6 +1,7 @@
 """Single mistakes as crops: the box stands where it was answered, at the border too, and a picture is read once."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -102,7 +103,8 @@ def test_answers_have_whole_lines_and_the_truth_dashed_ones() -> None:
     assert rims[0] == {draw.colour(0), LIGHT}, "dashed"
     assert rims[1] == {draw.colour(1)}
     same = spots.crop(PICTURE, wrong(strong, strong))
-    assert {draw.colour(0), draw.colour(1)} <= {tuple(p) for p in same[40:120, 40].tolist()}, "both can be seen"
+    seen = {tuple(p) for p in same[60:100, 40:43].reshape(-1, 3).tolist()}
+    assert {draw.colour(0), draw.colour(1)} <= seen, "both can be seen"
 
 
 def test_a_box_stays_large_beside_one_as_large_as_the_picture() -> None:
@@ -159,4 +161,4 @@ def test_the_report_of_a_package_shows_its_mistakes_by_kind(tmp_path: Path) -> N
     assert page.count("<h3>Missed</h3>") == 1
     assert "<b>red 0.98</b><br>green stands there<br><small>photo &lt;1&gt;.png</small>" in page
     assert 'alt="missed: blue, nothing was answered there, photo &lt;1&gt;.png"' in page
-    assert "None" not in page
+    assert "None" not in re.sub(r'src="data:[^"]*"', "", page)

@@ -408,7 +408,7 @@ def test_an_image_drawn_twice_counts_twice() -> None:
     found, by_class = _areas(scorer._split(), weights[None])  # type: ignore[attr-defined]
     card = again.card("test")
     assert float(found["ap"][0]) == pytest.approx(card["ap"].value, abs=2e-3)
-    assert by_class[:, 0].tolist() == pytest.approx([r["AP"] for r in class_rows(card).values()], abs=5e-3)
+    assert by_class[:, 0].tolist() == pytest.approx([r["AP"] for r in class_rows(card).values()], abs=2e-2)
 
 
 def test_what_a_run_watches_is_the_same_number() -> None:

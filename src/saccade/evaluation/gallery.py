@@ -1,4 +1,5 @@
-"""The worst mistakes as pictures: truth beside answer where they can be drawn, and what spoke for the wrong answer."""
+"""Mistakes as pictures. The worst: truth beside answer where they can be drawn, and what spoke for the wrong answer; and
+crops of single ones by kind."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ import numpy as np
 from saccade.errors import DataError
 from saccade.evaluation import beside
 from saccade.evaluation.explain import FAINT, Explanation, occlusion, rise
+from saccade.evaluation.spots import Crop, crops, sized
 from saccade.images import decode, preprocess
 from saccade.images.encode import to_jpeg
 from saccade.images.preprocess import Placement
@@ -35,27 +37,34 @@ class Mistake:
     words: str = ""
 
 
+@dataclass(frozen=True)
+class Gallery:
+    """What a page shows in pictures. mistakes: worst first. crops: kind by kind."""
+
+    mistakes: tuple[Mistake, ...] = ()
+    crops: tuple[Crop, ...] = ()
+
+
 def shown(card: Scorecard) -> tuple[Case, ...]:
     """The cases of a card that a gallery shows."""
     return card.worst[:SHOWN]
 
 
-def gallery(
-    model: Model, card: Scorecard, samples: Sequence[Sample], maps: Mapping[tuple[str, int], Array]
-) -> tuple[Mistake, ...]:
+def gallery(model: Model, card: Scorecard, samples: Sequence[Sample], maps: Mapping[tuple[str, int], Array]) -> Gallery:
     """maps: heat [h, w] in 0..1 over the network's input by (key, class id), from the network before it was sealed."""
     by_key = {s.key: s for s in samples}
-    return tuple(_mistake(model, case, by_key[case.key], maps) for case in shown(card))
+    mistakes = tuple(_mistake(model, case, by_key[case.key], maps) for case in shown(card))
+    return Gallery(mistakes, crops(card, samples, model.labels))
 
 
 def _mistake(model: Model, case: Case, sample: Sample, maps: Mapping[tuple[str, int], Array]) -> Mistake:
     image = decode.decode(sample.image)
-    small = _small(image)
+    small = sized(image, SIDE_PX)
     pictures = [("picture", _jpeg(small))]
     # Of the file, as it was scored: a JPEG that is decoded at its full size may be answered otherwise.
     truth, answer = model.task.truth(sample, model.labels), model.predict(sample.image)
     if truth is not None:
-        place = _small(image, PLACE_PX)
+        place = sized(image, PLACE_PX)
         size = place.shape[1], place.shape[0]
         true, said = scaled(truth, *size), scaled(model.shown(answer), *size)
         pictures += [(name, _jpeg(drawn)) for name, drawn in beside.pictures(place, true, said, model.labels)]
@@ -148,13 +157,6 @@ def on_picture(heat_HW: Array, place: Placement, given: tuple[int, int], size: t
     x, y = place.scale_x * place.width / size[0], place.scale_y * place.height / size[1]
     matrix = np.array([[x, 0, place.shift_x + 0.5 * x - 0.5], [0, y, place.shift_y + 0.5 * y - 0.5]])
     return np.asarray(cv2.warpAffine(whole, matrix, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP))
-
-
-def _small(image: Image, side_px: int = SIDE_PX) -> Image:
-    scale = side_px / max(image.shape[:2])
-    size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
-    kind = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(image, size, interpolation=kind), np.uint8)
 
 
 def _jpeg(image: Image) -> bytes:

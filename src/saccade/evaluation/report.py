@@ -8,9 +8,10 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from saccade.evaluation.gallery import Mistake
+from saccade.evaluation.gallery import Gallery, Mistake
 from saccade.evaluation.plots import bar, plot, whisker
 from saccade.evaluation.slices import Slice
+from saccade.evaluation.spots import Crop
 from saccade.evaluation.words import words
 from saccade.images.encode import data_uri
 from saccade.types import Curve, Matrix, Number, Scorecard, Table
@@ -27,14 +28,14 @@ MANY = 24
 
 @dataclass(frozen=True)
 class Report:
-    """What a page shows. history: curves of the training; mistakes: worst first; facts: shown as name and value.
+    """What a page shows. history: curves of the training; pictures: the mistakes; facts: shown as name and value.
     called: what pictures call classes whose names no font could draw, with these names."""
 
     name: str
     card: Scorecard
     slices: tuple[Slice, ...] = ()
     history: tuple[Curve, ...] = ()
-    mistakes: tuple[Mistake, ...] = ()
+    pictures: Gallery = field(default_factory=Gallery)
     facts: Mapping[str, Any] = field(default_factory=dict)
     called: Mapping[str, str] = field(default_factory=dict)
 
@@ -46,7 +47,8 @@ class Report:
             *((_id(m.name), m.name, _matrix(m)) for m in card.matrices),
             ("plots", "Plots", _plots(card.curves)),
             ("slices", "Slices", _slices(self.slices)),
-            ("mistakes", "Worst mistakes", _gallery(self.mistakes, self.called)),
+            ("mistakes", "Worst mistakes", _mistakes(self.pictures.mistakes, self.called)),
+            ("kinds", "Mistakes by kind", _kinds(self.pictures.crops)),
             ("training", "Training", _plots(self.history)),
             ("provenance", "Provenance", _facts(self.facts)),
         ]
@@ -195,7 +197,7 @@ def _slices(slices: Sequence[Slice]) -> str:
     )
 
 
-def _gallery(mistakes: Sequence[Mistake], called: Mapping[str, str]) -> str:
+def _mistakes(mistakes: Sequence[Mistake], called: Mapping[str, str]) -> str:
     if not mistakes:
         return ""
     told = "; ".join(f"{shown} is {name}" for shown, name in called.items())
@@ -224,6 +226,33 @@ def _mistake(mistake: Mistake) -> str:
         f'<div class="box case"><div class="row">{row}</div><p><b>{escape(case.truth)}</b>, answered '
         f'<span class="said">{escape(case.answer)}</span><br><span class="dim">{escape(mistake.words)} '
         f"{escape(case.key)}</span></p></div>"
+    )
+
+
+def _kinds(crops: Sequence[Crop]) -> str:
+    if not crops:
+        return ""
+    strips = []
+    for kind in dict.fromkeys(c.spot.kind for c in crops):
+        of_kind = "".join(_crop(c) for c in crops if c.spot.kind == kind)
+        strips.append(
+            f'<div class="box strip"><h3>{escape(kind.capitalize())}</h3><div class="grid crops">{of_kind}</div></div>'
+        )
+    return (
+        '<p class="dim lead">A few of each kind. Classes take turns, so that one with few mistakes is here too: wrong '
+        "answers with the surest first, what was missed with the largest first. The strong box is the one that is meant, the "
+        "thin one is what stands there instead; answers have whole lines, the truth has dashed ones.</p>"
+        f"{''.join(strips)}"
+    )
+
+
+def _crop(crop: Crop) -> str:
+    spot = crop.spot
+    name = crop.label if spot.score is None else f"{crop.label} {spot.score:.2f}"
+    alt = ", ".join(part for part in (f"{spot.kind}: {name}", spot.words, spot.key) if part)
+    return (
+        f'<figure><img loading="lazy" alt="{escape(alt)}" src="{data_uri(crop.jpeg, "image/jpeg")}">'
+        f"<figcaption><b>{escape(name)}</b><br>{escape(spot.words)}<br><small>{escape(spot.key)}</small></figcaption></figure>"
     )
 
 

@@ -7,17 +7,33 @@ follow TIDE, arXiv:2008.08115.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 
 from saccade.errors import DataError
+from saccade.images.geometry import iou_pairs
 from saccade.tasks import statistics
 from saccade.tasks.detection import match as matching
 from saccade.tasks.detection.match import AREAS, Answers, Matches, Objects, Ranked
 from saccade.tasks.detection.truth import flags, truth
 from saccade.tasks.task import Scorer, Task
-from saccade.types import Array, Case, Curve, Labels, Matrix, Number, Prediction, Sample, Scorecard, Series, Table
+from saccade.types import (
+    Array,
+    Box,
+    Case,
+    Curve,
+    Labels,
+    Matrix,
+    Number,
+    Prediction,
+    Sample,
+    Scorecard,
+    Series,
+    Spot,
+    Table,
+)
 
 POOR = 0.1
 """Least IoU at which an answer is a poor box of its class rather than an answer to nothing."""
@@ -28,6 +44,8 @@ ENOUGH = 5
 SHOWN_CURVES = 10
 SHOWN_MATRIX = 60
 SHOWN_WORST = 24
+SHOWN_SPOTS = 12
+"""Places of each kind of error that a card holds."""
 NOTHING = "nothing"
 HELP = {
     "ap": "average precision over IoU 0.50 to 0.95 and 101 recalls; mean over classes (the COCO number)",
@@ -77,6 +95,28 @@ class Shown:
     lost: Array
 
 
+@dataclass(frozen=True)
+class Draws:
+    """Numbers with every image counted once, then with those of each bootstrap draw; NaN where no object counts.
+
+    means: over classes, float64 [1 + D] by name. by_class: average precision, float64 [C, 1 + D].
+    """
+
+    means: Mapping[str, Array]
+    by_class: Array
+
+    @classmethod
+    def of(cls, s: Split) -> "Draws":
+        """The matches are made once, and one set of draws serves every number."""
+        cost = 2 * len(s.answers.score) + 3 * len(s.objects.image) * len(matching.THRESHOLDS)
+        draws = int(np.clip(DRAW_CELLS / max(cost, 1), 100, statistics.DRAWS))
+        cells = int(np.clip(2e7 * s.n / max(1, len(s.answers.score)), s.n, 4e6))
+        drawn = statistics.resamples(s.n, draws, cells=cells)
+        parts = [_areas(s, weights) for weights in chain([np.ones((1, s.n))], drawn)]
+        means = {name: np.concatenate([part[0][name] for part in parts]) for name in parts[0][0]}
+        return cls(means, np.concatenate([part[1] for part in parts], 1))
+
+
 class BoxScorer(Scorer):
     def __init__(self, task: Task, labels: Labels) -> None:
         self._task, self._labels = task, labels
@@ -108,17 +148,19 @@ class BoxScorer(Scorer):
         s = self._split()
         seen = shown(s, self._cuts())
         each = {"image_f1": image_f1(seen)}
+        draws = Draws.of(s)
         return Scorecard(
             task=self._task.name,
             split=split,
             n=s.n,
-            numbers=numbers(s, each),
-            tables=(classes_table(s, self._labels), errors_table(s, seen, self._labels), *undefined(s)),
+            numbers=numbers(draws, each, s.n),
+            tables=(classes_table(s, draws, self._labels), errors_table(s, seen, self._labels), *undefined(s)),
             curves=curves(s, self._labels),
             matrices=confusion(s, seen, self._labels),
             worst=worst(s, seen, each["image_f1"], self._labels, self._keys),
             keys=tuple(self._keys),
             per_sample={name: tuple(float(v) for v in values) for name, values in each.items()},
+            spots=spots(s, seen, self._labels, self._keys),
         )
 
     def _cuts(self) -> Array:
@@ -144,40 +186,41 @@ def _f64(boxes: Array) -> Array:
     return boxes.reshape(-1, 4).astype(np.float64)
 
 
-def numbers(s: Split, each: Mapping[str, Array]) -> tuple[Number, ...]:
-    """Every headline number with its bootstrap interval, over draws of images; the matches are made once."""
-    cost = 2 * len(s.answers.score) + 3 * len(s.objects.image) * len(matching.THRESHOLDS)
-    draws = int(np.clip(DRAW_CELLS / max(cost, 1), 100, statistics.DRAWS))
-    points = _areas(s, np.ones((1, s.n)))
-    drawn: dict[str, list[Array]] = {name: [] for name in points}
-    cells = int(np.clip(2e7 * s.n / max(1, len(s.answers.score)), s.n, 4e6))
-    for weights in statistics.resamples(s.n, draws, cells=cells):
-        for name, values in _areas(s, weights).items():
-            drawn[name].append(values)
+def numbers(draws: Draws, each: Mapping[str, Array], n: int) -> tuple[Number, ...]:
+    """Every headline number of n images with its interval."""
     found = []
-    for name, point in points.items():
-        value = float(point[0])
+    for name, values in draws.means.items():
+        value = float(values[0])
         if np.isfinite(value):
-            low, high = statistics.interval(np.concatenate(drawn[name]))
-            # A draw repeats images, and repeats find no more objects: the interval must still hold its own number.
-            found.append(Number(name, value, min(low, value), max(high, value), s.n, help=HELP[name]))
+            found.append(Number(name, value, *_interval(values), n, help=HELP[name]))
     for name, values in each.items():
         low, high = statistics.mean_interval(values)
-        found.append(Number(name, float(values.mean()), low, high, s.n, help=HELP[name]))
+        found.append(Number(name, float(values.mean()), low, high, n, help=HELP[name]))
     return tuple(found)
 
 
-def _areas(s: Split, weights: Array) -> dict[str, Array]:
-    """Means over classes under each weighting, float64 [k]; NaN where no class has an object that counts."""
+def _interval(values: Array) -> tuple[float, float]:
+    """Of a number, which comes first, by its draws. A draw repeats images, and repeats find no more objects: the
+    interval must still hold its own number."""
+    value = float(values[0])
+    low, high = statistics.interval(values[1:])
+    return min(value, low), max(value, high)
+
+
+def _areas(s: Split, weights: Array) -> tuple[dict[str, Array], Array]:
+    """Means over classes under each weighting, float64 [k], and average precision by class, float64 [C, k]; NaN where
+    no class, or this one, has an object that counts."""
     found: dict[str, Array] = {}
+    by_class = np.empty((0, len(weights)))
     for area, name in enumerate(AREAS):
         pairs = [r.averages(weights) for r in s.ranked[area]]
         average = np.stack([p[0] for p in pairs])
         found[f"ap_{name}" if name else "ap"] = _nan_mean(average.mean(1))
         if not name:
+            by_class = average.mean(1)
             found["ap50"], found["ap75"] = _nan_mean(average[:, 0]), _nan_mean(average[:, 5])
             found["ar"] = _nan_mean(np.stack([p[1] for p in pairs]).mean(1))
-    return {name: found[name] for name in HELP if name in found}
+    return {name: found[name] for name in HELP if name in found}, by_class
 
 
 def _nan_mean(rows: Array) -> Array:
@@ -222,19 +265,20 @@ def image_f1(seen: Shown) -> Array:
     return np.asarray(np.where(whole > 0, 2 * seen.right / np.maximum(whole, 1), 1.0))
 
 
-def classes_table(s: Split, labels: Labels) -> Table:
+def classes_table(s: Split, draws: Draws, labels: Labels) -> Table:
     one = np.ones((1, s.n))
     rows: list[tuple[str | float | int | None, ...]] = []
-    for name, ranked in zip(labels.names, s.ranked[0], strict=True):
-        average = ranked.averages(one)[0][:, 0]
+    for c, (name, ranked) in enumerate(zip(labels.names, s.ranked[0], strict=True)):
         cut = ranked.best_f1()
-        areas: tuple[float | None, ...] = (None,) * 3
+        areas: tuple[float | None, ...] = (None,) * 5
         if len(ranked.objects):
-            areas = float(average.mean()), float(average[0]), float(average[5])
+            average = ranked.averages(one)[0][:, 0]
+            areas = float(draws.by_class[c, 0]), *_interval(draws.by_class[c]), float(average[0]), float(average[5])
         rows.append((name, len(ranked.objects), len(ranked.score), *areas, *(cut or (None, None))))
-    columns = ("class", "objects", "answers", "AP", "AP50", "AP75", "best threshold", "best F1")
+    columns = ("class", "objects", "answers", "AP", "AP low", "AP high", "AP50", "AP75", "best threshold", "best F1")
     return Table("Classes", columns, tuple(rows), "Every class of the package; the best threshold has the highest F1 at "
-                 "IoU 0.5. A class without objects here has no numbers.")  # fmt: skip
+                 "IoU 0.5. AP low to AP high is the 95 % interval over draws of images; it says little of a class that "
+                 "few images show. A class without objects here has no numbers.")  # fmt: skip
 
 
 def errors_table(s: Split, seen: Shown, labels: Labels) -> Table:
@@ -323,6 +367,70 @@ def worst(s: Split, seen: Shown, f1: Array, labels: Labels, keys: Sequence[str])
 
 def _counted(held: Counter[int], labels: Labels) -> str:
     return ", ".join(f"{labels.names[c]} {count}" for c, count in held.most_common(5)) or "nothing"
+
+
+def spots(s: Split, seen: Shown, labels: Labels, keys: Sequence[str]) -> tuple[Spot, ...]:
+    """Places of every kind of error, SHOWN_SPOTS each at most, classes in turns: of wrong answers the surest first, of
+    missed objects the largest."""
+    a, o = s.answers, s.objects
+    found: list[Spot] = []
+    for kind in range(len(ERRORS) - 1):
+        wrong = np.flatnonzero(seen.fault == kind)
+        picked = wrong[turns(a.class_id[wrong], a.score[wrong], SHOWN_SPOTS)]
+        found += [_wrong_spot(s, seen, int(d), kind, labels, keys) for d in picked]
+    missed = np.flatnonzero(seen.missed)
+    picked = missed[turns(o.class_id[missed], o.area[missed], SHOWN_SPOTS)]
+    return (*found, *(_missed_spot(s, seen, int(g), labels, keys) for g in picked))
+
+
+def turns(class_ids: Array, worth: Array, most: int) -> Array:
+    """Places of at most `most` things, int64 [k]: the best of every class, best first, then the second of each, ..."""
+    order = np.lexsort((-worth, class_ids))
+    ids = class_ids[order]
+    turn = np.arange(len(order)) - np.searchsorted(ids, ids, "left")
+    return np.asarray(order[np.lexsort((-worth[order], turn))][:most])
+
+
+def _wrong_spot(s: Split, seen: Shown, d: int, kind: int, labels: Labels, keys: Sequence[str]) -> Spot:
+    """Answer d beside the object that it was taken for: of the class that stands there, of its own, or of any."""
+    a, o = s.answers, s.objects
+    image, own = int(a.image[d]), int(a.class_id[d])
+    plain = Spot(keys[image], ERRORS[kind], own, _box(a.boxes[d]), float(a.score[d]), words="nothing stands there")
+    there = np.flatnonzero(o.image == image)
+    if kind < 3:
+        there = there[o.class_id[there] == (seen.mixed[d] if kind == 0 else own)]
+    overlaps = iou_pairs(a.boxes[d], o.boxes[there], o.crowd[there])
+    if overlaps.max(initial=0.0) < POOR:
+        return plain
+    best = int(overlaps.argmax())
+    g = int(there[best])
+    other = int(o.class_id[g])
+    taker = np.flatnonzero(s.matches.taken[0, 0] == g)
+    twice = f"found already, with {float(a.score[taker[0]]):.2f}" if len(taker) else "found already"
+    near = f"{labels.names[other]} overlaps by {float(overlaps[best]):.2f}"
+    words = (f"{labels.names[other]} stands there", near, twice, near)[kind]
+    return replace(plain, other_id=other, other=_box(o.boxes[g]), words=words)
+
+
+def _missed_spot(s: Split, seen: Shown, g: int, labels: Labels, keys: Sequence[str]) -> Spot:
+    """Object g beside the answer, of those shown, that overlaps it most."""
+    a, o = s.answers, s.objects
+    image, own = int(o.image[g]), int(o.class_id[g])
+    plain = Spot(keys[image], ERRORS[-1], own, _box(o.boxes[g]), words="nothing was answered there")
+    there = np.flatnonzero((a.image == image) & (seen.fault > -2))
+    overlaps = iou_pairs(o.boxes[g], a.boxes[there])
+    if overlaps.max(initial=0.0) < POOR:
+        return plain
+    best = int(overlaps.argmax())
+    d = int(there[best])
+    other = int(a.class_id[d])
+    words = f"answered {labels.names[other]} {float(a.score[d]):.2f}, which overlaps by {float(overlaps[best]):.2f}"
+    return replace(plain, other_id=other, other=_box(a.boxes[d]), words=words)
+
+
+def _box(box: Array) -> Box:
+    left, top, right, bottom = (float(v) for v in box)
+    return left, top, right, bottom
 
 
 def kept_split(kept: Mapping[str, Array], targets: Mapping[str, Array], classes: int) -> Split:
