@@ -107,6 +107,7 @@ TASK_NAMES_ELSEWHERE = {
     ("protocols/open_inference/messages.py", "classification"),
     # COCO's key for the outline of an object.
     ("data/formats/coco/__init__.py", "segmentation"),
+    ("data/formats/coco/beyond.py", "segmentation"),
     ("data/formats/coco/fields.py", "segmentation"),
     ("data/formats/coco_masks.py", "segmentation"),
 }

@@ -127,7 +127,7 @@ def test_a_package_is_checked_as_one_and_data_may_have_a_manifest_of_their_own(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     package = colors(tmp_path / "p").path
-    for words in ("--full", "--strict", "--size 64", "--sheet s.png", "--fix", "--out o", "--images i"):
+    for words in ("--full", "--strict", "--all", "--size 64", "--sheet s.png", "--fix", "--out o", "--images i"):
         told = said(capsys, "check", package, *words.split(), code=2)
         assert f"nothing is done with {words.split()[0]};" in told
     (photos / "manifest.json").write_text('{"files": ["of another tool"]}')

@@ -195,6 +195,30 @@ SQUARE = [10, 10, 90, 10, 90, 90, 10, 90]
 BOW = [10, 10, 90, 90, 90, 10, 10, 90]
 
 
+def test_a_fixed_copy_tells_what_it_does_not_hold(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    outlined(tmp_path / "d", {"bbox": [10, 10, 80, 80], "segmentation": [SQUARE], "keypoints": [11, 12, 2]})
+    main(["check", str(tmp_path / "d"), "--fix", "--out", str(tmp_path / "copy"), "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert told["changes"] == []
+    assert told["lost"] == [
+        "the keypoints of 1 objects are not read",
+        "the outlines of 1 objects are read as their boxes; --format coco_masks reads them",
+    ]
+    main(["check", str(tmp_path / "d"), "--fix", "--out", str(tmp_path / "again")])
+    assert "  not kept: the keypoints of 1 objects are not read\n" in capsys.readouterr().out
+
+
+def test_a_fixed_copy_tells_of_a_class_that_went_with_its_picture(tmp_path: Path) -> None:
+    dataset = boxed([(10, 10, 90, 80), (20, 5, 60, 60)], [(5, 5, 50, 50), (5, 5, 60, 60)], ids=[0, 1])
+    first, second = dataset.splits["all"]
+    first = Sample(first.key, first.image, {**first.annotation, "box_classes": np.array([0, 0])})
+    keepers()["voc"].write(Dataset("t", Path(), LABELS, {"all": (first, second)}), tmp_path / "d")
+    (tmp_path / "d" / "JPEGImages" / "p1.png").write_bytes(b"")
+    repair = saccade.check(tmp_path / "d").fix(tmp_path / "copy")
+    assert [c.path for c in repair.changes] == ["JPEGImages/p1.png"]
+    assert repair.lost == ("1 classes that no picture shows are not in the copy: dog",)
+
+
 def test_outlines_that_cross_themselves(tmp_path: Path) -> None:
     box = [10, 10, 80, 80]
     assert "crossed_polygon" not in outlined(tmp_path / "a", {"bbox": box, "segmentation": [SQUARE]})

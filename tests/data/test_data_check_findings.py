@@ -73,6 +73,31 @@ def test_pictures_of_odd_kinds(tmp_path: Path) -> None:
     assert told["blank_image"].files == ("even",)
 
 
+def test_links_that_lead_out_of_the_data(tmp_path: Path) -> None:
+    root, store = tmp_path / "d", tmp_path / "store"
+    for place in (store, root / "ab", root / "cd"):
+        place.mkdir(parents=True)
+    for i in range(3):
+        Image.fromarray(picture(i)).save(store / f"{i}.png")
+    Image.fromarray(picture(9)).save(root / "cd" / "own.png")
+    (root / "ab" / "0.png").symlink_to(store / "0.png")
+    (root / "ef").symlink_to(store)
+    (root / "cd" / "near.png").symlink_to(root / "cd" / "own.png")
+    (root / "cd" / "gone.png").symlink_to(store / "none.png")
+    dataset, _ = formats.read(root)
+    assert len(dataset) == 6
+    told = {f.id: f for f in check(dataset)}["link_outside"]
+    assert (told.severity, told.files) == ("INFO", ("ab/0.png", "ef"))
+    assert told.sentence == "2 files are links that lead out of the data; a copy holds what they point to"
+    # Of a table only what is on the way to its pictures.
+    (root / "labels.csv").write_text("image,label\nab/0.png,x\ncd/own.png,y\n")
+    told = {f.id: f for f in check(formats.read(root / "labels.csv")[0])}["link_outside"]
+    assert told.files == ("ab/0.png",)
+    assert told.sentence == "1 file is a link that leads out of the data; a copy holds what it points to"
+    (root / "labels.csv").write_text("image,label\ncd/near.png,x\ncd/own.png,y\n")
+    assert "link_outside" not in {f.id for f in check(formats.read(root / "labels.csv")[0])}
+
+
 def test_a_disk_that_sets_the_pace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.fromarray(picture(0)).save(tmp_path / "a.png")
     pictures = {"all": [sample("a.png", tmp_path / "a.png", 0)]}
@@ -137,7 +162,7 @@ def test_similar_names_are_those_of_pairs(names: list[str]) -> None:
         if a.casefold() == b.casefold() or one_edit(a.casefold(), b.casefold())
     ]
     told = found({"all": [sample("p", np.zeros((8, 8, 3), np.uint8), 0)]}, tuple(names)).get("similar_names")
-    assert (told.count if told else 0, told.files if told else ()) == (len(near), tuple(near[:5]))
+    assert (told.count if told else 0, told.files if told else ()) == (len(near), tuple(near))
 
 
 def test_a_typo_among_ten_thousand_names_is_found() -> None:

@@ -16,6 +16,7 @@ from PIL import Image
 from saccade.data import formats, rle
 from saccade.data.check import check
 from saccade.data.convert import convert
+from saccade.data.formats.coco import pages
 from saccade.data.masks import fill
 from saccade.errors import DataError
 from saccade.types import Array
@@ -402,3 +403,68 @@ def test_keypoints_that_no_annotation_holds_are_said(kind: str, tmp_path: Path) 
     told = "the keypoints of 1 objects are not read"
     assert told in dataset.unheld
     assert told in convert(dataset, kind, tmp_path / "copy").lost
+
+
+def test_a_large_file_is_read_where_the_memory_for_it_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert pages.MOST_BYTES == 1 << 30
+    root = write(tmp_path, record())
+    size = (root / "_annotations.coco.json").stat().st_size
+
+    def read(large: int, most: int, free: int | None) -> int:
+        monkeypatch.setattr(pages, "LARGE_BYTES", large)
+        monkeypatch.setattr(pages, "MOST_BYTES", most)
+        monkeypatch.setattr("saccade.process.free_memory", lambda: free)
+        return len(formats.read(root)[0])
+
+    assert read(size, size, 0) == 2
+    assert read(size - 1, size, None) == 2
+    assert read(size - 1, size + 1, 10 * size + 1) == 2
+    assert read(size - 1, size, 10 * size) == 2
+    told = f"{size:,} bytes, which take {10 * size:,} bytes of memory to read, and {10 * size - 1:,} are free"
+    with pytest.raises(DataError, match=told):
+        read(size - 1, size, 10 * size - 1)
+    with pytest.raises(DataError, match=f"is {size:,} bytes, limit {size - 1:,}"):
+        read(size, size - 1, None)
+
+
+@pytest.mark.parametrize("kind", ["coco", "coco_masks"])
+def test_what_no_copy_holds_is_counted(kind: str, tmp_path: Path) -> None:
+    shape = {"image_id": 7, "category_id": 3, "bbox": [1, 1, 8, 5], "segmentation": [[1, 1, 9, 1, 9, 6]]}
+    content = record(
+        images=[
+            {"id": 7, "file_name": "p0.png", "license": 1, "date_captured": "2020-01-01"},
+            {"id": 0, "file_name": "p7.png", "license": 2, "flickr_url": "", "extra": {"name": "x"}},
+        ],
+        annotations=[
+            {**shape, "id": 1, "attributes": {"occluded": True, "track": 0}},
+            {**shape, "id": 2, "attributes": {"occluded": False}},
+            {**shape, "id": 3, "score": 0.5},
+        ],
+        categories=[
+            {"id": 90, "name": "toothbrush", "supercategory": "toothbrush"},
+            {"id": 3, "name": "car", "supercategory": "vehicle"},
+            {"id": 17, "name": "cat", "supercategory": "none"},
+        ],
+        licenses=[{"id": 1, "name": "CC BY"}, {"id": 2, "name": "", "url": ""}],
+    )
+    dataset, _ = formats.read(write(tmp_path / "d", content), format=kind)
+    told = (
+        "the supercategories of 1 categories are not read",
+        "the licences of 1 images are not read",
+        "the ids of 2 images are not kept",
+        "2 images have fields that are not read: date_captured, extra",
+        "2 objects have fields that are not read: occluded, score",
+    )
+    assert dataset.unheld[-5:] == told
+    assert set(told) <= set(convert(dataset, kind, tmp_path / "copy").lost)
+
+
+def test_what_says_nothing_is_not_counted(tmp_path: Path) -> None:
+    shape = {"id": 0, "image_id": 0, "category_id": 3, "bbox": [1, 1, 8, 5], "segmentation": [], "iscrowd": 0}
+    content = record(
+        images=[{"id": i, "file_name": f"p{7 * i}.png", "license": 0, "date_captured": 0} for i in (0, 1)],
+        annotations=[{**shape, "area": 40, "keypoints": [0, 0, 0], "attributes": {"occluded": False}}],
+        categories=[{"id": 3, "name": "car", "supercategory": ""}],
+        licenses=[{"id": 0, "name": "", "url": ""}],
+    )
+    assert formats.read(write(tmp_path, content))[0].unheld == ()

@@ -244,6 +244,52 @@ def test_nothing_of_ade20k_is_a_class(tmp_path: Path) -> None:
     assert np.array_equal(sample.annotation["mask"], np.array([[255, 0, 2, 1]], np.uint8))
 
 
+@pytest.mark.parametrize("mark", ["\t", ","])
+def test_ade20k_is_called_by_the_table_beside_it(mark: str, tmp_path: Path) -> None:
+    rows = [["Idx", "Ratio", "Train", "Val", "Name"], ["1", "0.15", "11", "1", "wall"], ["2", "0.1", "6", "0", "sky"]]
+    rows += [["3", "0.1", "6", "0", "road, route" if mark == "\t" else "road;route"]]
+    file = tmp_path / ("objectInfo150.txt" if mark == "\t" else "objectInfo150.csv")
+    file.write_text("\n".join(mark.join(row) for row in rows))
+    for part in ("training", "validation"):
+        picture(tmp_path / "images" / part / f"ADE_{part}_1.jpg", width=4, height=1)
+        mask(tmp_path / "annotations" / part / f"ADE_{part}_1.png", np.array([[0, 1, 3, 7]], np.uint8))
+    dataset, _ = formats.read(tmp_path)
+    assert {k: len(v) for k, v in dataset.splits.items()} == {"train": 1, "val": 1}
+    assert dataset.labels.names == ("wall", "sky", "road", "7")
+    assert dataset.labels.originals == (1, 2, 3, 7)
+    assert np.array_equal(dataset.splits["val"][0].annotation["mask"], np.array([[255, 0, 2, 3]], np.uint8))
+    assert not dataset.ignored
+    file.write_text(file.read_text().replace(f"2{mark}", f"two{mark}", 1))
+    with pytest.raises(DataError, match=rf"{file.name} line 3: expected the number of a class, 1 to 150, and its name"):
+        formats.read(tmp_path)
+
+
+def test_other_masks_that_bear_the_names_of_a_set_keep_their_values(tmp_path: Path) -> None:
+    """Ids of ADE20K that were shifted to count from 0; a few classes of one's own under a name of Cityscapes."""
+    picture(tmp_path / "a" / "images" / "training" / "ADE_1.jpg", width=4, height=1)
+    mask(tmp_path / "a" / "annotations" / "training" / "ADE_1.png", np.array([[0, 1, 2, 255]], np.uint8))
+    assert formats.read(tmp_path / "a")[0].labels.names == ("0", "1", "2")
+    picture(tmp_path / "c" / "leftImg8bit" / "train" / "x" / "x_leftImg8bit.png", width=4, height=1)
+    mask(tmp_path / "c" / "gtFine" / "train" / "x" / "x_gtFine_labelIds.png", np.array([[0, 1, 2, 3]], np.uint8))
+    assert formats.read(tmp_path / "c")[0].labels.names == ("0", "1", "2", "3")
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("class_dict.csv", "name,r,g,b\nsky,0,0,0\nroad,128\n"),
+        ("class_dict.csv", "name,r,g,b\nsky,0,0,0\nroad,-1,64,128\n"),
+        ("classes.csv", "name,value\nsky,0\nroad,128,64,128\n"),
+    ],
+)
+def test_a_row_that_is_written_otherwise_than_those_before_is_told(file: str, text: str, tmp_path: Path) -> None:
+    picture(tmp_path / "images" / "0.jpg")
+    mask(tmp_path / "masks" / "0.png", ids(0))
+    (tmp_path / file).write_text(text)
+    with pytest.raises(DataError, match=rf"{file} line 3: expected a class with its value"):
+        formats.read(tmp_path)
+
+
 def test_a_row_that_is_no_class_is_told_wherever_it_stands(tmp_path: Path) -> None:
     picture(tmp_path / "images" / "0.jpg")
     mask(tmp_path / "masks" / "0.png", np.array([[0, 0, 0], [128, 64, 128], [7, 8, 9]], np.uint8)[ids(0)])

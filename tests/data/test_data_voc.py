@@ -8,6 +8,7 @@ from PIL import Image
 
 from saccade.data import formats
 from saccade.data.check import check
+from saccade.data.convert import convert
 from saccade.errors import DataError
 from saccade.images.decode import decode
 
@@ -74,6 +75,56 @@ def test_annotations_in_folders_belong_to_pictures_in_folders_of_the_same_name(t
         for k, camera in enumerate(("left", "right/far"))
         for i in range(3)
     }
+
+
+def test_folders_of_one_name_lists_of_paths_and_circles(tmp_path: Path) -> None:
+    """Pictures that lie beside Annotations/, in folders whose last names are the same."""
+    for k, side in enumerate(("left", "right")):
+        for i in range(2):
+            picture(tmp_path / side / "far" / f"{i}.png", 2 * k + i)
+            xml(tmp_path / "Annotations" / side / "far" / f"{i}.xml", thing(("dog", "cat")[k], 1, 1, 10, 20))
+    (tmp_path / "Annotations" / "round").symlink_to(tmp_path / "Annotations")
+    dataset, evidence = formats.read(tmp_path)
+    assert "(4)" in evidence.facts[0]
+    assert not dataset.faults
+    told = {s.key: dataset.labels.names[int(s.annotation["box_classes"][0])] for s in dataset}
+    assert told == {f"{side}/far/{i}.png": name for side, name in (("left", "dog"), ("right", "cat")) for i in range(2)}
+    lists = tmp_path / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    (lists / "train.txt").write_text("left/far/0\nright/far/1.png\n")
+    (lists / "val.txt").write_text("left/far/1\nright/far/0\nleft/far/2\n")
+    dataset, _ = formats.read(tmp_path)
+    assert {k: sorted(s.key for s in v) for k, v in dataset.splits.items()} == {
+        "train": ["left/far/0.png", "right/far/1.png"],
+        "val": ["left/far/1.png", "right/far/0.png"],
+    }
+    assert [(f.id, f.text) for f in dataset.faults] == [("missing_image", "2 has no picture or no XML file")]
+
+
+def test_a_picture_in_a_folder_is_not_taken_for_one_outside_of_it(tmp_path: Path) -> None:
+    for i, below in enumerate(("0", "left/0")):
+        picture(tmp_path / "JPEGImages" / f"{below}.png", i)
+        xml(tmp_path / "Annotations" / f"{below}.xml", thing(("dog", "cat")[i], 1, 1, 10, 20))
+    dataset, _ = formats.read(tmp_path)
+    assert not dataset.faults
+    told = {s.key: dataset.labels.names[int(s.annotation["box_classes"][0])] for s in dataset}
+    assert told == {"JPEGImages/0.png": "dog", "JPEGImages/left/0.png": "cat"}
+
+
+def test_what_files_say_beside_boxes_is_counted(tmp_path: Path) -> None:
+    root = devkit(tmp_path / "d")
+    assert formats.read(root)[0].unheld == ()
+    silent = "<pose>Unspecified</pose><truncated>0</truncated><occluded>0</occluded>"
+    said = "<pose>Left</pose><truncated>1</truncated><occluded>1</occluded>"
+    for i, more in enumerate((silent, said, "<truncated>1</truncated>")):
+        xml(root / "Annotations" / f"p{i}.xml", thing("dog", 2, 2, 9, 9, more=more), thing("cat", 2, 2, 9, 9))
+    dataset, _ = formats.read(root)
+    assert dataset.unheld == (
+        "<truncated> of 2 objects is not read",
+        "<occluded> of 1 objects is not read",
+        "<pose> of 1 objects is not read",
+    )
+    assert set(dataset.unheld) <= set(convert(dataset, "voc", tmp_path / "copy").lost)
 
 
 def test_coordinates_of_zero_show_that_files_count_from_zero(tmp_path: Path) -> None:

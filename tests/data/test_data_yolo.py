@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from saccade.data import formats
@@ -216,3 +217,27 @@ def test_keypoints_that_boxes_do_not_hold_are_said(tmp_path: Path) -> None:
     dataset, _ = formats.read(tmp_path / "d")
     assert dataset.unheld == ("the keypoints of 1 objects are not read",)
     assert dataset.unheld[0] in convert(dataset, "voc", tmp_path / "copy").lost
+
+
+def test_a_copy_is_found_by_other_tools_and_tells_of_the_split_they_ask_for(tmp_path: Path) -> None:
+    root = tmp_path / "d"
+    text(root / "classes.txt", "a\nb\n")
+    for i in range(3):
+        picture(root / "images" / f"{i}.jpg", i)
+        text(root / "labels" / f"{i}.txt")
+    made = convert(formats.read(root)[0], "yolo", tmp_path / "copy")
+    assert [sentence.split(",")[0] for sentence in made.lost] == ["the copy has no val split"]
+    file = tmp_path / "copy" / "data.yaml"
+    assert yaml.safe_load(file.read_text()) == {"train": "images", "names": {0: "a", 1: "b"}}
+    for content in (file.read_text(), f"path: .\n{file.read_text()}"):
+        file.write_text(content)
+        assert {k: len(v) for k, v in formats.read(tmp_path / "copy")[0].splits.items()} == {"all": 3}
+
+
+def test_a_copy_with_the_splits_that_others_ask_for_lacks_none(tmp_path: Path) -> None:
+    places, content = LAYOUTS["beside"]
+    text(tmp_path / "d" / "data.yaml", content)
+    for s, part in enumerate(places):
+        picture(tmp_path / "d" / part / "0.jpg", s)
+        text(tmp_path / "d" / part / "0.txt", "0 0.5 0.5 0.5 0.2\n" + LINE)
+    assert convert(formats.read(tmp_path / "d")[0], "yolo", tmp_path / "copy").lost == ()

@@ -2,10 +2,11 @@
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 from saccade.cli.text import table
-from saccade.data.check import INPUT_PX
+from saccade.data.check import INPUT_PX, Repair
 from saccade.data.check.finding import EXAMPLES
 from saccade.errors import UsageError
 from saccade.package.reader import is_package
@@ -47,13 +48,12 @@ def check(options: argparse.Namespace) -> int:
     health = verbs.check(
         options.data, format=options.format, images=options.images, full=options.full, size=options.size
     )
-    changes = health.fix(options.out) if options.fix else ()
+    repair = health.fix(options.out) if options.fix else None
     if options.sheet is not None:
         health.draw(options.sheet)
     found = [f for f in health.findings if f.severity == "ERROR" or (options.strict and f.severity == "WARN")]
     if options.json:
-        lost = {"lost": list(health.dataset.unheld)}
-        told = {"changes": [{"path": c.path, "reason": c.reason} for c in changes], **lost} if options.fix else {}
+        told = asdict(repair) if repair is not None else {}
         print(json.dumps({**health.to_json(), **told}, indent=2, ensure_ascii=False))
         return 1 if found else 0
     print(health.summary())
@@ -71,13 +71,18 @@ def check(options: argparse.Namespace) -> int:
                 print(f"    cure: {finding.fix}")
     else:
         print("nothing to complain about")
-    if options.fix:
-        print(f"\na corrected copy is in {options.out}; {len(changes):,} pictures were left out or renamed")
-        print("".join(f"  {c.path}: {c.reason}\n" for c in changes[:SHOWN]), end="")
-        if len(changes) > SHOWN:
-            print(f"  and {len(changes) - SHOWN:,} more, which --json lists")
-        print("".join(f"  not in the copy: {sentence}\n" for sentence in health.dataset.unheld), end="")
+    if repair is not None:
+        _tell(repair, options.out)
     return 1 if found else 0
+
+
+def _tell(repair: Repair, out: Path) -> None:
+    changes = repair.changes
+    print(f"\na corrected copy is in {out}; {len(changes):,} pictures were left out or renamed")
+    print("".join(f"  {c.path}: {c.reason}\n" for c in changes[:SHOWN]), end="")
+    if len(changes) > SHOWN:
+        print(f"  and {len(changes) - SHOWN:,} more, which --json lists")
+    print("".join(f"  not kept: {sentence}\n" for sentence in repair.lost), end="")
 
 
 def _check_package(options: argparse.Namespace) -> int:

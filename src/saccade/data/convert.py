@@ -51,14 +51,23 @@ def convert(dataset: Dataset, to: str, out: Path, style: str | None = None) -> C
     with drafted(out) as place:
         keeper.write(dataset, place)
         again = keeper.read(place)
-        # Masks are read from the copy when they are counted, so this comes before it moves.
-        lost = (
-            *_before(dataset),
-            *_unheld(dataset, keeper),
-            *_renumbered(dataset, again, keeper),
-            *_differences(dataset, again),
-        )
+        lost = unkept(dataset, again, keeper)
     return Conversion(to, out, len(again), lost)
+
+
+def unkept(dataset: Dataset, again: Dataset, keeper: Format) -> tuple[str, ...]:
+    """Sentences on what a copy does not hold. again: the copy that the keeper wrote, as it reads it.
+
+    Masks are read from the copy when they are counted, so this comes before it moves. Raises DataError when one cannot
+    be read.
+    """
+    return (
+        *_before(dataset),
+        *_unheld(dataset, keeper),
+        *_renumbered(dataset, again, keeper),
+        *_differences(dataset, again),
+        *_lacking(again, keeper),
+    )
 
 
 def _before(dataset: Dataset) -> list[str]:
@@ -117,6 +126,17 @@ def _differences(dataset: Dataset, again: Dataset) -> list[str]:
         if before[name] != after[name]:
             told.append(f"{name}: {before[name]:,} became {after[name]:,}")
     return told
+
+
+def _lacking(again: Dataset, keeper: Format) -> list[str]:
+    """Splits that a copy has not, and without which other tools refuse it. One that is not split is to learn from."""
+    there = {"train" if split == "all" else split for split in again.splits}
+    if not (gone := [split for split in keeper.asked if split not in there]):
+        return []
+    return [
+        f"the copy has no {' and no '.join(gone)} split, without which other tools refuse {keeper.name}: put the "
+        "pictures into split folders before they are converted, as saccade train makes splits for itself alone"
+    ]
 
 
 def _amounts(dataset: Dataset) -> Counter[str]:

@@ -28,13 +28,15 @@ class Format(ABC):
     """name: its word on the command line. holds: annotation fields that `write` keeps, of which it needs the first.
 
     keeps: of what a dataset has besides, what stays: "groups" of pictures, "originals" (whole numbers of classes, as
-    far as its files can hold them). styles: ways of writing that it reads alike, the usual one first.
+    far as its files can hold them). styles: ways of writing that it reads alike, the usual one first. asked: splits
+    without which other tools refuse what it writes.
     """
 
     name: str
     holds: tuple[str, ...] = ("classes",)
     keeps: frozenset[str] = frozenset()
     styles: tuple[str, ...] = ()
+    asked: tuple[str, ...] = ()
 
     def styled(self, style: str) -> "Format":
         """A keeper that writes in one of `styles`. Raises UsageError for any other word."""

@@ -11,9 +11,9 @@ from saccade import tasks
 from saccade.data import annotation, formats
 from saccade.data import check as doctor
 from saccade.data import convert as conversion
-from saccade.data.check import Finding
+from saccade.data.check import Finding, Repair
 from saccade.data.convert import Conversion
-from saccade.data.dataset import Dataset, Ignored
+from saccade.data.dataset import Dataset
 from saccade.data.folder import taken
 from saccade.data.format import Evidence
 from saccade.errors import DataError, StorageError, UsageError
@@ -68,9 +68,10 @@ class Health:
             )
         file.write_bytes(encode.to_png(doctor.sheet(self.dataset)))
 
-    def fix(self, out: Path | None) -> tuple[Ignored, ...]:
-        """Writes a corrected copy into the new folder `out`; gives what was left out or renamed, and why. Raises
-        UsageError without a folder, or for one inside the data, StorageError for one that is there."""
+    def fix(self, out: Path | None) -> Repair:
+        """Writes a corrected copy into the new folder `out`; gives what was left out or renamed, and what of the data
+        the copy does not hold. Raises UsageError without a folder, or for one inside the data, StorageError for one
+        that is there."""
         target = copied_to(out, self.dataset.origin, self.images)
         refuse_found(target, self.dataset, self.images, copy=True)
         return doctor.fix(self.dataset, target)

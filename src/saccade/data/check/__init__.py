@@ -9,8 +9,9 @@ from saccade.data.check.boxes import INPUT_PX, boxes
 from saccade.data.check.files import files
 from saccade.data.check.finding import KINDS, Finding
 from saccade.data.check.labels import labels
+from saccade.data.check.links import links
 from saccade.data.check.masks import masks
-from saccade.data.check.repair import fix
+from saccade.data.check.repair import Repair, fix
 from saccade.data.check.scan import scan
 from saccade.data.check.sheet import sheet
 from saccade.data.check.splits import splits, splits_full
@@ -26,6 +27,7 @@ def check(dataset: Dataset, full: bool = False, side_px: int = INPUT_PX) -> list
     seen = scan(dataset, full)
     found = [
         *files(dataset, seen),
+        *links(dataset),
         *annotations(dataset.faults),
         *boxes(seen, dataset.faults, side_px),
         *masks(dataset, seen, full),
@@ -39,4 +41,4 @@ def check(dataset: Dataset, full: bool = False, side_px: int = INPUT_PX) -> list
     return sorted(found, key=lambda f: rank[f.severity])
 
 
-__all__ = ["INPUT_PX", "KINDS", "Finding", "check", "fix", "sheet"]
+__all__ = ["INPUT_PX", "KINDS", "Finding", "Repair", "check", "fix", "sheet"]

@@ -21,6 +21,7 @@ KINDS = {
     "blank_image": INFO,
     "case_clash": WARN,
     "link_loop": WARN,
+    "link_outside": INFO,
     "ignored_file": INFO,
     "slow_disk": WARN,
     "bad_annotation": ERROR,
@@ -95,8 +96,8 @@ EXAMPLES = 5
 
 @dataclass(frozen=True)
 class Finding:
-    """id: a key of KINDS. count: how many files, classes or pairs. files: all of them, by name and place. fix: a command
-    or ""."""
+    """id: a key of KINDS. count: how many files, classes or pairs. files: every one of them, by its name and place.
+    fix: a command or ""."""
 
     id: str
     severity: str

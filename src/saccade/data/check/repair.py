@@ -2,11 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from saccade.data.check.files import promised
 from saccade.data.check.scan import Seen, scan
+from saccade.data.convert import unkept
 from saccade.data.dataset import Dataset, Ignored
 from saccade.data.draft import drafted
 from saccade.data.folder import KEEP_FIRST
@@ -16,11 +17,20 @@ from saccade.images import decode
 from saccade.types import Sample
 
 
-def fix(dataset: Dataset, out: Path) -> tuple[Ignored, ...]:
+@dataclass(frozen=True)
+class Repair:
+    """changes: what was left out or renamed, and why. lost: sentences on what the copy does not hold besides, as of a
+    conversion: it is written anew, from what was read."""
+
+    changes: tuple[Ignored, ...]
+    lost: tuple[str, ...]
+
+
+def fix(dataset: Dataset, out: Path) -> Repair:
     """Writes a copy without damaged images, contradictions and exact duplicates, extensions corrected.
 
-    Returns what was left out or renamed, and why. The copy appears whole or not at all. Raises StorageError when `out`
-    exists or the disk refuses, DataError when nothing would be left.
+    The copy appears whole, and read again, or not at all. Raises StorageError when `out` exists or the disk refuses,
+    DataError when nothing would be left.
     """
     changes: list[Ignored] = []
     kept = _kept(scan(dataset, full=True), changes)
@@ -31,9 +41,11 @@ def fix(dataset: Dataset, out: Path) -> tuple[Ignored, ...]:
     splits = {split: samples for split, samples in splits.items() if samples}
     if not splits:
         raise DataError("no image of the dataset can be used", hint="see what `saccade check` says about them")
+    mended, keeper = replace(dataset, splits=splits), keepers()[dataset.format]
     with drafted(out) as place:
-        keepers()[dataset.format].write(replace(dataset, splits=splits), place)
-    return tuple(changes)
+        keeper.write(mended, place)
+        lost = unkept(mended, keeper.read(place), keeper)
+    return Repair(tuple(changes), lost)
 
 
 def _kept(seen: Sequence[Seen], changes: list[Ignored]) -> dict[str, set[str]]:

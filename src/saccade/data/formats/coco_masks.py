@@ -11,6 +11,7 @@ from saccade.data import folder, masks, outlines, rle, scale
 from saccade.data.dataset import Dataset, Fault
 from saccade.data.format import Evidence, Format
 from saccade.data.formats.coco import fields
+from saccade.data.formats.coco.beyond import beyond
 from saccade.data.formats.coco.entries import Picture, listed, unlisted
 from saccade.data.formats.coco.write import write_pages
 from saccade.data.frames import Frame
@@ -83,6 +84,7 @@ class CocoMasks(Format):
                 pairs.append((picture.page.split, Sample(picture.key, pictures.paths[picture.key], record)))
         ignored = unlisted(pictures, found, pages, faults, root)
         splits = folder.by_split(pairs, notes)
+        unheld += beyond(pages, given.names)
         return Dataset(
             self.name, root, labels, splits, tuple(ignored), tuple(notes), None, tuple(faults), tuple(unheld)
         )

@@ -1,11 +1,11 @@
-"""Pascal VOC: one XML a picture, in and below Annotations/ or beside it; splits from ImageSets/Main or from split folders.
+"""Pascal VOC: one XML a picture, below Annotations/ or beside it; splits from ImageSets/Main or from split folders.
 
 The devkit counts pixels from 1 and means its corners inclusively: x_min = xmin - 1, x_max = xmax. Some tools count from
 0; coordinates of 0 show that, and the dataset says which was found.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from xml.sax.saxutils import escape
@@ -26,18 +26,27 @@ FOLDERS = ("Annotations", "annotations", "xmls", "labels")
 NO_XML = "picture without an XML file"
 NO_SPLIT = "in no list of ImageSets/Main"
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
+BEYOND = ("truncated", "occluded", "pose")
+"""What files say of an object, and no annotation holds."""
+SILENT = frozenset({"", "0", "false", "no", "none", "unspecified", "unknown"})
+"""Words by which tools say nothing there."""
 
 
 @dataclass(frozen=True)
 class Page:
-    """One XML file: the size it states (0 when none), and its boxes as written, classes by name."""
+    """One XML file: the size it states (0 when none), and its boxes as written, classes by name.
+
+    below: its path below the folder of XML files, without its ending. beyond: of `BEYOND`, how many objects say it.
+    """
 
     file: Path
     name: str
+    below: str
     picture: str
     width: float
     height: float
     found: tuple[tuple[str, Box], ...]
+    beyond: Mapping[str, int]
 
 
 class Voc(Format):
@@ -47,10 +56,10 @@ class Voc(Format):
     def recognises(self, root: Path) -> Evidence | None:
         if not root.is_dir():
             return None
-        places = [p for p in _places(root) if _speaks(p)]
+        places = [p for p in _places(root) if _speaks(p, root)]
         if not places:
             return None
-        count = len({file for p in places for file in _files(p)})
+        count = sum(1 for p in places for _ in _files(p, root))
         facts = [f"{folder.name(places[0], root) if places[0] != root else '.'}/*.xml ({count})"]
         lists = sorted(p.stem for p in (root / "ImageSets" / "Main").glob("*.txt") if p.stem in SPLITS)
         if lists:
@@ -69,7 +78,7 @@ class Voc(Format):
         if not pages and not faults:
             raise DataError(f"{root} holds no XML file of Pascal VOC", hint="expected Annotations/*.xml")
         pairs = _pairs(pages, pictures, base, faults)
-        lists = _lists(root, faults)
+        lists = _lists(root, {page.below for page in pages}, faults)
         one_based = _counted_from_one(pages, notes)
         names = sorted({name for page in pages for name, _ in page.found}, key=str.encode)
         ids = {name: k for k, name in enumerate(names)}
@@ -84,7 +93,8 @@ class Voc(Format):
         for (page, picture), size in zip(pairs, sizes, strict=True):
             key = folder.name(picture, base)
             told.add(key)
-            split = lists.get(page.file.stem, "") if lists else folder.split_of(PurePosixPath(key))
+            split = lists.get(page.below) or lists.get(page.file.stem, "")
+            split = split if lists else folder.split_of(PurePosixPath(key))
             if not split:
                 ignored.append(Ignored(key, NO_SPLIT))
                 continue
@@ -98,17 +108,18 @@ class Voc(Format):
         faults += [Fault("missing_annotation", key, NO_XML) for key in without]
         ignored += [Ignored(key, NO_XML) for key in without]
         if lists:
-            stems = {page.file.stem for page, _ in pairs}
+            known = {name for page, _ in pairs for name in (page.below, page.file.stem)}
             faults += [
-                Fault("missing_image", f"ImageSets/Main/{split}.txt", f"{stem} has no picture or no XML file")
-                for stem, split in lists.items()
-                if stem not in stems
+                Fault("missing_image", f"ImageSets/Main/{split}.txt", f"{name} has no picture or no XML file")
+                for name, split in lists.items()
+                if name not in known
             ]
         splits = folder.by_split(made, notes)
         if not splits:
             raise DataError(
                 f"{root} holds no picture with a readable XML file", hint="see the layout in docs/02-data.md"
             )
+        said = {name: sum(page.beyond.get(name, 0) for page, _ in pairs) for name in BEYOND}
         return Dataset(
             self.name,
             root,
@@ -118,6 +129,7 @@ class Voc(Format):
             tuple(notes),
             None,
             tuple(faults),
+            tuple(f"<{name}> of {count:,} objects is not read" for name, count in said.items() if count),
         )
 
     def write(self, dataset: Dataset, root: Path) -> None:
@@ -146,17 +158,18 @@ def _places(root: Path) -> list[Path]:
     return [*named, root, *splits, *below]
 
 
-def _files(place: Path) -> list[Path]:
-    """XML files of a folder, byte order; of one with a known name those below it too, as tools write them for pictures
-    that lie in folders."""
-    if place.name in FOLDERS:
-        return list(folder.walk(place, [], place, lambda name: name.endswith(".xml")))
-    return sorted(place.glob("*.xml"), key=lambda p: p.name.encode("utf-8", "backslashreplace"))
+def _files(place: Path, root: Path) -> Iterator[Path]:
+    """XML files of a folder, byte order; of one below the root with a known name those in folders below it too, as
+    tools write them for pictures in folders."""
+    if place != root and place.name in FOLDERS:
+        yield from folder.walk(place, [], place, lambda name: name.endswith(".xml"))
+    else:
+        yield from sorted(place.glob("*.xml"), key=lambda p: p.name.encode("utf-8", "backslashreplace"))
 
 
-def _speaks(place: Path) -> bool:
+def _speaks(place: Path, root: Path) -> bool:
     """True when the first XML file of a folder begins as an annotation, or begins with nothing of sense."""
-    file = next(iter(_files(place)), None)
+    file = next(_files(place, root), None)
     if file is None:
         return False
     with file.open("rb") as stream:
@@ -165,16 +178,18 @@ def _speaks(place: Path) -> bool:
 
 def _pages(root: Path, faults: list[Fault]) -> list[Page]:
     pages = []
-    for file in dict.fromkeys(file for place in _places(root) for file in _files(place)):
-        name = folder.name(file, root)
-        try:
-            pages.append(_page(file, name, faults))
-        except DataError as error:
-            faults.append(Fault("bad_annotation", name, error.message))
+    for place in dict.fromkeys(_places(root)):
+        for file in _files(place, root):
+            name = folder.name(file, root)
+            below = PurePosixPath(folder.name(file, place)).with_suffix("").as_posix()
+            try:
+                pages.append(_page(file, name, below, faults))
+            except DataError as error:
+                faults.append(Fault("bad_annotation", name, error.message))
     return pages
 
 
-def _page(file: Path, name: str, faults: list[Fault]) -> Page:
+def _page(file: Path, name: str, below: str, faults: list[Fault]) -> Page:
     """Raises DataError when the file as a whole cannot be used; a single object that cannot is a fault."""
     top = markup.parse(file, name)
     if top.name != "annotation":
@@ -184,6 +199,7 @@ def _page(file: Path, name: str, faults: list[Fault]) -> Page:
         raise DataError(f"{name} holds {len(objects):,} objects, limit {MOST_BOXES:,}")
     size = top.one("size") or markup.Node("size", top.line)
     found = []
+    beyond: Counter[str] = Counter()
     for node in objects:
         where = f"{name} line {node.line}"
         label = " ".join(node.words("name").split())
@@ -196,8 +212,10 @@ def _page(file: Path, name: str, faults: list[Fault]) -> Page:
             faults.append(Fault("bad_box", where, "an object without a <name>"))
             continue
         found.append((label, Box(corners, 0, where, difficult=node.words("difficult") == "1")))
+        beyond.update(name for name in BEYOND if node.words(name).lower() not in SILENT)
     picture = PurePosixPath(top.words("filename").replace("\\", "/")).name
-    return Page(file, name, picture, _number(size.words("width")), _number(size.words("height")), tuple(found))
+    width, height = _number(size.words("width")), _number(size.words("height"))
+    return Page(file, name, below, picture, width, height, tuple(found), beyond)
 
 
 def _corners(node: markup.Node) -> tuple[float, float, float, float]:
@@ -246,8 +264,8 @@ def _placed(page: Page, raw: list[Box], size: Frame | None, one_based: bool, fau
 
 
 def _pairs(pages: Sequence[Page], pictures: Sequence[Path], base: Path, faults: list[Fault]) -> list[tuple[Page, Path]]:
-    """Each page with its picture: of the same stem, of these the one it names, of these the one that lies nearest;
-    without one of its stem, the one it names."""
+    """Each page with its picture: of the same stem, of these those in folders of the same names, of these the one it
+    names, of these the one that lies nearest; without one of its stem, the one it names."""
     stems: dict[str, list[Path]] = defaultdict(list)
     names: dict[str, list[Path]] = defaultdict(list)
     for path in pictures:
@@ -257,12 +275,14 @@ def _pairs(pages: Sequence[Page], pictures: Sequence[Path], base: Path, faults: 
     used: dict[Path, Page] = {}
     for page in pages:
         fits = stems.get(page.file.stem) or names.get(page.picture) or []
+        folders = PurePosixPath(page.below).parent.parts
+        fits = [p for p in fits if folders and p.parent.relative_to(base).parts[-len(folders) :] == folders] or fits
         # The devkit's masks are PNGs of the same stem, as near as the JPEG that <filename> names.
         fits = [p for p in fits if p.name == page.picture] or fits
         if not fits:
             faults.append(Fault("missing_image", page.name, f"there is no picture {page.file.stem}.*"))
             continue
-        picture = _nearest(page.file, fits)
+        picture = _nearest(page, fits)
         if picture is None:
             faults.append(
                 Fault(
@@ -277,16 +297,31 @@ def _pairs(pages: Sequence[Page], pictures: Sequence[Path], base: Path, faults: 
     return pairs
 
 
-def _nearest(file: Path, fits: Sequence[Path]) -> Path | None:
+def _nearest(page: Page, fits: Sequence[Path]) -> Path | None:
     """The only one, or the one that shares most folders with the file; None when two are as near."""
-    shared = [sum(a == b for a, b in zip(file.parent.parts, p.parent.parts, strict=False)) for p in fits]
+    above = page.file.parent
+    shared = [sum(a == b for a, b in zip(above.parts, p.parent.parts, strict=False)) for p in fits]
     best = [p for p, n in zip(fits, shared, strict=True) if n == max(shared)]
-    tails = [p for p in best if p.parent.name == file.parent.name] if len(best) > 1 else best
+    tails = [p for p in best if p.parent.name == above.name] if len(best) > 1 else best
+    if len(tails) != 1:
+        tails = [p for p in best if _mirrors(page, p)]
     return tails[0] if len(tails) == 1 else None
 
 
-def _lists(root: Path, faults: list[Fault]) -> dict[str, str]:
-    """Stem to split from ImageSets/Main. A picture in two lists stays where it is measured on, and is told."""
+def _mirrors(page: Page, picture: Path) -> bool:
+    """True when a picture lies below a folder beside that of the XML files, or below the one that holds both, as its
+    file lies below its own."""
+    folders = PurePosixPath(page.below).parent.parts
+    top = page.file.parent.parts[: -len(folders) - 1]
+    rest = picture.parent.parts[len(top) :]
+    return picture.parent.parts[: len(top)] == top and folders in (rest, rest[1:])
+
+
+def _lists(root: Path, known: Collection[str], faults: list[Fault]) -> dict[str, str]:
+    """What a line names to its split, from ImageSets/Main: one of the `known` paths of XML files, else a stem.
+
+    A picture in two lists stays where it is measured on, and is told.
+    """
     found: dict[str, str] = {}
     place = root / "ImageSets" / "Main"
     files = [p for p in sorted(place.glob("*.txt")) if p.stem in (*SPLITS, "trainval")]
@@ -295,11 +330,12 @@ def _lists(root: Path, faults: list[Fault]) -> dict[str, str]:
     for file in sorted(files, key=lambda p: KEEP_FIRST.index(SPLITS.get(p.stem, "train"))):
         split = SPLITS.get(file.stem, "train")
         for number, line in enumerate(_lines(file), 1):
-            stem = PurePosixPath(line.strip()).name
-            stem = PurePosixPath(stem).stem if folder.is_image(stem) else stem
-            if stem and found.setdefault(stem, split) != split:
+            path = PurePosixPath(line.strip())
+            path = path.with_suffix("") if folder.is_image(path.name) else path
+            name = path.as_posix() if path.as_posix() in known else path.name
+            if name and found.setdefault(name, split) != split:
                 where = f"ImageSets/Main/{file.name} line {number}"
-                faults.append(Fault("in_two_splits", where, f"{stem} is in {found[stem]} already, and stays there"))
+                faults.append(Fault("in_two_splits", where, f"{name} is in {found[name]} already, and stays there"))
     return found
 
 

@@ -65,6 +65,7 @@ class Beyond:
 class Yolo(Format):
     name = "yolo"
     holds = ("boxes", "box_classes")
+    asked = ("train", "val")
 
     def recognises(self, root: Path) -> Evidence | None:
         file = _marker(root)
@@ -137,7 +138,7 @@ class Yolo(Format):
                 below = target.relative_to(root / "images").with_suffix(".txt")
                 (root / "labels" / below).write_text(_lines(sample, size), encoding="utf-8")
             written["train" if split == "all" else split] = f"images/{part}" if part else "images"
-        # No path: others take the folder of this file then, and a dot for one of their own.
+        # Without a path others take the folder of this file; a dot they look for in a folder of their settings.
         record = {**written, "names": dict(enumerate(dataset.labels.names))}
         (root / "data.yaml").write_text(yaml.safe_dump(record, sort_keys=False, allow_unicode=True), encoding="utf-8")
 

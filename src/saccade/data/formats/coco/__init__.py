@@ -13,6 +13,7 @@ from saccade.data import boxes, folder, outlines, rle, scale
 from saccade.data.boxes import Box
 from saccade.data.dataset import Dataset, Fault
 from saccade.data.format import Evidence, Format
+from saccade.data.formats.coco.beyond import beyond
 from saccade.data.formats.coco.entries import Picture, listed, unlisted
 from saccade.data.formats.coco.fields import canvas, is_id, is_number, outlined, polygons, runs
 from saccade.data.formats.coco.pages import KEYS, Page, files
@@ -66,6 +67,7 @@ class Coco(Format):
         ignored = unlisted(pictures, found, pages, faults, root)
         if shaped := sum(bool(shape.get("segmentation")) for p in found for _, shape in p.shapes):
             unheld.append(f"the outlines of {shaped:,} objects are read as their boxes; --format coco_masks reads them")
+        unheld += beyond(pages, given.names)
         return Dataset(
             self.name,
             root,

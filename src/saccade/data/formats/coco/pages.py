@@ -5,16 +5,22 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from mmap import ACCESS_READ, mmap
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from saccade import process
 from saccade.data import folder
 from saccade.data.folder import SPLITS
 from saccade.data.formats.coco.fields import is_id
 from saccade.errors import DataError
 from saccade.types import names_text
 
-MOST_BYTES = 256 * 1024 * 1024
+MOST_BYTES = 1024 * 1024 * 1024
+LARGE_BYTES = 256 * 1024 * 1024
+"""A file above it is read only when the memory for it is free."""
+COPIES = 10
+"""How many times its own bytes a file takes in memory once it is read."""
 MOST_ANNOTATIONS = 2_000_000
 KEYS = ("images", "annotations", "categories")
 WORDS = re.compile(r"(?:^|[^a-z])(train|training|validation|valid|val|test)(?=$|[^a-z])")
@@ -22,7 +28,8 @@ WORDS = re.compile(r"(?:^|[^a-z])(train|training|validation|valid|val|test)(?=$|
 
 @dataclass(frozen=True)
 class Page:
-    """One JSON file. key: its path in errors; split: what its name or folder says, "all" when nothing."""
+    """One JSON file. key: its path in errors; split: what its name or folder says, "all" when nothing; info, licenses:
+    as it gives them, None when it does not."""
 
     file: Path
     key: str
@@ -31,6 +38,7 @@ class Page:
     annotations: list[Any]
     categories: list[Any]
     info: Any = None
+    licenses: Any = None
 
 
 def files(root: Path) -> list[Path]:
@@ -51,10 +59,13 @@ def files(root: Path) -> list[Path]:
 def _speaks(file: Path) -> bool:
     """True when the text holds the three keys; a file too large to read is taken by its name,
     and refused on reading."""
-    if file.stat().st_size > MOST_BYTES:
+    size = file.stat().st_size
+    if size > MOST_BYTES:
         return "coco" in file.name or file.name.startswith("instances_")
-    data = file.read_bytes()
-    return all(f'"{key}"'.encode() in data for key in KEYS)
+    if not size:
+        return False
+    with file.open("rb") as stream, mmap(stream.fileno(), 0, access=ACCESS_READ) as data:
+        return all(data.find(f'"{key}"'.encode()) >= 0 for key in KEYS)
 
 
 def read_pages(root: Path) -> list[Page]:
@@ -78,14 +89,22 @@ def read_pages(root: Path) -> list[Page]:
             raise DataError(f"{key} holds {len(parts[1]):,} annotations, limit {MOST_ANNOTATIONS:,}")
         word = WORDS.search(re.sub(r"\d+", " ", PurePosixPath(key).stem.lower()))
         split = SPLITS[word[1]] if word else folder.split_of(PurePosixPath(key))
-        pages.append(Page(file, key, split, parts[0], parts[1], parts[2], record.get("info")))
+        rest = record.get("info"), record.get("licenses")
+        pages.append(Page(file, key, split, parts[0], parts[1], parts[2], *rest))
     return pages
 
 
 def parse(file: Path, key: str) -> dict[str, Any]:
     """A JSON object of bounded size and depth. Raises DataError naming file and line."""
-    if file.stat().st_size > MOST_BYTES:
-        raise DataError(f"{key} is {file.stat().st_size:,} bytes, limit {MOST_BYTES:,}", hint="split it")
+    size = file.stat().st_size
+    if size > MOST_BYTES:
+        raise DataError(f"{key} is {size:,} bytes, limit {MOST_BYTES:,}", hint="split it")
+    free = process.free_memory() if size > LARGE_BYTES else None
+    if free is not None and free < COPIES * size:
+        raise DataError(
+            f"{key} is {size:,} bytes, which take {COPIES * size:,} bytes of memory to read, and {free:,} are free",
+            hint="close other programs, or split it",
+        )
     try:
         record = json.loads(file.read_bytes())
     except json.JSONDecodeError as error:

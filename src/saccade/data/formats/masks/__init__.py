@@ -10,6 +10,7 @@ from saccade.data import folder
 from saccade.data.dataset import Dataset, Fault, Ignored
 from saccade.data.format import Evidence, Format
 from saccade.data.formats.masks.classes import class_files, find_classes
+from saccade.data.formats.masks.known import ade20k_files
 from saccade.data.formats.masks.layout import Layout, find_layout, split_lists
 from saccade.data.formats.masks.styles import NUMBERED, STYLES, write
 from saccade.data.frames import frames
@@ -87,7 +88,7 @@ class Masks(Format):
         ignored += [Ignored(p.as_posix(), NO_PICTURE) for p in layout.orphans]
         ignored += [Ignored(p.as_posix(), NO_PAIR) for p in layout.spare]
         faults += [Fault("missing_image", p.as_posix(), NO_PICTURE) for p in layout.orphans]
-        read = {folder.name(f, root) for f in class_files(root, layout)}
+        read = {folder.name(f, root) for f in class_files(root, layout) or ade20k_files(root, layout)}
         ignored = [i for i in ignored if i.path not in read]
         notes = [*classes.notes, *told]
         splits = folder.by_split(pairs, notes)

@@ -9,7 +9,19 @@ from pathlib import Path
 
 from saccade.data import folder, masks
 from saccade.data.dataset import Fault
-from saccade.data.formats.masks.layout import LISTS, Layout, Pair
+from saccade.data.formats.masks.known import (
+    ADE20K,
+    CAMVID,
+    CITYSCAPES,
+    CITYSCAPES_IDS,
+    VOC,
+    ade20k_files,
+    ade20k_names,
+    is_ade20k,
+    is_camvid,
+    is_cityscapes,
+)
+from saccade.data.formats.masks.layout import LISTS, Layout
 from saccade.data.masks import MOST_CLASSES, Table
 from saccade.errors import DataError
 from saccade.images.masks import VOID
@@ -20,22 +32,6 @@ CLASS_FILES = (
     "classes.txt", "codes.txt",
 )  # fmt: skip
 VOIDS = frozenset({"void", "ignore", "ignored", "unlabeled", "unlabelled", "__ignore__"})
-CAMVID = (
-    "Sky", "Building", "Pole", "Road", "Pavement", "Tree", "SignSymbol", "Fence", "Car", "Pedestrian", "Bicyclist",
-)  # fmt: skip
-VOC = (
-    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
-    "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
-)  # fmt: skip
-CITYSCAPES = {
-    7: "road", 8: "sidewalk", 11: "building", 12: "wall", 13: "fence", 17: "pole", 19: "traffic light",
-    20: "traffic sign", 21: "vegetation", 22: "terrain", 23: "sky", 24: "person", 25: "rider", 26: "car", 27: "truck",
-    28: "bus", 31: "train", 32: "motorcycle", 33: "bicycle",
-}  # fmt: skip
-"""By the id of a labelIds mask the classes that are evaluated (Cordts et al. 2016, cityscapesScripts); in this order they
-are 0 to 18 of a labelTrainIds mask. The other ids below 34 are ignored."""
-ADE20K = 150
-"""Classes of the scene parsing benchmark (Zhou et al. 2017), whose masks hold 1 to 150, and 0 for what is none of them."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +89,7 @@ def _class_file(file: Path, name: str) -> Classes:
     entries: list[tuple[str, int]] = []
     coloured = False
     for line, cells in _rows(file.name, text):
-        values, label, is_colour = _entry(file.name, cells, len(entries), name, line)
+        values, label, is_colour = _entry(file.name, cells, len(entries), coloured, name, line)
         coloured = coloured or is_colour
         if values is not None:
             entries.append((label, values))
@@ -133,8 +129,13 @@ def _rows(kind: str, text: str) -> Iterator[tuple[int, list[str]]]:
             yield line, [row.strip().strip("'\"")]
 
 
-def _entry(kind: str, cells: list[str], count: int, name: str, line: int) -> tuple[int | None, str, bool]:
-    """The stored value, the class, and whether the value is a colour; value None for a header."""
+def _entry(
+    kind: str, cells: list[str], count: int, coloured: bool, name: str, line: int
+) -> tuple[int | None, str, bool]:
+    """The stored value, the class, and whether the value is a colour; value None for a header, which is a first line.
+
+    count: classes before it; coloured: whether a line before it spoke of colours.
+    """
     try:
         if kind == "labelmap.txt":
             return _colour(cells[1].split(",")), cells[0], True
@@ -143,8 +144,12 @@ def _entry(kind: str, cells: list[str], count: int, name: str, line: int) -> tup
         if kind in ("class_dict.csv", "classes.csv") and len(cells) >= 4:
             if line == 1 and not cells[1].isdigit():
                 return None, "", True
+            if count and not coloured:
+                raise ValueError
             return _colour(cells[1:4]), cells[0], True
         if kind.endswith(".csv"):
+            if coloured:
+                raise ValueError
             first, second = cells[0], cells[1]
             value, label = (first, second) if first.isdigit() or not second.isdigit() else (second, first)
             if not value.isdigit():
@@ -174,15 +179,6 @@ def _is_coloured(file: Path, name: str) -> bool:
         return False
 
 
-def _is_camvid(pair: Pair) -> bool:
-    """A mask in trainannot/ of a picture in train/: folders called annotations are those of many."""
-    return pair.mask.parent.name == f"{pair.picture.parent.name}annot"
-
-
-def _all_end(layout: Layout, tail: str) -> bool:
-    return all(pair.mask.stem.endswith(tail) for pair in layout.pairs)
-
-
 def _seen(root: Path, layout: Layout, faults: list[Fault]) -> Classes:
     """Classes from the masks alone: every value is one, unless the values are those of a known set."""
     files = [(root / p.mask, p.mask.as_posix()) for p in layout.pairs]
@@ -200,17 +196,8 @@ def _seen(root: Path, layout: Layout, faults: list[Fault]) -> Classes:
         shown = tuple(f"#{v:06x}" for v in every)
         return Classes(shown, tuple(every), True, (), (f"no class file: the {len(every)} colours are classes",))
     used = [v for v in every if v != VOID]
-    if _all_end(layout, "_labelIds") and set(used) <= set(range(34)):
-        void = tuple(v for v in range(34) if v not in CITYSCAPES)
-        note = "ids of Cityscapes: the 19 classes that are evaluated, the others are ignored"
-        return Classes(tuple(CITYSCAPES.values()), tuple(CITYSCAPES), False, void, (note,))
-    if _all_end(layout, "_labelTrainIds") and set(used) <= set(range(len(CITYSCAPES))):
-        note = "training ids of Cityscapes: names of its 19 classes"
-        return Classes(tuple(CITYSCAPES.values()), tuple(range(len(CITYSCAPES))), False, (), (note,))
-    if 0 in used and max(used) <= ADE20K and all(pair.mask.stem.startswith("ADE_") for pair in layout.pairs):
-        used.remove(0)
-        note = f"masks of ADE20K: the {len(used)} values are classes, 0 is ignored"
-        return Classes(tuple(str(v) for v in used), tuple(used), False, (0,), (note,))
+    if (known := _published(root, layout, every)) is not None:
+        return known
     if set(every) <= {0, VOID} and len(every) == 2:
         note = "masks hold 0 and 255: background and foreground, nothing is ignored"
         return Classes(("background", "foreground"), (0, VOID), False, (), (note,))
@@ -218,7 +205,7 @@ def _seen(root: Path, layout: Layout, faults: list[Fault]) -> Classes:
         return Classes(
             ("background", "foreground"), (0, 1), False, (), ("no class file: 0 is background, 1 foreground",)
         )
-    if 11 in every and set(every) <= set(range(12)) and all(_is_camvid(p) for p in layout.pairs):
+    if 11 in every and set(every) <= set(range(12)) and all(is_camvid(p) for p in layout.pairs):
         note = "values 0..11 beside pictures: CamVid's eleven classes, 11 is ignored"
         return Classes(CAMVID, tuple(range(11)), False, (11,), (note,))
     if (root / LISTS).is_dir() and set(used) <= set(range(21)) and 0 in used:
@@ -226,3 +213,24 @@ def _seen(root: Path, layout: Layout, faults: list[Fault]) -> Classes:
         return Classes(VOC, tuple(range(21)), False, (), (note,))
     note = f"no class file: the {len(used)} values are classes" + (", 255 is ignored" if VOID in every else "")
     return Classes(tuple(str(v) for v in used), tuple(used), False, (), (note,))
+
+
+def _published(root: Path, layout: Layout, every: Sequence[int]) -> Classes | None:
+    """Classes of a set whose files bear its names and hold its values, and of Cityscapes one that is evaluated."""
+    used = {v for v in every if v != VOID}
+    if is_cityscapes(layout, "labelIds") and used <= set(range(CITYSCAPES_IDS)) and used & set(CITYSCAPES):
+        void = tuple(v for v in range(CITYSCAPES_IDS) if v not in CITYSCAPES)
+        note = "ids of Cityscapes: the 19 classes that are evaluated, the others are ignored"
+        return Classes(tuple(CITYSCAPES.values()), tuple(CITYSCAPES), False, void, (note,))
+    if is_cityscapes(layout, "labelTrainIds") and used <= set(range(len(CITYSCAPES))):
+        note = "training ids of Cityscapes: names of its 19 classes"
+        return Classes(tuple(CITYSCAPES.values()), tuple(range(len(CITYSCAPES))), False, (), (note,))
+    # Who shifts the ids of ADE20K to count from 0 writes 255 for what is none of them.
+    if is_ade20k(layout) and set(every) <= set(range(ADE20K + 1)) and any(every):
+        files = ade20k_files(root, layout)
+        given = ade20k_names(files[0], root) if files else {}
+        stored = tuple(sorted({*given, *used} - {0}))
+        told = f"names from {folder.name(files[0], root)}" if files else f"the {len(stored)} values are classes"
+        note = f"masks of ADE20K: {told}, 0 is ignored"
+        return Classes(tuple(given.get(v, str(v)) for v in stored), stored, False, (0,), (note,))
+    return None
