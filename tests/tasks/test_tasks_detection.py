@@ -12,7 +12,8 @@ import pytest
 from saccade import tasks
 from saccade.errors import DataError, InferenceError
 from saccade.images.preprocess import Placement
-from saccade.tasks.detection.score import ERRORS, confusion, errors_table, image_f1, shown, turns, watched, worst
+from saccade.tasks.detection.mistakes import ERRORS, confusion, errors_table, image_f1, shown, turns, worst
+from saccade.tasks.detection.score import watched
 from saccade.tasks.detection.task import survivors
 from saccade.testing.tasks import check_task
 from saccade.types import Array, Labels, Prediction, Sample, Scorecard, Spot

@@ -208,3 +208,22 @@ class Ranked:
 def _sums(rows: Array) -> Array:
     """Sums of the first 0, 1, 2... columns, float64 [k, D + 1]."""
     return np.concatenate([np.zeros((len(rows), 1)), np.cumsum(rows, 1)], 1)
+
+
+@dataclass(frozen=True)
+class Split:
+    """All answers and objects of a split of n images, matched in every range of AREAS, and each class ranked."""
+
+    n: int
+    answers: Answers
+    objects: Objects
+    matches: Matches
+    ranked: tuple[tuple[Ranked, ...], ...]
+
+    @classmethod
+    def of(cls, n: int, answers: Answers, objects: Objects, classes: int) -> "Split":
+        matches = match(answers, objects, classes, tuple(AREAS.values()))
+        ranked = tuple(
+            tuple(Ranked(answers, objects, matches, c, a) for c in range(classes)) for a in range(len(AREAS))
+        )
+        return cls(n, answers, objects, matches, ranked)
