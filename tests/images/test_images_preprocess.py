@@ -96,7 +96,7 @@ def test_shrinking_does_not_alias(kind: str) -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(width=st.integers(40, 96), height=st.integers(40, 96), seed=st.integers(0, 9))
+@given(width=st.integers(40, 144), height=st.integers(40, 144), seed=st.integers(0, 9))
 def test_mean4_is_close_to_the_mean_over_areas(width: int, height: int, seed: int) -> None:
     dice = np.random.default_rng(seed)
     image = cv2.resize(dice.integers(0, 256, (12, 12, 3), np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
@@ -115,6 +115,33 @@ def test_mean4_by_hand() -> None:
     assert tall[:, :, 0].tolist() == [[17, 24, 32, 39], [81, 88, 96, 103]]  # samples beyond the edge repeat it
     third, _ = preprocess(np.full((9, 9, 3), 90, np.uint8), PreprocessSpec(3, 3))
     assert (third == 90).all()
+
+
+def test_mean4_ends_where_the_spec_says() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8)
+    for most, kind in ((3.0, "area"), (4.0, "mean4")):
+        found, _ = preprocess(image, PreprocessSpec(16, 16, mean4_most=most))  # 3.75 times smaller
+        area, _ = preprocess(image, PreprocessSpec(16, 16, interpolation="area"))
+        assert np.array_equal(found, area) == (kind == "area")
+
+
+def test_packages_older_than_its_reach_keep_their_pixels() -> None:
+    record = PreprocessSpec(16, 16).to_json()
+    assert PreprocessSpec.from_json(record).mean4_most == 3
+    del record["mean4_most"]
+    spec, image = PreprocessSpec.from_json(record), np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+    area, _ = preprocess(image, PreprocessSpec(16, 16, interpolation="area"))  # 2.5 times smaller
+    assert np.array_equal(preprocess(image, spec)[0], area)
+    assert not np.array_equal(preprocess(image, PreprocessSpec(16, 16))[0], area)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"mode": "squash"}, {"interpolation": "lanczos"}, {"color": "hsv"}, {"mean4_most": "3"}, {"crop_ratio": 0.5}],
+)
+def test_a_spec_of_a_package_is_checked(wrong: dict[str, object]) -> None:
+    with pytest.raises(PackageError, match=next(iter(wrong))):
+        PreprocessSpec.from_json({**PreprocessSpec(8, 8).to_json(), **wrong})
 
 
 def test_extreme_shapes_stay_small() -> None:

@@ -13,6 +13,9 @@ from saccade.images import decode
 from saccade.limits import IMAGE_LIMITS, ImageLimits
 from saccade.types import Array, Image
 
+BEFORE = 2.0
+"""`mean4_most` of packages that are older than the field."""
+MODES = ("stretch", "center_crop", "letterbox")
 _KERNELS = {
     "mean4": cv2.INTER_LINEAR,
     "area": cv2.INTER_AREA,
@@ -27,9 +30,9 @@ class PreprocessSpec:
 
     width, height: network input in px. mode: "stretch", "center_crop" (the largest centred window of the input's shape,
     its sides divided by `crop_ratio` >= 1; 256/224 is the usual 1.143) or "letterbox" (all of it, `fill` around).
-    interpolation: "mean4" (each pixel the mean of four bilinear samples; "area" where a side shrinks to less than
-    half), "area", "bilinear", "bicubic". antialias: low-pass before shrinking. dct_scale: JPEGs may be decoded at 1/2,
-    1/4, 1/8 as long as both sides stay at least `dct_margin` times the target.
+    interpolation: "mean4" (each pixel the mean of four bilinear samples; "area" where a side shrinks by more than
+    `mean4_most` times), "area", "bilinear", "bicubic". antialias: low-pass before shrinking. dct_scale: JPEGs may be
+    decoded at 1/2, 1/4, 1/8 as long as both sides stay at least `dct_margin` times the target.
     """
 
     width: int
@@ -42,6 +45,7 @@ class PreprocessSpec:
     fill: int = 114
     dct_scale: bool = True
     dct_margin: float = 1.0
+    mean4_most: float = 3.0
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -49,9 +53,17 @@ class PreprocessSpec:
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> "PreprocessSpec":
         try:
-            return cls(**record)
+            spec = cls(**{"mean4_most": BEFORE, **record})
         except TypeError as error:
             raise PackageError(f"preprocess spec does not fit this version: {error}") from error
+        for name, known in (("mode", MODES), ("interpolation", tuple(_KERNELS)), ("color", ("rgb", "bgr"))):
+            if getattr(spec, name) not in known:
+                raise PackageError(f"preprocess: {name} is one of {', '.join(known)}, got {getattr(spec, name)!r}")
+        for name in ("crop_ratio", "dct_margin", "mean4_most"):
+            value = getattr(spec, name)
+            if type(value) not in (int, float) or not value >= 1:
+                raise PackageError(f"preprocess: {name} is a number from 1, got {value!r}")
+        return spec
 
 
 @dataclass(frozen=True)
@@ -172,7 +184,8 @@ def _resize(image: Image, width: int, height: int, spec: PreprocessSpec) -> Imag
         return image.copy()
     kind = _KERNELS[spec.interpolation]
     if spec.antialias and (width < image.shape[1] or height < image.shape[0]):
-        if spec.interpolation == "mean4" and 2 * width >= image.shape[1] and 2 * height >= image.shape[0]:
+        shrinks = max(image.shape[1] / width, image.shape[0] / height)
+        if spec.interpolation == "mean4" and shrinks <= spec.mean4_most:
             # A third of the time of averaging over areas that are no whole pixels, and within a grey level of it.
             twice = cv2.resize(image, (2 * width, 2 * height), interpolation=cv2.INTER_LINEAR)
             return np.asarray(cv2.resize(twice, (width, height), interpolation=cv2.INTER_AREA), np.uint8)

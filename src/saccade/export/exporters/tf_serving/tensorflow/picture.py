@@ -147,7 +147,7 @@ def _resized(image: Any, width: Any, height: Any, spec: PreprocessSpec) -> Any:
     value = tf.cast(image, tf.float32)
     if spec.interpolation == "mean4" and spec.antialias:
         shrinks = (width < sides[1]) | (height < sides[0])
-        near = (2 * width >= sides[1]) & (2 * height >= sides[0])
+        near = (_ratio(sides[1], width) <= spec.mean4_most) & (_ratio(sides[0], height) <= spec.mean4_most)
         value = tf.cond(
             shrinks & near, lambda: _mean_of_four(value, width, height), lambda: _by_kernel(value, width, height, spec)
         )
