@@ -1,6 +1,7 @@
 """Pictures that cost next to nothing are answered by the thread that brings them; no others ever hold it up."""
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -114,3 +115,29 @@ def test_a_graph_with_loops_is_run_by_runners_alone(tmp_path):
     assert future.result(10).results
     assert [name.startswith("batcher") for name in ran] == [True, True]
     engine.close()
+
+
+@pytest.mark.parametrize("lone", [True, False])
+def test_where_sharing_saves_little_every_picture_ends_in_the_thread_that_decoded_it(tmp_path, lone):
+    engine = Engine(Options(runners=2), decode_threads=2)
+    model = engine.load(colors(tmp_path / "package").path, "colors").model
+    model._batcher.sizes.lone = lone
+    ran, run = [], model._batcher._run
+
+    def slow(*given):
+        ran.append(threading.current_thread().name)
+        time.sleep(0.002)
+        return run(*given)
+
+    model._batcher._run = slow
+    futures = [engine.submit(Request("colors", (png(i, 2 * i, 3),))) for i in range(60)]
+    answers = [future.result(10) for future in futures]
+    engine.close()
+    threads = {name.partition("-")[0] for name in ran}
+    if lone:
+        assert threads == {"decode"}
+        assert {(answer.batch, answer.why) for answer in answers} == {(1, "sharing would save little")}
+    else:
+        assert "batcher" in threads
+    for i, answer in enumerate(answers):
+        assert answer.results[0].scores.max() == pytest.approx(max(i, 2 * i, 3) / 255, abs=0.01)

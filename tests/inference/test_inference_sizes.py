@@ -61,3 +61,20 @@ def test_the_best_of_all_that_is_known_is_taken_and_the_smallest_like_it(most, c
         assert known[sizes.best] <= least * LIKE * (1 + 1e-9)
         assert all(known[step] > least * LIKE * (1 - 1e-9) for step in steps if step < sizes.best)
     assert all(1 <= sizes.next() <= most for _ in range(50))
+
+
+def test_whether_sharing_saves_much_is_told_once_by_what_was_measured_at_rest():
+    for dear, lone in ((1.1, True), (1.3, False)):
+        sizes = Sizes(16)
+        for rows, each in ((1, dear), (4, 1.0), (16, 1.05)):
+            sizes.learn(rows, rows * each)
+        assert not sizes.lone, "nothing says so before it was asked"
+        sizes.settle()
+        assert sizes.lone == lone
+        for _ in range(100):
+            sizes.learn(1, 9.0)  # under load every run takes longer, and only some sizes are seen
+        assert sizes.lone == lone
+    sizes = Sizes(16)
+    sizes.learn(4, 1.0)
+    sizes.settle()
+    assert not sizes.lone, "what a row alone costs was never seen"

@@ -25,7 +25,7 @@ from hyperframe.frame import GoAwayFrame
 from saccade.errors import SaccadeError
 from saccade.server.http import listener as listening
 from saccade.server.http import one, two
-from saccade.server.http.exchange import LEFT
+from saccade.server.http.exchange import EXCHANGE
 from saccade.server.http.listener import Listener
 from saccade.server.settings import Settings
 
@@ -396,12 +396,12 @@ class Watching(Echo):
             return
         await receive()
         gone = asyncio.Event()
-        stay = scope[LEFT](gone.set)
+        stay = scope[EXCHANGE].watch(gone.set)
         self.seen.append("asked")
         await gone.wait()
         stay()
         late = asyncio.Event()
-        scope[LEFT](late.set)
+        scope[EXCHANGE].watch(late.set)
         self.seen.append("left" if late.is_set() else "still there")
 
 
@@ -436,7 +436,7 @@ def test_nothing_of_an_exchange_stays_once_it_is_over(run):
 
     class Kept(Echo):
         async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-            held.append(weakref.ref(scope[LEFT].__self__))
+            held.append(weakref.ref(scope[EXCHANGE]))
             await super().__call__(scope, receive, send)
 
     async def story():

@@ -2,9 +2,9 @@
 
 A free runner never waits for more rows: a batch is whatever has queued while the last one ran, or as much of it as
 makes a row cheapest (sizes.py), and no more than its share of what waits, or the other runners would have nothing to do
-while it lasts. A row that meets a free runner and nobody else may run in the thread that brings it,
-which saves handing it on, and may have all cores to itself. Urgent rows go before the others, and callers take turns, so nobody waits behind another's
-hundred pictures. A batch that fails is run again row by row, so an error belongs to one row only. One whose process was
+while it lasts. A row that meets a free runner may run in the thread that brings it, which saves handing it on, where nobody
+else is there or sharing would save little; one alone may have all cores to itself. Urgent rows go before the others, and
+callers take turns, so nobody waits behind another's hundred pictures. A batch that fails is run again row by row, so an error belongs to one row only. One whose process was
 lost is too, once, with nothing beside it and as soon as another process is there, so that only the row that ends
 processes is lost with them.
 """
@@ -30,6 +30,7 @@ LOOK_S = 0.1
 """How often rows are looked at while nothing can run."""
 WAITED, ALL, SMALL = "all that waited", "the most", "kept small for p99"
 PAYS = "more would cost more a row"
+SAVES = "sharing would save little"
 SHARE = "its share of what waited"
 SHAPE, ALONE = "the next has another shape", "alone after a failure"
 """Why a batch is no larger."""
@@ -186,7 +187,8 @@ class Batcher:
                 raise typed from typed.__cause__
             took = self._clock() - began
             self._note(1, took, run)
-            return Ran({name: value[0] for name, value in outputs.items()}, 0.0, took, 1, WAITED)
+            why = SAVES if self.sizes.lone else WAITED
+            return Ran({name: value[0] for name, value in outputs.items()}, 0.0, took, 1, why)
         finally:
             self._leave()
 

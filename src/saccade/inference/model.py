@@ -295,6 +295,7 @@ class Model:
             for name, value in outputs.items():
                 if value.shape[:1] != (rows,):
                     raise PackageError(f"output {name!r} has shape {value.shape} for {rows} rows", code="onnx_invalid")
+        self._batcher.sizes.settle()
         return lone_s
 
     def _blank(self, rows: int) -> dict[str, Array] | None:

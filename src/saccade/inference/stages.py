@@ -350,9 +350,14 @@ class Stages:
         return header if pixels <= BRIEF_PIXELS and self._intake.budget.room(pixels) else None
 
     def _alone(self) -> bool:
-        """Whether handing a row to a runner's thread would cost more than it could save: it is over soon, and there are
-        no more pictures than runners, so that none could share a run or waits for this thread to decode it."""
-        return self._near and self.pending <= self._runners and self._batcher.row_s * self._runners < SOON_S
+        """Whether handing a row to a runner's thread would cost more than it could save: it is over soon, and sharing a
+        run would save little, or there are no more pictures than runners, so that none could share one.
+
+        Then pictures end in the order they came, with as many at work as there are threads that decode: handed on, those
+        that are decoded and those that run would share the cores, and all of them end late."""
+        if not self._near or self._batcher.row_s * self._runners >= SOON_S:
+            return False
+        return self._batcher.sizes.lone or self.pending <= self._runners
 
     def _conclude(self, row: Ran, placement: Placement, timings: dict[str, float], asked: _Asked) -> None:
         timings["queue"] += row.queue_s * 1e3

@@ -14,7 +14,7 @@ from saccade.protocols import routes as heads
 from saccade.protocols.native.messages import prediction_id
 from saccade.protocols.protocol import STATUSES, Call, Leave, Protocol, Reply, Route, as_problem, single
 from saccade.server.held import Held, Share
-from saccade.server.http.exchange import LEFT
+from saccade.server.http.exchange import EXCHANGE, Exchange
 from saccade.server.keys import Keys
 from saccade.server.metrics import Metrics
 from saccade.server.offenders import Offenders
@@ -73,14 +73,8 @@ class App:
         if scope["type"] != "http":
             return None
         request_id, pattern, reply, code = prediction_id(), "", Reply(500), ""
-        method, whole = scope["method"], False
-
-        async def heard() -> Message:
-            nonlocal whole
-            message = await receive()
-            whole = not message.get("more_body", False)
-            return message
-
+        method, exchange = scope["method"], scope.get(EXCHANGE)
+        heard = _Heard(receive, exchange)
         try:
             with self.held.share() as share:
                 headers = self._head(scope)
@@ -97,7 +91,7 @@ class App:
                     body=self._body(heard, route.max_bytes, share),
                     request_id=request_id,
                     deadline_s=heads.deadline_s(headers, self.settings.deadline_s, self.settings.deadline_cap_s),
-                    left=scope.get(LEFT) or _leaving(receive),
+                    left=_leaving(receive) if exchange is None else exchange.watch,
                     caller=caller,
                     urgent=heads.urgent(headers),
                 )
@@ -113,7 +107,7 @@ class App:
             reply, code = self._failure(ServerError("", code="internal"), request_id, scope["path"])
         self.metrics.answered(pattern, method if method in ("GET", "POST", "HEAD") else "other", reply.status, code)
         await _send(reply, request_id, method, send, scope)
-        if reply.status >= 400 and reply.status not in CLOSING and not whole:
+        if reply.status >= 400 and reply.status not in CLOSING and not heard.whole:
             # Refused before the body came. The caller is still sending it: hanging up now would cost him the answer.
             with contextlib.suppress(SaccadeError):
                 async for _ in self._body(heard, self.settings.body_bytes):
@@ -196,7 +190,7 @@ class App:
 
     # The body
 
-    async def _body(self, receive: Receive, limit: int, share: Share | None = None) -> AsyncIterator[bytes]:
+    async def _body(self, heard: "_Heard", limit: int, share: Share | None = None) -> AsyncIterator[bytes]:
         """Counted while reading; in time, and after a grace above a floor rate. share: of what all callers' bodies may
         hold, None for what is not kept. Raises ServerError."""
         s, loop = self.settings, asyncio.get_running_loop()
@@ -204,8 +198,7 @@ class App:
         while True:
             allowed = min(s.body_s, s.body_grace_s + total / s.body_floor)
             try:
-                async with asyncio.timeout_at(began + allowed):
-                    message = await receive()
+                message = await heard.next(began + allowed)
             except TimeoutError:
                 raise ServerError(
                     f"the body came too slowly: {total} bytes in {loop.time() - began:.0f} s",
@@ -283,6 +276,23 @@ class App:
         """The metrics of this process, and of those that share its port."""
         text, others = self.metrics.text(self.engine), self.metrics.others()
         return merge([text, *others]) if others else text
+
+
+class _Heard:
+    """What comes of a body. whole: its end was heard. exchange: of our own listener."""
+
+    def __init__(self, receive: Receive, exchange: Exchange | None) -> None:
+        self._receive, self._exchange = receive, exchange
+        self.whole = False
+
+    async def next(self, until: float) -> Message:
+        """Raises TimeoutError once the loop's clock says so."""
+        message = None if self._exchange is None else self._exchange.at_hand()
+        if message is None:
+            async with asyncio.timeout_at(until):
+                message = await self._receive()
+        self.whole = not message.get("more_body", False)
+        return message
 
 
 def _share(routes: Sequence[Route], part: str) -> list[Route]:

@@ -29,6 +29,7 @@ _chance: deque[str] = deque()
 _moment = (0, "")
 os.register_at_fork(after_in_child=_chance.clear)
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS = [one + other for one in _ALPHABET for other in _ALPHABET]
 _LETTERS = (_ALPHABET * 8).encode()
 """A letter for each value of a byte, all equally often."""
 # A text without an end takes the rest: were it no match, each of its quotes would be tried again to the end.
@@ -45,7 +46,7 @@ def prediction_id() -> str:
     now = time.time_ns() // 1_000_000
     moment, prefix = _moment
     if moment != now:
-        prefix = "".join([_ALPHABET[(now >> shift) & 31] for shift in range(45, -1, -5)])
+        prefix = "".join([_PAIRS[(now >> shift) & 1023] for shift in (40, 30, 20, 10, 0)])
         _moment = now, prefix
     try:
         return prefix + _chance.popleft()

@@ -7,9 +7,9 @@ from typing import Any
 
 Message = MutableMapping[str, Any]
 Headers = list[tuple[bytes, bytes]]
-LEFT = "saccade.left"
-"""Where a scope says how to hear of the caller's leaving: a task that waits for ASGI's http.disconnect costs as much as
-an empty graph."""
+EXCHANGE = "saccade.exchange"
+"""Where a scope holds its exchange, for what ASGI has no word for: hearing of the caller's leaving without a task that
+waits for it, which costs as much as an empty graph, and taking what came without a timer that ends the wait for it."""
 HELD = 256 * 1024
 """Bytes of a body that wait for the application before its connection is read no further."""
 
@@ -27,7 +27,7 @@ class Exchange:
         took: Callable[["Exchange", int], None],
     ) -> None:
         self.scope = scope
-        scope[LEFT] = self.watch
+        scope[EXCHANGE] = self
         self.held = 0
         """Bytes that came and were not taken yet."""
         self.whole = False
@@ -69,7 +69,7 @@ class Exchange:
     def finish(self) -> None:
         """The application has returned."""
         self.done = True
-        self.scope.pop(LEFT, None)  # a circle, which would hold what was answered until it is collected
+        self.scope.pop(EXCHANGE, None)  # a circle, which would hold what was answered until it is collected
 
     def _wake(self) -> None:
         if self._waiting is not None and not self._waiting.done():
@@ -89,10 +89,16 @@ class Exchange:
 
     async def receive(self) -> Message:
         """The next of the body; after its end, or when the caller has left, http.disconnect."""
-        while not (self._parts or self.lost or (self.whole and not self._told)):
+        while (message := self.at_hand()) is None:
             self._took(self, 0)
             self._waiting = asyncio.get_running_loop().create_future()
             await self._waiting
+        return message
+
+    def at_hand(self) -> Message | None:
+        """What `receive` would give at once; None where it would wait."""
+        if not (self._parts or self.lost or (self.whole and not self._told)):
+            return None
         if self.lost and not (self.whole and not self._told):
             return {"type": "http.disconnect"}
         body = self._parts.popleft() if len(self._parts) == 1 else b"".join(self._parts)
