@@ -61,7 +61,7 @@ def mobilenet(peers: tuple[Peer, ...], choose: Choose) -> Row:
 
 def resnet(peers: tuple[Peer, ...], choose: Choose) -> Row:
     """A large network: what the graph costs counts most."""
-    package, small = packages.classifier("resnet50"), sealed.photo()
+    package, small = packages.resnet(), sealed.photo()
     best = _best(package)
     ours: tuple[Entrant, ...] = (
         Loop(package),

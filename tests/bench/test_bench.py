@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import random
+import shutil
 import socket
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import numpy as np
 import pytest
 
 from saccade import process
-from saccade.bench import curves, energy, open_inference
+from saccade.bench import curves, energy, open_inference, wrk
 from saccade.bench import load as loads
 from saccade.bench.figures import SHARES, cpu_s, figures, peak_mib
 from saccade.bench.load import Load, Target, closed, poisson
@@ -108,6 +109,52 @@ def test_a_server_that_ends_each_connection_is_no_error(server):
     assert b"\r\nX-Length: 7\r\n" in aim.request
     with pytest.raises(UsageError):
         Target.at(url, b"x", "image/png", headers={"X": "1\r\nY: 2"})
+
+
+needs_wrk = pytest.mark.skipif(shutil.which("wrk") is None, reason="there is no wrk on this machine (apt install wrk)")
+
+
+@needs_wrk
+def test_wrk_sends_the_same_bytes_and_counts_as_ours_does(server):
+    handler, url = server
+    handler.delay_s = 0.01
+    target = Target.at(f"{url}/plain", b"hello", "image/png", "secret")
+    load = wrk.closed(target, 3, 1.0)
+    assert set(handler.got) == {("/plain", "image/png", "Bearer secret", b"hello")}
+    assert load.statuses == {200: len(load.latencies_s)}
+    assert 0 <= len(handler.got) - len(load.latencies_s) <= 3, "those at work at the end are not counted"
+    assert min(load.latencies_s) >= 0.01
+    found = figures(load)
+    assert found.per_s == pytest.approx(len(load.latencies_s) / load.seconds)
+    assert 10 <= found.p50_ms <= found.p99_ms
+
+
+@needs_wrk
+def test_what_wrk_cannot_tell_is_said(server, monkeypatch):
+    handler, url = server
+    handler.status = 503
+    with pytest.raises(UsageError, match="no success"):
+        wrk.closed(Target.at(f"{url}/plain", b"x", "image/png"), 2, 1.0)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        away = f"http://127.0.0.1:{probe.getsockname()[1]}/"
+    with pytest.raises(ServerError, match="nothing answers"):
+        wrk.closed(Target.at(away, b"x", "image/png"), 2, 1.0)
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(UsageError, match="no wrk"):
+        bench.bench(f"{url}/plain", image=None, client="wrk")
+
+
+@needs_wrk
+def test_a_package_is_loaded_by_wrk(tmp_path, capsys):
+    package = colors(tmp_path / "package").path
+    asked = ["bench", str(package), "--client", "wrk", "--seconds", "1", "--concurrency", "2", "--json"]
+    assert main([*asked, "--home", str(tmp_path / "home")]) == 0
+    one, two, random_ones = json.loads(capsys.readouterr().out)["figures"]
+    assert (one["load"], two["load"]) == ("closed, 1 at once, by wrk", "closed, 2 at once, by wrk")
+    assert random_ones["load"].startswith("Poisson")
+    assert one["answered"] > 10
+    assert two["cpu_s"] > 0
 
 
 def test_open_loop_latency_counts_from_the_arrival(server):

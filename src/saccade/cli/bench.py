@@ -14,7 +14,7 @@ from saccade.errors import UsageError
 from saccade.verbs import bench as verbs
 from saccade.verbs.hear import Hear, silent
 
-LOADS = ("model", "protocol", "key", "concurrency", "seconds", "p99", "plot")
+LOADS = ("model", "protocol", "key", "concurrency", "seconds", "p99", "plot", "client")
 """Options of a load, which --tune does not make."""
 
 
@@ -36,6 +36,9 @@ def bench_options(parser: argparse.ArgumentParser) -> None:
         "--tune", action="store_true", help="measure runners, threads and batch size, and keep the best"
     )
     parser.add_argument("--plot", metavar="FILE", type=Path, help="latency curves as SVG, a new file")
+    parser.add_argument(
+        "--client", choices=verbs.CLIENTS, help="who asks while callers wait for answers: our own loop (default) or wrk"
+    )
     parser.add_argument("--home", type=Path)
     parser.add_argument("--json", action="store_true")
 
@@ -46,7 +49,7 @@ def bench(options: argparse.Namespace) -> int:
         return _tune(options, listen)
     # What is in the environment was not said of this target: a package has no use for it, and no fault by it.
     key = os.environ.get("SACCADE_KEY") if options.key is None and verbs.is_address(options.target) else options.key
-    own = {name: getattr(options, name) for name in ("protocol", "concurrency", "seconds")}
+    own = {name: getattr(options, name) for name in ("protocol", "concurrency", "seconds", "client")}
     done = verbs.bench(
         options.target,
         image=options.image,

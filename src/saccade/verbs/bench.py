@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from saccade import process
-from saccade.bench import curves, energy, open_inference
+from saccade.bench import curves, energy, open_inference, wrk
 from saccade.bench.figures import Figures, cpu_s, figures, peak_mib
 from saccade.bench.load import Load, Target, closed, kind_of, poisson, read_image
 from saccade.bench.served import served
@@ -21,6 +21,7 @@ from saccade.verbs.hear import Hear, silent
 from saccade.verbs.home import package_folder
 
 PROTOCOLS = ("native", "open_inference")
+CLIENTS = ("own", "wrk")
 CALLERS, SECONDS = 10_000, 3600.0
 """At most: callers at once, which take a port of this machine each, and the length of one load."""
 SHARES, HALVED = (0.95, 0.85, 0.75, 0.6, 0.45, 0.3), 2
@@ -56,12 +57,14 @@ def bench(
     seconds: float = 5.0,
     p99_s: float | None = None,
     plot: Path | None = None,
+    client: str = "own",
     home: Path | None = None,
     listen: Hear = silent,
 ) -> Benched:
     """Loads a package behind our own server, or an http address. model, key: of an address; protocol: with an address
     and a model, native (our image API) or open_inference (any server of that protocol). variant: of a package.
-    concurrency: 1 to CALLERS. seconds: of each load, SECONDS at most. plot: a new SVG file of the latencies.
+    concurrency: 1 to CALLERS. seconds: of each load, SECONDS at most. plot: a new SVG file of the latencies. client: wrk
+    has that program ask where callers wait for their answers; who comes at random moments always comes from here.
 
     Raises UsageError, StorageError where that file is there, ServerError(unreachable).
     """
@@ -69,6 +72,10 @@ def bench(
         raise UsageError(
             f"concurrency is 1 to {CALLERS:,} and seconds above 0 to {SECONDS:,g}, got {concurrency} and {seconds:g}"
         )
+    if client not in CLIENTS:
+        raise UsageError(f"client is {' or '.join(CLIENTS)}, got {client!r}")
+    if client == "wrk":
+        wrk.program()
     if is_address(target) and variant is not None:
         raise UsageError(
             f"--variant chooses a graph of a package, and {target} is an address, whose server has chosen",
@@ -87,7 +94,7 @@ def bench(
         raise StorageError(f"there is no folder {plot.parent} for {plot.name}", hint="make it", code="not_found")
     if is_address(target):
         aim, what = _address(str(target).rstrip("/"), image, model, protocol, key)
-        done = _loaded(aim, None, what, concurrency, seconds, p99_s, listen)
+        done = _loaded(aim, None, what, concurrency, seconds, p99_s, client, listen)
     elif protocol != "native":
         raise UsageError("a package is asked through our image API", hint="serve it, and give its address")
     else:
@@ -98,7 +105,7 @@ def bench(
             listen(f"serving  {folder}, graph {server.variant(name)}")
             aim = Target.at(f"{server.url}/api/v1/models/{name}/predict", sent, kind_of(sent))
             what = f"{name}, graph {server.variant(name)}, a picture of {len(sent):,} bytes"
-            done = _loaded(aim, server.pid, what, concurrency, seconds, p99_s, listen)
+            done = _loaded(aim, server.pid, what, concurrency, seconds, p99_s, client, listen)
     if plot is not None:
         try:
             Files().replace(plot, curves.draw(done.what, done.host, done.figures).encode())
@@ -128,8 +135,17 @@ def _address(base: str, image: Path | None, model: str | None, protocol: str, ke
 
 
 def _loaded(
-    aim: Target, pid: int | None, what: str, concurrency: int, seconds: float, p99_s: float | None, listen: Hear
+    aim: Target,
+    pid: int | None,
+    what: str,
+    concurrency: int,
+    seconds: float,
+    p99_s: float | None,
+    client: str,
+    listen: Hear,
 ) -> Benched:
+    loop = wrk.closed if client == "wrk" else closed
+
     def measured(run: Callable[[], Load]) -> Figures:
         before, power = (cpu_s(pid), energy.counters()) if pid else (None, {})
         done = run()
@@ -138,8 +154,8 @@ def _loaded(
         listen(f"load     {found.load}: {found.per_s:.1f} images/s, {found.errors} errors")
         return found
 
-    closed(aim, concurrency, min(1.0, seconds))
-    found = [measured(partial(closed, aim, n, seconds)) for n in (1, concurrency)]
+    loop(aim, concurrency, min(1.0, seconds))
+    found = [measured(partial(loop, aim, n, seconds)) for n in (1, concurrency)]
     peak = max(f.per_s for f in found)
     best = None
 

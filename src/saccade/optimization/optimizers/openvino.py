@@ -1,4 +1,7 @@
-"""OpenVINO: the graph in its own format at f32 and bf16, and at int8 by NNCF's post-training quantisation."""
+"""OpenVINO: the graph in its own format at f32 and bf16, and at int8 by NNCF's post-training quantisation.
+
+As with ONNX Runtime the tail stays float: the last layers with weights, and what follows them.
+"""
 
 import contextlib
 import io
@@ -21,6 +24,7 @@ import openvino  # noqa: E402
 
 PRECISION = ["saccade", "precision"]
 """Where the runtime of the same name reads the precision it shall run at."""
+WEIGHTED = {"Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul"}
 
 
 class _OpenVino(Optimizer):
@@ -46,7 +50,8 @@ def _quantised(graph: Path, images_NHWC: Array, folder: Path, distance: Distance
         import nncf  # opened late: it brings much, and asks the environment whether it may report home
         from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
 
-        theirs = _answers(openvino.Core().read_model(graph), judge)
+        whole = openvino.Core().read_model(graph)
+        theirs, tail = _answers(whole, judge), _tail(whole)
         fix = OverflowFix.ENABLE if narrow else OverflowFix.DISABLE
         for preset in (nncf.QuantizationPreset.PERFORMANCE, nncf.QuantizationPreset.MIXED):
             models[preset.value] = nncf.quantize(
@@ -54,6 +59,7 @@ def _quantised(graph: Path, images_NHWC: Array, folder: Path, distance: Distance
                 nncf.Dataset([image[None] for image in fit]),
                 preset=preset,
                 subset_size=len(fit),
+                ignored_scope=nncf.IgnoredScope(names=tail, validate=False),
                 advanced_parameters=AdvancedQuantizationParameters(overflow_fix=fix),
             )
             found[preset.value] = mean_distance(theirs, _answers(models[preset.value], judge), distance)
@@ -62,10 +68,28 @@ def _quantised(graph: Path, images_NHWC: Array, folder: Path, distance: Distance
         "preset": best,
         "mean_difference": found,
         "calibration_images": len(fit),
+        "float_nodes": len(tail),
         "seven_bit_weights": narrow,
         "nncf": str(nncf.__version__),
     }
     return _saved(models[best], "int8", folder, made)
+
+
+def _tail(model: Any) -> list[str]:
+    """Names of the nodes that no layer with weights follows: the last such layers and all behind them."""
+    nodes = model.get_ordered_ops()
+    todo = [node for node in nodes if node.get_type_name() in WEIGHTED]
+    ahead: set[str] = set()
+    while todo:
+        for given in todo.pop().inputs():
+            node = given.get_source_output().get_node()
+            if node.get_friendly_name() not in ahead:
+                ahead.add(node.get_friendly_name())
+                todo.append(node)
+    ends = {"Parameter", "Constant", "Result"}
+    return [
+        name for node in nodes if (name := node.get_friendly_name()) not in ahead and node.get_type_name() not in ends
+    ]
 
 
 def _answers(model: Any, images_NHWC: Array) -> dict[str, Array]:
