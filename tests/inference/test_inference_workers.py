@@ -210,6 +210,30 @@ def test_rows_behind_a_hang_are_answered_when_their_time_is_over(tmp_path: Path)
     engine.close()
 
 
+@pytest.mark.skipif(not process._may_raise(), reason="this user may not raise a priority again, so none is lowered")
+def test_a_version_loaded_beside_others_gives_way_until_it_serves(tmp_path: Path, monkeypatch: Any) -> None:
+    def nice(pid: int) -> set[int]:
+        return {os.getpriority(os.PRIO_PROCESS, int(one.name)) for one in Path(f"/proc/{pid}/task").iterdir()}
+
+    seen: list[set[int]] = []
+    settle = KeptGraph.settle
+
+    def settled(graph: KeptGraph) -> None:
+        seen.append(nice(graph.health().processes[0]))
+        settle(graph)
+
+    monkeypatch.setattr(KeptGraph, "settle", settled)
+    engine = Engine(APART)
+    try:
+        usual = os.getpriority(os.PRIO_PROCESS, 0)
+        for version, humble in ((1, {usual}), (2, {max(usual, 10)})):
+            engine.load(colors(tmp_path / f"v{version}").path, "colors", version)
+            assert seen.pop() == humble, f"version {version}, before it serves"
+            assert nice(processes(engine, version=version)[0]) == {usual}, "once it serves"
+    finally:
+        engine.close()
+
+
 def test_unloading_ends_the_process(tmp_path: Path) -> None:
     engine = Engine(APART)
     engine.load(colors(tmp_path / "p").path, "colors", 1)
