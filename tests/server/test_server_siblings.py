@@ -132,9 +132,9 @@ def test_they_end_with_whoever_started_them(tmp_path):
 def test_cores_are_shared_out_where_nobody_set_a_number(monkeypatch):
     monkeypatch.setattr("saccade.process.cores", lambda: 8)
     found = shared(Settings(processes=2))
-    assert (found.decode_threads, found.runners, found.graph_threads) == (4, 2, 2)
+    assert (found.decode_threads, found.runners, found.graph_threads) == (8, 2, 2)
     found = shared(Settings(processes=16, graph_threads=3))
-    assert (found.decode_threads, found.runners, found.graph_threads) == (1, 1, 3)
+    assert (found.decode_threads, found.runners, found.graph_threads) == (2, 1, 3)
 
 
 def test_texts_are_added_up_by_hand():

@@ -26,6 +26,8 @@ from saccade.types import Array, Image, Prediction
 
 SOON_S = 0.01
 """A run that takes less may hold up the thread that decodes."""
+DEEP = 4
+"""Pictures for each runner, from which on it counts how many are answered, no longer how soon one of them is."""
 BRIEF_S, BRIEF_BYTES, BRIEF_PIXELS = 0.001, 32 * 1024, 65_536
 """A picture of no more bytes and pixels than this is answered by the thread that brings it, where the ones before it
 took no longer than this from end to end. Two wakings of another thread were 0.3 to 0.5 ms on 2 AMD EPYC cores."""
@@ -354,10 +356,11 @@ class Stages:
         run would save little, or there are no more pictures than runners, so that none could share one.
 
         Then pictures end in the order they came, with as many at work as there are threads that decode: handed on, those
-        that are decoded and those that run would share the cores, and all of them end late."""
+        that are decoded and those that run would share the cores, and all of them end late. Where many wait they end
+        late anyway, and more threads keep the cores busier."""
         if not self._near or self._batcher.row_s * self._runners >= SOON_S:
             return False
-        return self._batcher.sizes.lone or self.pending <= self._runners
+        return self.pending <= self._runners * (DEEP if self._batcher.sizes.lone else 1)
 
     def _conclude(self, row: Ran, placement: Placement, timings: dict[str, float], asked: _Asked) -> None:
         timings["queue"] += row.queue_s * 1e3

@@ -36,12 +36,13 @@ LARGEST = ("saccade_model_load_seconds", "saccade_expected_wait_seconds")
 
 
 def shared(settings: Settings) -> Settings:
-    """What each of the processes is set to: the cores are shared out where nobody set a number."""
+    """What each of the processes is set to: the cores are shared out where nobody set a number. Each may decode with
+    twice its share: the kernel gives out connections, not work, and one process has more of it than another."""
     cores = max(1, process.cores() // settings.processes)
     runners = settings.runners or max(min(2, cores), settings.replicas)
     return replace(
         settings,
-        decode_threads=settings.decode_threads or cores,
+        decode_threads=settings.decode_threads or min(process.cores(), 2 * cores),
         runners=runners,
         graph_threads=settings.graph_threads or max(1, cores // runners),
     )
