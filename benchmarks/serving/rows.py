@@ -72,7 +72,7 @@ def resnet(peers: tuple[Peer, ...], choose: Choose) -> Row:
         Ours((package,), name="saccade, optimised", how=f"certified variant {best}"),
     )
     loads = (Load("1 caller", small, 1), Load("16 callers", small, 16))
-    return Row("resnet50", "ResNet-50, JPEG of 512x384 px", _against(peers, choose, package, small, ours), loads)
+    return Row("resnet50", "ResNet-50, JPEG of 256x192 px", _against(peers, choose, package, small, ours), loads)
 
 
 def _trained(name: str, title: str, data: Path, peers: tuple[Peer, ...], choose: Choose) -> Row:
