@@ -590,3 +590,10 @@ def test_every_lesson_is_told_with_its_rows() -> None:
         first = after[after.index("\n|") : after.index("|\n\n") + 2]
         compare(f"docs/newcomers.md, lesson {name}", "recipe", [row[0] for row in rows(first)], lesson.rows)
     assert "python -m benchmarks.lessons judge\n" in page, "docs/newcomers.md lacks the lesson judge"
+
+
+def test_every_decision_stands_in_their_index_under_its_own_title() -> None:
+    folder = ROOT / "decisions"
+    listed = re.findall(r"^\* \[(\d+\. [^]]+)\]\(([^)]+)\)$", (folder / "README.md").read_text("utf-8"), re.MULTILINE)
+    titles = [(f.read_text("utf-8").splitlines()[0].removeprefix("# "), f.name) for f in folder.glob("[0-9]*.md")]
+    assert sorted(listed) == sorted(titles)
