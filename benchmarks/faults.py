@@ -515,6 +515,8 @@ ROWS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
 }  # fmt: skip
 
 
+CHOOSING = ("kill", "swaps", "memory", "dawdle")
+"""Rows for which --isolation says where graphs run."""
 MISSED: list[str] = []
 WHERE = {"none": "the server", "process": "their own processes"}
 
@@ -535,19 +537,19 @@ def _kept() -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)}")
-    parser.add_argument("--short", action="store_true", help="a minute and a half in all")
+    parser.add_argument("--short", action="store_true", help="about three minutes in all")
     parser.add_argument("--swaps", type=int, metavar="N", help="default 20 in the short form, else 1,000")
-    parser.add_argument("--isolation", choices=("none", "process"), default="process")
+    parser.add_argument("--isolation", choices=("none", "process"), default="process", help=f"of {', '.join(CHOOSING)}")
     options = parser.parse_args()
     strange = set(options.rows) - set(ROWS)
     if strange:
         parser.error(f"no row {sorted(strange)[0]!r}; there are {', '.join(ROWS)}")
     print(describe())
-    about = {"isolation": options.isolation, "short": options.short, "commit": commit()}
     rows = _kept()
     for name, row in ROWS.items():
         if not options.rows or name in options.rows:
-            rows[name] = {**row(options), **about}
+            chosen = {"isolation": options.isolation} if name in CHOOSING else {}
+            rows[name] = {**row(options), **chosen, "short": options.short, "commit": commit()}
             save("faults", {"rows": rows})
     return int(bool(MISSED) and not options.short)
 

@@ -23,12 +23,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import commit, describe, results, save
-from benchmarks.serving import models, packages, picture, rows, table
+from benchmarks.serving import models, packages, rows, table
 from benchmarks.serving.bars import bars
-from benchmarks.serving.entrants import Figures, Ours, Theirs
+from benchmarks.serving.entrants import Figures, Loop, Ours, Theirs
 from benchmarks.serving.peers import Peer, Way
+from benchmarks.serving.picture import draw
 from benchmarks.serving.rows import GROWTH, ROWS, Load, Row
 
+Answer = list[tuple[int, float]] | None
 SHORT_ROWS = ("mobilenet", "resnet50", "boxes", "masks", "empty")
 TOLERANCE = 1e-3
 
@@ -71,7 +73,8 @@ class Choice:
 def measure(row: Row, rounds: int, seconds: float) -> list[Figures]:
     """A record for each entrant, load and round; an entrant that failed has one with the reason, and is tried again."""
     found: list[Figures] = []
-    wanted = None
+    wanted: dict[Path | None, Answer] = {}
+    """By package, for another decode is another answer; None is that of the first entrant, which all peers have."""
     say(f"\n{row.name}: {row.title}")
     for i in range(rounds):
         # The first of each round is another one, so that a drift of the machine meets all alike.
@@ -80,10 +83,15 @@ def measure(row: Row, rounds: int, seconds: float) -> list[Figures]:
             about: Figures = {"row": row.name, "round": i, "entrant": entrant.name, "how": entrant.how}
             try:
                 with entrant.ready() as asked:
-                    answer = asked.answer(row.loads[0].picture)
-                    if wanted is None:
-                        wanted = answer
-                    about["answer"] = verdict(wanted, answer)
+                    picture = row.loads[0].picture
+                    answer = asked.answer(picture)
+                    if None not in wanted:
+                        wanted[None] = answer
+                    own = entrant.packages[0] if isinstance(entrant, Ours) and entrant.packages else None
+                    if own is not None and own not in wanted:
+                        with Loop(own).ready() as loop:
+                            wanted[own] = loop.answer(picture)
+                    about["answer"] = verdict(wanted[own], answer)
                     for load in row.loads:
                         record = {**about, "load": load.name, **asked.load(load, seconds)}
                         found.append(record)
@@ -94,7 +102,7 @@ def measure(row: Row, rounds: int, seconds: float) -> list[Figures]:
     return found
 
 
-def verdict(wanted: Sequence[tuple[int, float]] | None, answer: Sequence[tuple[int, float]] | None) -> str:
+def verdict(wanted: Answer, answer: Answer) -> str:
     """Whether two lists of best classes say the same; other variants may round differently, which is said."""
     if wanted is None or answer is None:
         return "not compared"
@@ -145,7 +153,7 @@ def _keep(every: Mapping[str, Any]) -> str:
     verdicts, text = "\n".join(map(str, bars(found))), table.text(found, titles, absent, curves)
     head = "\n".join([*describe().splitlines(), *dict.fromkeys(row["versions"] for row in ordered.values())])
     (results() / "serving.md").write_text(f"```text\n{head}\n```\n\n{text}\n\n```text\n{verdicts}\n```\n")
-    (results() / "serving.svg").write_text(picture.draw(found, titles, curves))
+    (results() / "serving.svg").write_text(draw(found, titles, curves))
     return f"{text}\n\n{verdicts}"
 
 

@@ -266,6 +266,20 @@ def test_pictures_come_as_ours_do(mode: Any, interpolation: Any) -> None:
         assert np.abs(ours - theirs).max() < 12
 
 
+@pytest.mark.parametrize("most", [2.0, 3.0])
+@pytest.mark.parametrize("size", [(128, 96), (160, 120), (192, 144), (200, 150)])
+def test_four_samples_end_where_ours_do(size: tuple[int, int], most: float) -> None:
+    dice, out = np.random.default_rng(0), io.BytesIO()
+    Image.fromarray(dice.integers(0, 256, (size[1], size[0], 3), np.uint8)).save(out, "PNG")
+    spec = PreprocessSpec(64, 48, mean4_most=most)
+    ours = preprocess.load(out.getvalue(), spec)[0].astype(int)
+    theirs = picture.pixels(tf.constant([out.getvalue()]), spec).numpy()[0].astype(int)
+    assert np.abs(ours - theirs).mean() < 0.6
+    if size != (128, 96):  # where the other kernel gives other pixels
+        other, _ = preprocess.load(out.getvalue(), PreprocessSpec(64, 48, mean4_most=5.0 - most))
+        assert np.array_equal(ours, other) == (size == (200, 150))
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_orientation_is_turned_upright(orientation: int) -> None:
     spec = PreprocessSpec(40, 30)

@@ -137,11 +137,28 @@ def test_packages_older_than_its_reach_keep_their_pixels() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"mode": "squash"}, {"interpolation": "lanczos"}, {"color": "hsv"}, {"mean4_most": "3"}, {"crop_ratio": 0.5}],
-)
+    [
+        {"mode": "squash"}, {"interpolation": "lanczos"}, {"color": "hsv"}, {"mean4_most": "3"}, {"crop_ratio": 0.5},
+        {"dct_margin": 10**400}, {"fill": 999}, {"fill": "x"}, {"antialias": "no"}, {"antialias": 1}, {"dct_scale": 2},
+    ],
+)  # fmt: skip
 def test_a_spec_of_a_package_is_checked(wrong: dict[str, object]) -> None:
-    with pytest.raises(PackageError, match=next(iter(wrong))):
+    with pytest.raises(PackageError, match=next(iter(wrong))) as refusal:
         PreprocessSpec.from_json({**PreprocessSpec(8, 8).to_json(), **wrong})
+    assert "saccade" in refusal.value.hint
+
+
+def test_a_spec_is_written_as_it_was_read() -> None:
+    new = PreprocessSpec(8, 8).to_json()
+    old = {name: value for name, value in new.items() if name != "mean4_most"}
+    for record in (new, old, {**old, "interpolation": "bilinear"}):
+        assert PreprocessSpec.from_json(record).to_json() == record
+    for spec in (
+        PreprocessSpec(8, 8),
+        PreprocessSpec(8, 8, interpolation="area"),
+        PreprocessSpec(8, 8, mean4_most=2.0),
+    ):
+        assert PreprocessSpec.from_json(spec.to_json()) == spec
 
 
 def test_extreme_shapes_stay_small() -> None:

@@ -137,7 +137,9 @@ def test_where_sharing_saves_little_a_picture_ends_in_the_thread_that_decoded_it
     threads = {name.partition("-")[0] for name in ran}
     if lone and asked <= stages.DEEP * 2:
         assert threads == {"decode"}
-        assert {(answer.batch, answer.why) for answer in answers} == {(1, "sharing would save little")}
+        told = {(answer.batch, answer.why) for answer in answers}
+        assert (1, "sharing would save little") in told
+        assert told <= {(1, "sharing would save little"), (1, "all that waited")}, "of one that met nobody"
     else:
         assert "batcher" in threads, "where many wait, or sharing saves much"
     for i, answer in enumerate(answers):

@@ -80,6 +80,22 @@ def test_every_variant_is_certified_and_answers(made):
     assert any(h.startswith("kept") for h in heard)
 
 
+def consumers(op):
+    return [there.get_node() for out in op.outputs() for there in out.get_target_inputs()]
+
+
+def test_a_graph_without_weights_has_no_int8(tmp_path):
+    from saccade.optimization.optimizer import Unfit
+    from saccade.optimization.optimizers import openvino
+
+    package = colors(tmp_path / "p", exclusive=True)
+    pictures = np.zeros((8, 32, 32, 3), np.uint8)
+    found = {
+        c.name: c for c in openvino.OPTIMIZER.candidates(package.graph_path(), pictures, tmp_path, lambda a, b: 0.0)
+    }
+    assert found["openvino-int8"] == Unfit("openvino-int8", "the graph has no layer with weights")
+
+
 def test_int8_is_int8(made):
     import onnx
     import openvino
@@ -91,6 +107,10 @@ def test_int8_is_int8(made):
     how = json.loads((made[0] / "p/variants/openvino-int8/certificate.json").read_text())["made"]
     assert how["preset"] == min(how["mean_difference"], key=how["mean_difference"].get)
     assert set(how["mean_difference"]) == {"performance", "mixed"}
+    assert how["float_nodes"] >= 1
+    tail = [op for op in model.get_ordered_ops() if op.get_type_name() in ("Softmax", "SoftMax", "Sigmoid")]
+    assert tail
+    assert not [op for last in tail for op in consumers(last) if op.get_type_name() == "FakeQuantize"]
     assert how["seven_bit_weights"] == ("vnni" not in process.host())
 
 

@@ -16,12 +16,16 @@ from saccade.types import Array, Image
 BEFORE = 2.0
 """`mean4_most` of packages that are older than the field."""
 MODES = ("stretch", "center_crop", "letterbox")
+MOST = 16
+"""Of `crop_ratio`, `dct_margin` and `mean4_most`."""
+NEWER = "install a newer saccade, or seal the package again"
 _KERNELS = {
     "mean4": cv2.INTER_LINEAR,
     "area": cv2.INTER_AREA,
     "bilinear": cv2.INTER_LINEAR,
     "bicubic": cv2.INTER_CUBIC,
 }
+INTERPOLATIONS = tuple(_KERNELS)
 
 
 @dataclass(frozen=True)
@@ -48,21 +52,31 @@ class PreprocessSpec:
     mean4_most: float = 3.0
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """Without `mean4_most` where it says nothing, or what it says when it is not there."""
+        record = asdict(self)
+        if self.interpolation != "mean4" or self.mean4_most == BEFORE:
+            del record["mean4_most"]
+        return record
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> "PreprocessSpec":
         try:
-            spec = cls(**{"mean4_most": BEFORE, **record})
-        except TypeError as error:
-            raise PackageError(f"preprocess spec does not fit this version: {error}") from error
-        for name, known in (("mode", MODES), ("interpolation", tuple(_KERNELS)), ("color", ("rgb", "bgr"))):
-            if getattr(spec, name) not in known:
-                raise PackageError(f"preprocess: {name} is one of {', '.join(known)}, got {getattr(spec, name)!r}")
-        for name in ("crop_ratio", "dct_margin", "mean4_most"):
+            spec = cls(**({"mean4_most": BEFORE} if record["interpolation"] == "mean4" else {}) | dict(record))
+        except (TypeError, KeyError) as error:
+            raise PackageError(f"preprocess spec does not fit this version: {error}", hint=NEWER) from error
+        words: dict[str, tuple[Any, ...]] = {
+            "mode": MODES, "interpolation": INTERPOLATIONS, "color": ("rgb", "bgr"),
+            "antialias": (True, False), "dct_scale": (True, False),
+        }  # fmt: skip
+        for name, known in words.items():
+            if (value := getattr(spec, name)) not in known or type(value) is not type(known[0]):
+                said = ", ".join(map(str, known))
+                raise PackageError(f"preprocess: {name} is one of {said}, got {value!r}", hint=NEWER)
+        ratios = dict.fromkeys(("crop_ratio", "dct_margin", "mean4_most"), (1, MOST))
+        for name, (low, high) in {**ratios, "fill": (0, 255)}.items():
             value = getattr(spec, name)
-            if type(value) not in (int, float) or not value >= 1:
-                raise PackageError(f"preprocess: {name} is a number from 1, got {value!r}")
+            if type(value) not in (int, float) or not low <= value <= high:
+                raise PackageError(f"preprocess: {name} is a number from {low} to {high}, got {value!r}", hint=NEWER)
         return spec
 
 
@@ -186,7 +200,7 @@ def _resize(image: Image, width: int, height: int, spec: PreprocessSpec) -> Imag
     if spec.antialias and (width < image.shape[1] or height < image.shape[0]):
         shrinks = max(image.shape[1] / width, image.shape[0] / height)
         if spec.interpolation == "mean4" and shrinks <= spec.mean4_most:
-            # A third of the time of averaging over areas that are no whole pixels, and within a grey level of it.
+            # A third of the time of averaging over areas that are no whole pixels; of photos half a grey level off it.
             twice = cv2.resize(image, (2 * width, 2 * height), interpolation=cv2.INTER_LINEAR)
             return np.asarray(cv2.resize(twice, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
         # OpenCV's linear and cubic kernels do not widen when they shrink; averaging over areas does not alias. It only

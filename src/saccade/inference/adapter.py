@@ -73,7 +73,11 @@ class Adapted(OpenGraph):
         adapter = self._adapter
         if not adapter.outputs:
             return self._run(arrays, run)
-        raw = self._run({adapter.input: fill(arrays[self._image], adapter.filling)}, run)
+        return self.answers(self._run({adapter.input: fill(arrays[self._image], adapter.filling)}, run))
+
+    def answers(self, raw: dict[str, Array]) -> dict[str, Array]:
+        """The sealed outputs of what the graph itself gave."""
+        adapter = self._adapter
         if adapter.boxes is not None:
             return self._boxes(raw, adapter.boxes)
         if adapter.mask:

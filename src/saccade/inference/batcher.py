@@ -177,6 +177,7 @@ class Batcher:
             if deadline <= self._clock() or not self._ready(0.0):
                 return None
             self._running += 1
+            met = self._running > 1
             self._begun[threading.get_ident()] = self._clock()
         try:
             began, run = self._clock(), self._way(1)
@@ -187,7 +188,7 @@ class Batcher:
                 raise typed from typed.__cause__
             took = self._clock() - began
             self._note(1, took, run)
-            why = SAVES if self.sizes.lone else WAITED
+            why = SAVES if self.sizes.lone and met else WAITED
             return Ran({name: value[0] for name, value in outputs.items()}, 0.0, took, 1, why)
         finally:
             self._leave()

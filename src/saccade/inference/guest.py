@@ -11,7 +11,7 @@ import numpy as np
 
 from saccade.errors import PackageError, UsageError
 from saccade.images.norms import MEAN, STD
-from saccade.images.preprocess import PreprocessSpec
+from saccade.images.preprocess import INTERPOLATIONS, MODES, PreprocessSpec
 from saccade.inference import specimens
 from saccade.inference.runtime import OpenGraph
 from saccade.package.adapter import WORDS, Adapter, BoxRule
@@ -33,7 +33,6 @@ PRESETS: dict[str, dict[str, Any]] = {
 GEOMETRY = ("width", "height", "mode", "interpolation", "antialias", "crop_ratio", "fill")
 KEYS = (*GEOMETRY, "preset", "layout", "color", "scale", "mean", "std", "tail", "outputs", "boxes")
 """What a description may say."""
-MODES, INTERPOLATIONS = ("stretch", "center_crop", "letterbox"), ("area", "bilinear", "bicubic", "mean4")
 MIN_SCORE, OVERLAP = 0.05, 0.5
 """Unless the table boxes says otherwise."""
 TENSORS = "or import it without a task: it then answers tensors as they are"

@@ -12,6 +12,7 @@ from saccade import confine
 from saccade.errors import InferenceError
 from saccade.inference.turns import Ahead, Turns
 from saccade.inference.workers.decoder import Decoder
+from saccade.process import cores
 
 CLOSE_S = 10.0
 QUIET_S = 2.0
@@ -87,6 +88,7 @@ class Intake:
         if isolation == "process":
             confine.check()
         self.threads = threads
+        self._cores = cores()
         self.isolated = isolation == "process"
         self._own = threading.local()
         self.budget = PixelBudget(pixels)
@@ -125,7 +127,8 @@ class Intake:
         """How long a picture that came now would wait for a thread, whatever models the ones before it are for."""
         with self._lock:
             waiting = len(self._ahead)
-            return self._ahead.count(caller, urgent) * self._seconds / waiting / self.threads if waiting else 0.0
+            each = self._seconds / waiting / min(self.threads, self._cores) if waiting else 0.0
+            return self._ahead.count(caller, urgent) * each
 
     def drop_late(self) -> None:
         """Answers pictures whose time is over now, and lets go of those whose caller left, rather than when a thread

@@ -277,26 +277,27 @@ class Model:
 
     def _warm(self) -> float:
         """Seconds of one row alone; 0 where of what size rows are, only a caller knows."""
-        lone_s = 0.0
         most = self.options.max_batch or MAX_BATCH
-        for rows in sorted({1, min(4, most), most}):
-            if (arrays := self._blank(rows)) is None:
-                return 0.0
-            took = 0.0
-            for _ in range(3):  # the first run of a shape makes its plans; a long one tells enough by itself
+        took: dict[int, float] = {}
+        for _ in range(3):  # the first run of a shape makes its plans; in turns, for other models may be at work
+            for rows in sorted({1, min(4, most), most}):
+                if took.get(rows, 0.0) > LONG_S:
+                    continue  # a long one tells enough by itself
+                if (arrays := self._blank(rows)) is None:
+                    return 0.0
                 began = time.perf_counter()
                 outputs = self._graph.run(arrays)
-                took = min(took or math.inf, time.perf_counter() - began)
-                if took > LONG_S:
-                    break
-            lone_s = lone_s or took
-            self._batcher.sizes.learn(rows, took)
-            self._batcher.row_s = took / rows / (self.options.runners or 1)
-            for name, value in outputs.items():
-                if value.shape[:1] != (rows,):
-                    raise PackageError(f"output {name!r} has shape {value.shape} for {rows} rows", code="onnx_invalid")
+                took[rows] = min(took.get(rows, math.inf), time.perf_counter() - began)
+                for name, value in outputs.items():
+                    if value.shape[:1] != (rows,):
+                        raise PackageError(
+                            f"output {name!r} has shape {value.shape} for {rows} rows", code="onnx_invalid"
+                        )
+        for rows, seconds in took.items():
+            self._batcher.sizes.learn(rows, seconds)
+            self._batcher.row_s = seconds / rows / (self.options.runners or 1)
         self._batcher.sizes.settle()
-        return lone_s
+        return took[1]
 
     def _blank(self, rows: int) -> dict[str, Array] | None:
         """Rows of zeros; None where their shape is not known."""

@@ -27,7 +27,7 @@ class Sizes:
         """Sharing a run saves little, as `settle` found."""
 
     def settle(self) -> None:
-        """What is known now was measured with nothing else at work, so that sizes can be compared."""
+        """What is known now was measured in turns and not yet under load, so that sizes can be compared."""
         alone = self._costs.get(1)
         self.lone = alone is not None and alone <= LITTLE * min(self._costs.values())
 

@@ -86,7 +86,7 @@ class Stages:
         self._intake = intake
         self._batcher = batcher
         self._lock = threading.Lock()
-        self._decode_s = self._brief_s = 0.0
+        self._decode_s = self._brief_s = self._held_s = 0.0
         self._passed = 0
         self._closed = False
         self._ahead = Ahead()
@@ -99,7 +99,9 @@ class Stages:
     def expected_wait_s(self, caller: Hashable = None, urgent: bool = True) -> float:
         """How long a picture of this caller that came now would wait, by what the pictures before it cost here and,
         while they wait to be decoded, in other models."""
-        each = max(self._batcher.row_s, self._decode_s / self._intake.threads)
+        decode_s, row_s = self._decode_s / self._intake.threads, self._batcher.row_s
+        # What stays with the thread that decodes costs both, one after the other.
+        each = decode_s + row_s if self._alone() else max(decode_s, row_s)
         with self._lock:
             ahead = self._ahead.count(caller, urgent)
         return max(ahead * each, self._intake.wait_s(caller, urgent))
@@ -146,7 +148,7 @@ class Stages:
             deadline,
             caller,
             urgent,
-            self._decode_s,
+            self._held_s,
         )
         try:
             self._intake.submit(work)
@@ -174,9 +176,11 @@ class Stages:
             if not isinstance(source, Mapping):
                 self._decode_s += 0.2 * (took - self._decode_s) if self._decode_s else took
             if at_once and self._alone() and (done := self._batcher.at_once(row, deadline)) is not None:
+                self._hold(began)
                 self._conclude(done, placement, timings, asked)
                 return
             ran = self._batcher.submit(row, deadline, caller=asked.caller, urgent=asked.urgent)
+            self._hold(began)
         except SaccadeError as error:
             self._finish(asked, Outcome(error, timings))
             return
@@ -192,6 +196,11 @@ class Stages:
             self._answer(done, placement, timings, asked)
 
         ran.add_done_callback(answered)
+
+    def _hold(self, began: float) -> None:
+        """Of how long a picture keeps the thread that decodes it, for whoever waits for one."""
+        took = time.perf_counter() - began
+        self._held_s += 0.2 * (took - self._held_s) if self._held_s else took
 
     def _spread(self, source: Source, asked: _Asked, times: float) -> None:
         """One picture as many: its windows, so many times as large as the network's input, go the whole way, each like

@@ -45,10 +45,9 @@ class Optimizer(ABC):
     name: str
 
     @abstractmethod
-    def candidates(
-        self, graph: Path, images_NHWC: Array, folder: Path, distance: Distance
-    ) -> Iterator[Candidate | Unfit]:
-        """graph: the sealed one, ONNX. images_NHWC: uint8, what it is calibrated on. folder: where files may be left.
+    def candidates(self, graph: Path, given: Array, folder: Path, distance: Distance) -> Iterator[Candidate | Unfit]:
+        """graph: the sealed one, ONNX. given: what its one input takes, [N, ...], to be calibrated on: uint8 pictures
+        [N, H, W, 3] of a graph of ours. folder: where files may be left. distance: of two answers of the graph itself.
 
         Each is made by `attempt`, so that one that cannot be made keeps no other from being tried.
         """

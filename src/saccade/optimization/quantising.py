@@ -9,12 +9,15 @@ from saccade import process
 from saccade.optimization.optimizer import Distance
 from saccade.types import Array
 
+ROWS = 8
+"""At once, where a graph takes any number."""
 
-def parted(images_NHWC: Array) -> tuple[Array, Array]:
+
+def parted(given: Array) -> tuple[Array, Array]:
     """Pictures that each way of quantising fits its ranges on, and every fourth, by which it is judged: they come sorted
     by class, and both shall have all of them."""
-    others = np.arange(len(images_NHWC)) % 4 == 1
-    return images_NHWC[~others], images_NHWC[others] if others.any() else images_NHWC
+    others = np.arange(len(given)) % 4 == 1
+    return given[~others], given[others] if others.any() else given
 
 
 def mean_distance(theirs: Mapping[str, Array], ours: Mapping[str, Array], distance: Distance) -> float:

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import saccade
 from saccade import process
-from saccade.inference import choice, runtimes
+from saccade.images.fill import fill
+from saccade.inference import choice, opening, runtimes
+from saccade.inference.adapter import Adapted
 from saccade.inference.options import Options
 from saccade.inference.runtime import OpenGraph
 from saccade.optimization.beside import LEAST, Beside
 from saccade.optimization.judge import Budget, Drop, Measured, by_class, doubts, objections, overall, record, terms
-from saccade.optimization.optimizer import Candidate, Optimizer, Run, Unfit, reason
+from saccade.optimization.optimizer import Candidate, Distance, Optimizer, Run, Unfit, reason
 from saccade.optimization.race import SECONDS, race
 from saccade.package.manifest import Certified, GraphEntry
 from saccade.package.reader import Package
@@ -83,12 +85,15 @@ def search(
 ) -> Found:
     """images_NHWC: uint8, preprocessed pictures of the training split. seconds: of each race. Changes nothing on disk.
 
-    Graphs are opened and raced as a server here opens and runs them unasked. A candidate that breaks, however it does,
+    A graph from elsewhere is made faster as it is, and raced and measured behind its adapter. Graphs are opened and raced as a server here opens and runs them unasked. A candidate that breaks, however it does,
     is told with the reason; only what the default graph raises while it is measured is raised.
     """
     entry = package.manifest.graphs["default"]
     served = Options().resolved()
-    default = runtimes.find(entry.runtime).open(package.graph_path(), threads=served.threads)
+    default = opening.adapted(
+        runtimes.find(entry.runtime).open(package.graph_path(), threads=served.threads), package.manifest
+    )
+    given, distance = _asked(package, default, images_NHWC, task)
     tried = [Tried(u.name, (u.reason,)) for u in unfit]
     graphs: dict[str, GraphEntry] = {}
     files: dict[str, bytes] = {}
@@ -99,7 +104,7 @@ def search(
         trial = _Trial(package, task, images_NHWC, measure, budget, seconds, served, default, before)
         for optimizer in optimizers:
             with tempfile.TemporaryDirectory(prefix="saccade-optimize-") as folder:
-                for candidate in _made(optimizer, package.graph_path(), images_NHWC, Path(folder), task):
+                for candidate in _made(optimizer, package.graph_path(), given, Path(folder), distance):
                     if isinstance(candidate, Unfit):
                         one = Tried(candidate.name, (candidate.reason,))
                     else:
@@ -115,12 +120,21 @@ def search(
     return Found(tuple(tried), graphs, files)
 
 
+def _asked(package: Package, default: OpenGraph, images_NHWC: Array, task: Task) -> tuple[Array, Distance]:
+    """What the graph itself takes, [N, ...], and how far two answers that it gives itself lie apart."""
+    adapter = package.manifest.adapter
+    if adapter is None or not isinstance(default, Adapted):
+        return images_NHWC, task.difference
+    read = default.answers
+    return fill(images_NHWC, adapter.filling), lambda one, other: task.difference(read(dict(one)), read(dict(other)))
+
+
 def _made(
-    optimizer: Optimizer, graph: Path, images_NHWC: Array, folder: Path, task: Task
+    optimizer: Optimizer, graph: Path, given: Array, folder: Path, distance: Distance
 ) -> Iterator[Candidate | Unfit]:
     """The candidates of an optimizer; where it breaks between them, its own name and the reason."""
     try:
-        yield from optimizer.candidates(graph, images_NHWC, folder, task.difference)
+        yield from optimizer.candidates(graph, given, folder, distance)
     except Exception as error:  # noqa: BLE001 - a library raises what it likes, and other optimizers are still to come
         yield Unfit(optimizer.name, reason(error))
 
@@ -144,6 +158,7 @@ class _Trial:
         """What became of it, and what a kept one adds to the package: its graph by name, and files."""
         try:
             graph = runtimes.find(candidate.runtime).open(candidate.graph, threads=self.served.threads)
+            graph = opening.adapted(graph, self.package.manifest)
             try:
                 one = self._tried(candidate.name, graph)
             finally:

@@ -14,6 +14,7 @@ from saccade.errors import UsageError
 from saccade.evaluation.evaluate import aligned
 from saccade.evaluation.heldout import Heldout
 from saccade.images import preprocess
+from saccade.inference import opening
 from saccade.inference.model import Model
 from saccade.optimization import optimizers
 from saccade.optimization.judge import Budget
@@ -27,6 +28,8 @@ from saccade.verbs.trained import as_trained
 
 CALIBRATED = 128
 """Training pictures that a graph is quantised on, spread over the split."""
+FLOATS = 1 << 27
+"""Numbers that these may have together, where the graph takes floats: half a gigabyte."""
 
 
 @dataclass(frozen=True)
@@ -83,16 +86,24 @@ def optimize(
     sealed = reader.open_package(folder)
     dataset, _ = formats.read(Path(data), format=format, images=images)
     manifest = sealed.manifest
-    if manifest.adapter is not None:
+    if manifest.graphs["default"].runtime != "onnxruntime":
         raise UsageError(
-            f"{folder} was imported: only graphs of our own are optimised", hint="optimise it before the import"
+            f"{folder} holds a graph of {manifest.graphs['default'].runtime}: only ONNX graphs are optimised",
+            hint="import it as ONNX",
+        )
+    if not opening.takes_pictures(manifest):
+        raise UsageError(
+            f"{folder} answers tensors only, so it cannot be measured on pictures",
+            hint="import it with a description of its outputs",
         )
     dataset = as_trained(dataset, [folder], ["val", "train"])
     for note in dataset.notes:
         listen(f"note {note}")
     task = tasks.find(manifest.task)
     teaching, held_back = aligned(dataset, "train", manifest.labels), aligned(dataset, "val", manifest.labels)
-    chosen = [teaching[i] for i in spread(len(teaching), CALIBRATED)]
+    # A graph from elsewhere takes floats: four bytes for each of a pixel.
+    most = FLOATS // (manifest.preprocess.width * manifest.preprocess.height * 3) if manifest.adapter else CALIBRATED
+    chosen = [teaching[i] for i in spread(len(teaching), max(8, min(CALIBRATED, most)))]
     pixels = np.stack([preprocess.load(s.image, manifest.preprocess)[0] for s in chosen])
     listen(f"pictures {len(chosen)} of the train split to calibrate on, {len(held_back)} of the val split to judge by")
     with tempfile.TemporaryDirectory(prefix="saccade-heldout-") as space:

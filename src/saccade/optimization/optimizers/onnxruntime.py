@@ -17,7 +17,7 @@ import onnx
 
 from saccade import process
 from saccade.optimization.optimizer import Candidate, Distance, Optimizer, Unfit, attempt
-from saccade.optimization.quantising import mean_distance, overflows, parted
+from saccade.optimization.quantising import ROWS, mean_distance, overflows, parted
 from saccade.tasks.statistics import spread
 from saccade.types import Array
 
@@ -46,9 +46,9 @@ STRIDE = 8
 class _Reader(CalibrationDataReader):
     """Pictures one at a time, in ranges, so that gathering needs little memory."""
 
-    def __init__(self, name: str, images_NHWC: Array) -> None:
-        self._name, self._images = name, images_NHWC
-        self.set_range(0, len(images_NHWC))
+    def __init__(self, name: str, given: Array) -> None:
+        self._name, self._images = name, given
+        self.set_range(0, len(given))
 
     def __len__(self) -> int:
         return len(self._images)
@@ -66,11 +66,9 @@ class _Reader(CalibrationDataReader):
 class _OnnxRuntime(Optimizer):
     name = "onnxruntime"
 
-    def candidates(
-        self, graph: Path, images_NHWC: Array, folder: Path, distance: Distance
-    ) -> Iterator[Candidate | Unfit]:
+    def candidates(self, graph: Path, given: Array, folder: Path, distance: Distance) -> Iterator[Candidate | Unfit]:
         yield attempt(F32, lambda: _clean(graph, folder))
-        yield attempt(INT8, lambda: _quantised(graph, images_NHWC, folder, distance))
+        yield attempt(INT8, lambda: _quantised(graph, given, folder, distance))
 
 
 def _clean(graph: Path, folder: Path) -> Candidate:
@@ -84,14 +82,16 @@ def _clean(graph: Path, folder: Path) -> Candidate:
     return Candidate(F32, "onnxruntime", file, (file,), {"precision": "f32", "level": "extended"})
 
 
-def _quantised(graph: Path, images_NHWC: Array, folder: Path, distance: Distance) -> Candidate | Unfit:
+def _quantised(graph: Path, given: Array, folder: Path, distance: Distance) -> Candidate | Unfit:
     prepared = folder / "prepared.onnx"
     quant_pre_process(graph, prepared, skip_symbolic_shape=True)
     model = onnx.load(prepared)
+    # Files of old versions list their weights among the inputs too.
+    name = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"]).get_inputs()[0].name
     tail = _tail(model)
     if len(tail) == len(model.graph.node):
         return Unfit(INT8, "the graph has no layer with weights")
-    fit, judge = parted(images_NHWC)
+    fit, judge = parted(given)
     stride = min(STRIDE, len(fit))
     fit = fit[spread(len(fit), len(fit) // stride * stride)]  # the library wants whole strides
     narrow = overflows()
@@ -103,7 +103,7 @@ def _quantised(graph: Path, images_NHWC: Array, folder: Path, distance: Distance
             quantize_static(
                 prepared,
                 file,
-                _Reader(model.graph.input[0].name, fit),
+                _Reader(name, fit),
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
                 reduce_range=narrow,
@@ -142,11 +142,11 @@ def _tail(model: Any) -> list[str]:
     return [node.name for node in model.graph.node if node.name not in ahead]
 
 
-def _run(graph: Path, images_NHWC: Array) -> dict[str, Array]:
+def _run(graph: Path, given: Array) -> dict[str, Array]:
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    names = [o.name for o in session.get_outputs()]
-    given = session.get_inputs()[0].name
-    parts = [session.run(None, {given: images_NHWC[i : i + 8]}) for i in range(0, len(images_NHWC), 8)]
+    names, asked = [o.name for o in session.get_outputs()], session.get_inputs()[0]
+    rows = asked.shape[0] if isinstance(asked.shape[0], int) else ROWS
+    parts = [session.run(None, {asked.name: given[i : i + rows]}) for i in range(0, len(given), rows)]
     return {name: np.concatenate([p[k] for p in parts]) for k, name in enumerate(names)}
 
 

@@ -1,6 +1,6 @@
 """OpenVINO: the graph in its own format at f32 and bf16, and at int8 by NNCF's post-training quantisation.
 
-As with ONNX Runtime the tail stays float: the last layers with weights, and what follows them.
+As with ONNX Runtime the tail, what no layer with weights follows, stays float.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from saccade.optimization.optimizer import Candidate, Distance, Optimizer, Unfit, attempt
-from saccade.optimization.quantising import mean_distance, overflows, parted
+from saccade.optimization.quantising import ROWS, mean_distance, overflows, parted
 from saccade.process import report_nothing
 from saccade.types import Array
 
@@ -30,20 +30,18 @@ WEIGHTED = {"Convolution", "GroupConvolution", "ConvolutionBackpropData", "Group
 class _OpenVino(Optimizer):
     name = "openvino"
 
-    def candidates(
-        self, graph: Path, images_NHWC: Array, folder: Path, distance: Distance
-    ) -> Iterator[Candidate | Unfit]:
+    def candidates(self, graph: Path, given: Array, folder: Path, distance: Distance) -> Iterator[Candidate | Unfit]:
         yield attempt("openvino-f32", lambda: _saved(openvino.Core().read_model(graph), "f32", folder))
         if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             yield attempt("openvino-bf16", lambda: _saved(openvino.Core().read_model(graph), "bf16", folder))
         else:
             yield Unfit("openvino-bf16", "this CPU has no bf16 arithmetic")
-        yield attempt("openvino-int8", lambda: _quantised(graph, images_NHWC, folder, distance))
+        yield attempt("openvino-int8", lambda: _quantised(graph, given, folder, distance))
 
 
-def _quantised(graph: Path, images_NHWC: Array, folder: Path, distance: Distance) -> Candidate:
+def _quantised(graph: Path, given: Array, folder: Path, distance: Distance) -> Candidate | Unfit:
     """By the nearer of two presets: activations with a sign of their own ("mixed") or without ("performance")."""
-    fit, judge = parted(images_NHWC)
+    fit, judge = parted(given)
     narrow = overflows()
     models, found = {}, {}
     with _quiet(), contextlib.redirect_stdout(io.StringIO()):
@@ -51,6 +49,8 @@ def _quantised(graph: Path, images_NHWC: Array, folder: Path, distance: Distance
         from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
 
         whole = openvino.Core().read_model(graph)
+        if not any(node.get_type_name() in WEIGHTED for node in whole.get_ops()):
+            return Unfit("openvino-int8", "the graph has no layer with weights")
         theirs, tail = _answers(whole, judge), _tail(whole)
         fix = OverflowFix.ENABLE if narrow else OverflowFix.DISABLE
         for preset in (nncf.QuantizationPreset.PERFORMANCE, nncf.QuantizationPreset.MIXED):
@@ -76,13 +76,13 @@ def _quantised(graph: Path, images_NHWC: Array, folder: Path, distance: Distance
 
 
 def _tail(model: Any) -> list[str]:
-    """Names of the nodes that no layer with weights follows: the last such layers and all behind them."""
+    """Names of the nodes that no layer with weights follows, the last such layers aside."""
     nodes = model.get_ordered_ops()
     todo = [node for node in nodes if node.get_type_name() in WEIGHTED]
-    ahead: set[str] = set()
+    ahead = {node.get_friendly_name() for node in todo}
     while todo:
-        for given in todo.pop().inputs():
-            node = given.get_source_output().get_node()
+        for taken in todo.pop().inputs():
+            node = taken.get_source_output().get_node()
             if node.get_friendly_name() not in ahead:
                 ahead.add(node.get_friendly_name())
                 todo.append(node)
@@ -92,9 +92,11 @@ def _tail(model: Any) -> list[str]:
     ]
 
 
-def _answers(model: Any, images_NHWC: Array) -> dict[str, Array]:
+def _answers(model: Any, given: Array) -> dict[str, Array]:
     compiled = openvino.Core().compile_model(model, "CPU")
-    parts = [compiled([images_NHWC[i : i + 8]]) for i in range(0, len(images_NHWC), 8)]
+    first = compiled.inputs[0].get_partial_shape()[0]
+    rows = first.get_length() if first.is_static else ROWS
+    parts = [compiled([given[i : i + rows]]) for i in range(0, len(given), rows)]
     return {o.get_any_name(): np.concatenate([part[k] for part in parts]) for k, o in enumerate(compiled.outputs)}
 
 
