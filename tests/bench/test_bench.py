@@ -143,8 +143,8 @@ def test_what_wrk_adds_is_taken_away_again():
         connections, requests = 4, times.total()
         took = sum(t * n for t, n in times.items()) // connections
         expected, told = took // (requests // connections), Counter(times)
-        for time in range(2 * expected, max(times) + 1):  # stats_correct of wrk 4.1, stats.c
-            count, at = told[time], time - expected
+        for late in range(2 * expected, max(times) + 1):  # stats_correct of wrk 4.1, stats.c
+            count, at = told[late], late - expected
             while count and at > expected:
                 told[at] += count
                 at -= expected
