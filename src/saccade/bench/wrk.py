@@ -83,7 +83,7 @@ def closed(target: Target, connections: int, seconds: float) -> Load:
             f"{refused} answers were no success, and wrk does not tell their times from the others'",
             hint="leave --client away",
         )
-    times = measured(Counter({time: count for time, count in told[1:]}), took, requests, connections)
+    times = measured(Counter({one[0]: one[1] for one in told[1:]}), took, requests, connections)
     load = Load(f"closed, {connections} at once, by wrk", took / 1e6, lost=lost)
     for microseconds, count in sorted(times.items()):
         load.latencies_s += [microseconds / 1e6] * count
