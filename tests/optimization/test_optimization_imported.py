@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import openvino
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from tests.optimization.test_optimization_package import COLORS, photos
@@ -25,11 +26,12 @@ def network(file: Path, batch: int | str) -> Path:
     kernels = np.concatenate([np.eye(3), dice.normal(0, 0.1, (5, 3))]).astype(np.float32)[:, :, None, None] / 9
     weights = {
         "w": np.ascontiguousarray(np.broadcast_to(kernels, (8, 3, 3, 3))),
+        "shift": dice.normal(0, 0.1, 8).astype(np.float32),
         "head": np.concatenate([6 * np.eye(3), np.zeros((3, 5))], 1).astype(np.float32),
         "bias": np.zeros(3, np.float32),
     }
     nodes = [
-        helper.make_node("Conv", ["picture", "w"], ["seen"], name="conv", pads=[1, 1, 1, 1]),
+        helper.make_node("Conv", ["picture", "w", "shift"], ["seen"], name="conv", pads=[1, 1, 1, 1]),
         helper.make_node("GlobalAveragePool", ["seen"], ["mean"], name="pool"),
         helper.make_node("Flatten", ["mean"], ["flat"], name="flat"),
         helper.make_node("Gemm", ["flat", "head", "bias"], ["logits"], name="head_layer", transB=1),
@@ -69,6 +71,14 @@ def test_an_imported_classifier_gets_variants(tmp_path: Path, batch: int | str) 
     assert sum(node.op_type == "QuantizeLinear" for node in graph.node) >= 1
     assert [given.name for given in graph.input] == ["picture"]
     assert open_package(folder).digest == done.digest
+    model = openvino.Core().read_model(folder / "variants/openvino-int8/int8.xml")
+    sums = [op for op in model.get_ops() if op.get_type_name() == "Add" and "Convolution" in sources(op)]
+    assert sums
+    assert all("Constant" in sources(op) for op in sums), "a bias that is no constant is none to NNCF"
+
+
+def sources(op) -> list[str]:
+    return [given.get_source_output().get_node().get_type_name() for given in op.inputs()]
 
 
 def test_what_cannot_be_measured_on_pictures_is_refused(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from saccade.types import Array
 
 report_nothing()
 import openvino  # noqa: E402
+from openvino.passes import ConstantFolding, Manager  # noqa: E402
 
 PRECISION = ["saccade", "precision"]
 """Where the runtime of the same name reads the precision it shall run at."""
@@ -48,14 +49,14 @@ def _quantised(graph: Path, given: Array, folder: Path, distance: Distance) -> C
         import nncf  # opened late: it brings much, and asks the environment whether it may report home
         from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
 
-        whole = openvino.Core().read_model(graph)
+        whole = _folded(graph)
         if not any(node.get_type_name() in WEIGHTED for node in whole.get_ops()):
             return Unfit("openvino-int8", "the graph has no layer with weights")
         theirs, tail = _answers(whole, judge), _tail(whole)
         fix = OverflowFix.ENABLE if narrow else OverflowFix.DISABLE
         for preset in (nncf.QuantizationPreset.PERFORMANCE, nncf.QuantizationPreset.MIXED):
             models[preset.value] = nncf.quantize(
-                openvino.Core().read_model(graph),
+                _folded(graph),
                 nncf.Dataset([image[None] for image in fit]),
                 preset=preset,
                 subset_size=len(fit),
@@ -73,6 +74,18 @@ def _quantised(graph: Path, given: Array, folder: Path, distance: Distance) -> C
         "nncf": str(nncf.__version__),
     }
     return _saved(models[best], "int8", folder, made)
+
+
+def _folded(graph: Path) -> Any:
+    """The graph with its constants folded.
+
+    Hazard: ONNX gives a convolution its bias through a Reshape, and NNCF takes no bias for one that is not a constant
+    itself. It then neither keeps it beside the sum nor corrects it: a ResNet-50 lay 0.097 from its floats instead of 0.007.
+    """
+    model, passes = openvino.Core().read_model(graph), Manager()
+    passes.register_pass(ConstantFolding())
+    passes.run_passes(model)
+    return model
 
 
 def _tail(model: Any) -> list[str]:
