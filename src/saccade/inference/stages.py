@@ -26,7 +26,7 @@ from saccade.types import Array, Image, Prediction
 
 SOON_S = 0.01
 """A run that takes less may hold up the thread that decodes."""
-DEEP = 4
+DEEP = 6
 """Pictures for each runner, from which on it counts how many are answered, no longer how soon one of them is."""
 BRIEF_S, BRIEF_BYTES, BRIEF_PIXELS = 0.001, 32 * 1024, 65_536
 """A picture of no more bytes and pixels than this is answered by the thread that brings it, where the ones before it
