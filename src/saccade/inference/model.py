@@ -279,8 +279,10 @@ class Model:
         """Seconds of one row alone; 0 where of what size rows are, only a caller knows."""
         most = self.options.max_batch or MAX_BATCH
         took: dict[int, float] = {}
-        for _ in range(3):  # the first run of a shape makes its plans; in turns, for other models may be at work
-            for rows in sorted({1, min(4, most), most}):
+        # In turns, for other models may be at work; twice each time, for the first run of a shape makes its plans, and one
+        # behind another shape finds the caches full of that.
+        for _ in range(2):
+            for rows in [one for one in sorted({1, min(4, most), most}) for _ in range(2)]:
                 if took.get(rows, 0.0) > LONG_S:
                     continue  # a long one tells enough by itself
                 if (arrays := self._blank(rows)) is None:

@@ -6,7 +6,7 @@ one by one and 573 sixteen at a time: what lies between its layers no longer fit
 
 LIKE = 1.03
 """Sizes whose rows cost no more than this many times the least are as good; the smallest of them answers soonest."""
-LITTLE = 1.15
+LITTLE = 1.25
 """A row alone that costs no more than this many times the least gains less from sharing a run than it loses by waiting
 for one (decision 24)."""
 TRIED = 16
