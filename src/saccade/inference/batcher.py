@@ -4,7 +4,8 @@ A free runner never waits for more rows: a batch is whatever has queued while th
 makes a row cheapest (sizes.py), and no more than its share of what waits, or the other runners would have nothing to do
 while it lasts. A row that meets a free runner may run in the thread that brings it, which saves handing it on, where nobody
 else is there or sharing would save little; one alone may have all cores to itself. Urgent rows go before the others, and
-callers take turns, so nobody waits behind another's hundred pictures. A batch that fails is run again row by row, so an error belongs to one row only. One whose process was
+callers take turns, so nobody waits behind another's hundred pictures. A batch that fails is run again row by row, so an
+error belongs to one row only. One whose process was
 lost is too, once, with nothing beside it and as soon as another process is there, so that only the row that ends
 processes is lost with them.
 """

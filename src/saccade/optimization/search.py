@@ -85,7 +85,8 @@ def search(
 ) -> Found:
     """images_NHWC: uint8, preprocessed pictures of the training split. seconds: of each race. Changes nothing on disk.
 
-    A graph from elsewhere is made faster as it is, and raced and measured behind its adapter. Graphs are opened and raced as a server here opens and runs them unasked. A candidate that breaks, however it does,
+    A graph from elsewhere is made faster as it is, and raced and measured behind its adapter. Graphs are opened and raced
+    as a server here opens and runs them unasked. A candidate that breaks, however it does,
     is told with the reason; only what the default graph raises while it is measured is raised.
     """
     entry = package.manifest.graphs["default"]
@@ -93,11 +94,11 @@ def search(
     default = opening.adapted(
         runtimes.find(entry.runtime).open(package.graph_path(), threads=served.threads), package.manifest
     )
-    given, distance = _asked(package, default, images_NHWC, task)
     tried = [Tried(u.name, (u.reason,)) for u in unfit]
     graphs: dict[str, GraphEntry] = {}
     files: dict[str, bytes] = {}
     try:
+        given, distance = _asked(package, default, images_NHWC, task)
         listen(f"default  measuring the graph as it is, in {served.runners} runs at once of {served.threads} threads")
         before = measure(default.run)
         listen(f"budget   {terms(before.card, budget)}")
