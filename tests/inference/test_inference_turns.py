@@ -174,6 +174,11 @@ def test_a_batch_of_one_caller_locks_no_other_out(engine: tuple[Engine, threadin
     answered: list[str] = []
     batch.add_done_callback(lambda _: answered.append("batch"))
     alone.add_done_callback(lambda _: answered.append("phone"))
+    model, end = served.find("colors").model, time.monotonic() + 20
+    assert model is not None
+    while len(model._batcher) < 60:
+        assert time.monotonic() < end, "one runs, and all others are decoded"
+        time.sleep(0.001)
     gate.set()
     alone.result(20)
     assert len(batch.result(20).results) == 60

@@ -124,6 +124,7 @@ class Batcher:
         self._begun: dict[int, float] = {}
         """Of each thread that runs rows, since when."""
         self._wide: Run | None = None
+        self._lonely: Callable[[], bool] = lambda: True
         self._suspects = 0
         """Threads that hold rows of lost runs; nothing else begins meanwhile."""
         self._alone = False
@@ -138,9 +139,10 @@ class Batcher:
         """Moving mean of the time between two rows while all runners are at work, for whoever must guess a wait."""
         self._threads = [threading.Thread(target=self._loop, name=f"{name}-{i}", daemon=True) for i in range(runners)]
 
-    def widen(self, wide: Run | None) -> None:
-        """From now on a row that has all runners to itself goes this way, which takes all of the machine for it."""
-        self._wide = wide
+    def widen(self, wide: Run | None, alone: Callable[[], bool] = lambda: True) -> None:
+        """From now on a row that has all runners to itself goes this way, which takes all of the machine for it. alone:
+        whether nothing else is on its way to them either."""
+        self._wide, self._lonely = wide, alone
 
     def start(self) -> "Batcher":
         for thread in self._threads:
@@ -327,7 +329,7 @@ class Batcher:
 
     def _way(self, rows: int) -> Run:
         with self._wake:
-            alone = rows == 1 and self._running == 1 and not self._waiting
+            alone = rows == 1 and self._running == 1 and not self._waiting and self._lonely()
         return self._wide if alone and self._wide is not None else self._run
 
     def _note(self, rows: int, took: float, run: Run) -> None:

@@ -319,7 +319,7 @@ class Model:
         if wide is None:
             return
         self._wide = wide
-        self._batcher.widen(wide.run_until)
+        self._batcher.widen(wide.run_until, lambda: self._stages.pending <= 1)
         try:
             if check:
                 self._check_golden(wide)
