@@ -31,6 +31,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks import sealed
 from benchmarks.machine import commit, describe, results, save
+from saccade import process
 from saccade.bench.figures import figures
 from saccade.bench.load import Target, closed, poisson
 from saccade.registry.registry import Registry
@@ -531,7 +532,7 @@ def say(row: str, what: str, met: bool | None = None) -> None:
 
 
 def _kept() -> dict[str, Any]:
-    """Rows of earlier runs: each stays until it is measured again, with the commit that gave it."""
+    """Rows of earlier runs: each stays until it is measured again, with the commit and the machine that gave it."""
     file = results() / "faults.json"
     return dict(json.loads(file.read_text()).get("rows", {})) if file.is_file() else {}
 
@@ -551,7 +552,8 @@ def main() -> int:
     for name, row in ROWS.items():
         if not options.rows or name in options.rows:
             chosen = {"isolation": options.isolation} if name in CHOOSING else {}
-            rows[name] = {**row(options), **chosen, "short": options.short, "commit": commit()}
+            about = {"short": options.short, "commit": commit(), "machine": process.host()}
+            rows[name] = {**row(options), **chosen, **about}
             save("faults", {"rows": rows})
     return int(bool(MISSED) and not options.short)
 

@@ -9,6 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from saccade import process
+
 LIBRARIES = (
     "numpy",
     "opencv-python-headless",
@@ -23,21 +25,16 @@ LIBRARIES = (
 
 
 def describe() -> str:
-    """One paragraph: processor, cores, system, Python and the versions of the libraries that matter."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        model = names[0] if names else model
+    """One paragraph: processor with what it can compute, cores, system, Python and the versions of the libraries that
+    matter."""
     versions = []
     for name in LIBRARIES:
         try:
             versions.append(f"{name} {metadata.version(name)}")
         except metadata.PackageNotFoundError:
             versions.append(f"{name} absent")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return (
-        f"machine  {model}, {cores} cores, {platform.system()} {platform.release()}\n"
+        f"machine  {process.host()}, {platform.system()} {platform.release()}\n"
         f"versions python {platform.python_version()}, " + ", ".join(versions)
     )
 

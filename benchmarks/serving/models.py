@@ -15,7 +15,7 @@ NUMBERS = (1, 5, 10, 25, 50)
 
 def measure(rounds: int, seconds: float, say: Callable[[str], None]) -> list[Figures]:
     """Our server alone: no peer serves several models without a server, or a program, for each."""
-    package, found = packages.classifier(sealed.NETWORK, same_decode=True), list[Figures]()
+    package, found = packages.as_peers_decode(sealed.NETWORK), list[Figures]()
     say(f"\nmodels: {TITLE}")
     for number in NUMBERS:
         with tempfile.TemporaryDirectory() as space:

@@ -46,7 +46,7 @@ def _against(
 
 def mobilenet(peers: tuple[Peer, ...], choose: Choose) -> Row:
     """Small pictures, a small network: what a server adds counts most."""
-    same, own = packages.classifier(sealed.NETWORK, same_decode=True), packages.classifier(sealed.NETWORK)
+    same, own = packages.as_peers_decode(sealed.NETWORK), packages.learned(sealed.NETWORK)
     best, small, large = _best(own), sealed.photo(), sealed.photo(4000, 3000)
     ours = (
         Loop(same),
@@ -62,7 +62,7 @@ def mobilenet(peers: tuple[Peer, ...], choose: Choose) -> Row:
 
 def resnet(peers: tuple[Peer, ...], choose: Choose) -> Row:
     """A large network: what the graph costs counts most."""
-    package = packages.resnet()
+    package = packages.learned("resnet50")
     small = reader.open_package(package).golden()[0].image_bytes
     best = _best(package)
     ours: tuple[Entrant, ...] = (
@@ -131,7 +131,7 @@ SIZES_MP = {
 
 
 def _growth(name: str, title: str, loads: list[Load], peers: tuple[Peer, ...], choose: Choose, several: bool) -> Row:
-    same, own = packages.classifier(sealed.NETWORK, same_decode=True), packages.classifier(sealed.NETWORK)
+    same, own = packages.as_peers_decode(sealed.NETWORK), packages.learned(sealed.NETWORK)
     ours: tuple[Entrant, ...] = (
         Ours((own,), name="saccade, optimised", how=f"own decode, certified variant {_best(own)}"),
     )

@@ -1,14 +1,17 @@
 """Pictures that cost next to nothing are answered by the thread that brings them; no others ever hold it up."""
 
+import io
 import threading
 import time
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from saccade.errors import ImageError
 from saccade.images.encode import to_png
 from saccade.inference import stages
+from saccade.inference.brief import BRIEF_S, HICCUP_S, LONE_S, LONGEST_S, PAUSE_S, Brief
 from saccade.inference.engine import Engine
 from saccade.inference.options import Options
 from saccade.inference.request import Request
@@ -25,7 +28,7 @@ def engine(tmp_path):
     engine.close()
 
 
-def ask(engine, image, **how):
+def ask(engine, image, here_s=BRIEF_S, **how):
     """The answer, and the threads that decoded."""
     seen: list[str] = []
     load = stages.preprocess.load_inspected
@@ -36,7 +39,7 @@ def ask(engine, image, **how):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stages.preprocess, "load_inspected", noted)
-        future = engine.submit(Request("colors", image if isinstance(image, tuple) else (image,), **how), here=True)
+        future = engine.submit(Request("colors", image if isinstance(image, tuple) else (image,), **how), here_s=here_s)
         done = future.done()
         return future.result(10), seen, done
 
@@ -71,21 +74,86 @@ def test_what_could_take_long_goes_to_the_pool(engine, image):
     assert all(name.startswith("decode-") for name in seen)
 
 
-def test_what_took_long_goes_to_the_pool_until_it_is_tried_again(engine, monkeypatch):
-    monkeypatch.setattr(stages, "BRIEF_S", 1e-9)
-    model = engine.find("colors").model
-    names = []
-    for _ in range(stages.TRIED_AGAIN + 1):
-        model._batcher.row_s = 0.0
-        names.append(ask(engine, png(9, 9, 9))[1])
+def test_what_took_long_goes_to_the_pool_until_it_is_tried_again(engine):
+    brief = engine.find("colors").model._stages._brief
+    now = [10.0]
+    brief._clock = lambda: now[0]
+    brief.took(BRIEF_S, 9.0)
     here = threading.current_thread().name
-    assert names[0] == [here]
-    assert names.count([here]) == 2, "the first, and one after so many"
+    assert ask(engine, png(9, 9, 9))[1] != [here]
+    now[0] += PAUSE_S
+    assert ask(engine, png(9, 9, 9))[1] == [here]
+
+
+def test_each_bound_learns_by_itself_and_pauses_longer_each_time():
+    now = [10.0]
+    brief = Brief(lambda: now[0])
+    assert brief.expects(BRIEF_S)
+    for _ in range(9):
+        brief.took(LONE_S, 0.004)
+    assert brief.expects(LONE_S)
+    assert brief.expects(BRIEF_S), "of which nothing is known"
+    brief.took(LONE_S, LONE_S + HICCUP_S)
+    assert brief.expects(LONE_S), "one hiccup says nothing"
+    brief.took(BRIEF_S, 0.5)
+    assert not brief.expects(BRIEF_S)
+    assert brief.expects(LONE_S)
+    for pause in (PAUSE_S, 2 * PAUSE_S, 4 * PAUSE_S):
+        now[0] += pause - 0.01
+        assert not brief.expects(BRIEF_S)
+        now[0] += 0.01
+        assert brief.expects(BRIEF_S)
+        brief.took(BRIEF_S, 0.002)
+    for _ in range(500):
+        now[0] += LONGEST_S
+        brief.took(BRIEF_S, 0.0005)
+    assert brief.expects(BRIEF_S)
+    brief.took(BRIEF_S, 0.5)
+    now[0] += PAUSE_S
+    assert brief.expects(BRIEF_S), "forgiven"
+
+
+@pytest.mark.parametrize("seconds", [0.0015, 0.009])
+def test_what_always_takes_a_little_too_long_is_hardly_tried(seconds):
+    now, tried = [10.0], 0
+    brief = Brief(lambda: now[0])
+    for _ in range(60_000):
+        now[0] += 0.01
+        if brief.expects(BRIEF_S):
+            tried += 1
+            brief.took(BRIEF_S, seconds)
+    assert tried < 30, "of ten minutes"
+
+
+def photo(side=400, **how):
+    dice = np.random.default_rng(0)
+    coarse = Image.fromarray(dice.integers(0, 256, (9, 9, 3), np.uint8)).resize((side, side))
+    coarse.save(out := io.BytesIO(), "JPEG", **how)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("image", "near"),
+    [
+        (photo(), True),
+        (photo(progressive=True), False),
+        (photo(900), False),
+        (to_png(np.random.default_rng(0).integers(0, 255, (300, 300, 3), np.uint8)), False),
+    ],
+    ids=["photo", "of many scans", "large", "many bytes"],
+)
+def test_who_is_alone_may_hold_up_the_thread_for_longer(engine, image, near):
+    model = engine.find("colors").model
+    for _ in range(2):
+        model._batcher.lone_s = 1e-5
+        _, seen, _ = ask(engine, image, here_s=LONE_S)
+        assert (seen == [threading.current_thread().name]) == near
+    assert ask(engine, image)[1] != [threading.current_thread().name]
 
 
 def test_a_long_graph_never_holds_up_the_caller(engine, monkeypatch):
     model = engine.find("colors").model
-    monkeypatch.setattr(model._batcher, "row_s", 0.1)
+    monkeypatch.setattr(model._batcher, "lone_s", 0.1)
     assert ask(engine, png(9, 9, 9))[1] != [threading.current_thread().name]
 
 
@@ -111,7 +179,7 @@ def test_a_graph_with_loops_is_run_by_runners_alone(tmp_path):
     assert not done
     assert [name.startswith("decode-") for name in seen] == [True]
     assert [name.startswith("batcher") for name in ran] == [True]
-    future = engine.submit(Request("colors", ({"image": np.zeros((32, 32, 3), np.uint8)},)), here=True)
+    future = engine.submit(Request("colors", ({"image": np.zeros((32, 32, 3), np.uint8)},)), here_s=BRIEF_S)
     assert future.result(10).results
     assert [name.startswith("batcher") for name in ran] == [True, True]
     engine.close()

@@ -33,6 +33,33 @@ def test_openvino_on_its_own_format(tmp_path):
     check(runtimes.find("openvino"), tmp_path, intermediate)
 
 
+@pytest.mark.parametrize(
+    ("short_s", "gain", "fails", "of_its_own"),
+    [(60.0, 0.0, False, True), (0.0, 0.0, False, False), (60.0, 1e9, False, False), (60.0, 0.0, True, False)],
+    ids=["faster", "long runs", "not faster", "takes no such shape"],
+)
+def test_single_rows_have_a_shape_of_their_own_where_that_is_faster(
+    tmp_path, monkeypatch, short_s, gain, fails, of_its_own
+):
+    module = sys.modules[type(runtimes.find("openvino")).__module__]
+    monkeypatch.setattr(module, "SHORT_S", short_s)
+    monkeypatch.setattr(module, "GAIN", gain)
+    if fails:
+
+        def refuse(model):
+            raise RuntimeError("no such shape")
+
+        monkeypatch.setattr(module, "_of_one_row", refuse)
+    graph = runtimes.find("openvino").open(channel_means(tmp_path / "m.onnx"))
+    assert (graph._one is not None) == of_its_own
+    if of_its_own:
+        graph._any.run = None  # single rows do not go there
+    row = np.full((1, 32, 32, 3), 51, np.uint8)
+    np.testing.assert_allclose(graph.run({"image": row})["scores"], [[0.2] * 3], atol=1e-5)
+    graph.close()
+    check(runtimes.find("openvino"), tmp_path)
+
+
 class Means(torch.nn.Module):
     def forward(self, image):
         return {"scores": image.float().mean((1, 2)) / 255}

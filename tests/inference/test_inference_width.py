@@ -110,6 +110,7 @@ class Counting:
             return Counted(self, real(graph, device, threads), threads or 0)
 
         monkeypatch.setattr(runtimes.find("onnxruntime"), "open", opening)
+        monkeypatch.setattr(runtimes.find("onnxruntime"), "open_wide", opening)
         monkeypatch.setattr(width, "cores", lambda: 7)
         monkeypatch.setattr(width, "WORTH_S", 0.0)
         monkeypatch.setattr(width, "GAIN", 0.0)
@@ -196,3 +197,13 @@ def test_a_second_opening_that_memory_has_no_room_for_is_left(
     with Model.open(package) as model:
         model.predict(png(9, 0, 0))
         assert 7 not in counting.ran
+
+
+def test_threads_wait_for_each_other_at_work_only_where_nothing_runs_beside(package: Path) -> None:
+    graph = package / "model.onnx"
+    found = {}
+    for opened in (RUNTIME.open(graph, threads=2), RUNTIME.open_wide(graph, threads=2)):
+        said = opened._session.get_session_options()  # type: ignore[attr-defined]
+        found[said.get_session_config_entry("session.intra_op.allow_spinning")] = said
+    assert set(found) == {"0", "1"}
+    assert found["1"].get_session_config_entry("session.force_spinning_stop") == "1", "or they burn a core for ever"

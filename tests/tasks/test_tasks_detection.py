@@ -132,6 +132,10 @@ def test_runtimes_may_swap_ties_and_lose_faint_answers() -> None:
     assert DETECTION.difference(one, faint) == pytest.approx(0.38)
     moved = {**one, "boxes": one["boxes"] + np.array([1, 0, 1, 0], np.float32)}
     assert DETECTION.difference(one, moved) == pytest.approx(1 - 90 / 110, abs=1e-6)
+    moved["scores"] = one["scores"] / 10
+    assert DETECTION.difference({**one, "scores": one["scores"] / 10}, moved) == pytest.approx(
+        0.1 * (1 - 90 / 110), abs=1e-6
+    ), "hardly believed"
 
 
 def test_average_precision_on_paper() -> None:

@@ -9,7 +9,7 @@ import io
 import re
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import Image as pillow
 from PIL import UnidentifiedImageError
@@ -33,7 +33,7 @@ _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 @dataclass(frozen=True)
 class Header:
     """What a file says of itself. width, height: upright, in px. orientation: EXIF 1..8, how decoded rows are still to
-    be turned. components: stored channels."""
+    be turned. components: stored channels. scans: of a JPEG, of which each visits its pixels again."""
 
     format: str
     width: int
@@ -42,6 +42,7 @@ class Header:
     components: int = 3
     bits: int = 8
     frames: int = 1
+    scans: int = 1
 
     @property
     def turned(self) -> bool:
@@ -159,7 +160,7 @@ def _jpeg(data: bytes, limits: ImageLimits) -> Header:
         at += 2 + length
     if not scans or not width:
         raise damaged()
-    return _upright("jpeg", width, height, orientation, components, bits)
+    return replace(_upright("jpeg", width, height, orientation, components, bits), scans=scans)
 
 
 def _check_scans(scans: int, pixels: int, limits: ImageLimits) -> None:

@@ -137,6 +137,8 @@ class Batcher:
         self._closing = False
         self.row_s = 0.0
         """Moving mean of the time between two rows while all runners are at work, for whoever must guess a wait."""
+        self.lone_s = 0.0
+        """Moving mean of a run of one row that met no other; 0 as long as there was none."""
         self._threads = [threading.Thread(target=self._loop, name=f"{name}-{i}", daemon=True) for i in range(runners)]
 
     def widen(self, wide: Run | None, alone: Callable[[], bool] = lambda: True) -> None:
@@ -183,14 +185,14 @@ class Batcher:
             met = self._running > 1
             self._begun[threading.get_ident()] = self._clock()
         try:
-            began, run = self._clock(), self._way(1)
+            began, (run, alone) = self._clock(), self._way(1)
             try:
                 outputs = self._checked(run(self._stack([arrays]), deadline), 1)
             except Exception as error:  # noqa: BLE001 - a graph may raise anything
                 typed = _typed(error)
                 raise typed from typed.__cause__
             took = self._clock() - began
-            self._note(1, took, run)
+            self._note(1, took, run, alone)
             why = SAVES if self.sizes.lone and met else WAITED
             return Ran({name: value[0] for name, value in outputs.items()}, 0.0, took, 1, why)
         finally:
@@ -313,11 +315,11 @@ class Batcher:
     def _serve(self, batch: list[_Row], why: str) -> None:
         began = self._begun[threading.get_ident()] = self._clock()
         try:
-            run = self._way(len(batch))
+            run, alone = self._way(len(batch))
             arrays = self._stack([row.arrays for row in batch])
             outputs = self._checked(run(arrays, min(row.deadline for row in batch)), len(batch))
             took = self._clock() - began
-            self._note(len(batch), took, run)
+            self._note(len(batch), took, run, alone)
             # Copies: a view would keep the whole batch alive, other callers' rows with it.
             each = [{name: np.array(value[i]) for name, value in outputs.items()} for i in range(len(batch))]
         except Exception as error:  # noqa: BLE001 - a runner may raise anything, and this thread must live on
@@ -327,15 +329,18 @@ class Batcher:
         for row, own in zip(batch, each, strict=True):
             row.future.set_result(Ran(own, began - row.queued, took, len(batch), why))
 
-    def _way(self, rows: int) -> Run:
+    def _way(self, rows: int) -> tuple[Run, bool]:
+        """How so many rows are run, and whether they are one that has all runners to itself."""
         with self._wake:
             alone = rows == 1 and self._running == 1 and not self._waiting and self._lonely()
-        return self._wide if alone and self._wide is not None else self._run
+        return (self._wide if alone and self._wide is not None else self._run), alone
 
-    def _note(self, rows: int, took: float, run: Run) -> None:
+    def _note(self, rows: int, took: float, run: Run, alone: bool) -> None:
         self._ran(rows, took)
         # What had the whole machine says what a row costs, and nothing of how long one takes among others.
         wide = run is self._wide
+        if alone:
+            self.lone_s += 0.2 * (took - self.lone_s) if self.lone_s else took
         each = took / rows / (1 if wide else len(self._threads))
         with self._wake:
             self.row_s += 0.2 * (each - self.row_s) if self.row_s else each

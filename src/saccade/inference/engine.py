@@ -1,6 +1,7 @@
 """Models by name and version: load, warm, check, swap, infer. Knows no registry and no protocol."""
 
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -142,10 +143,10 @@ class Engine:
 
     # Answering
 
-    def submit(self, request: Request, *, here: bool = False) -> "Future[Answer]":
+    def submit(self, request: Request, *, here_s: float = 0.0) -> "Future[Answer]":
         """Raises nothing: the future gives an Answer, or raises a SaccadeError that concerns the whole request.
 
-        here: a single picture that costs next to nothing may be answered before this returns, by the calling thread.
+        here_s: for how long the calling thread may be held up, to answer a single picture before this returns (brief.py).
         Cancelling the future drops every picture of it that has not run.
         """
         future: Future[Answer] = Future()
@@ -155,7 +156,7 @@ class Engine:
             entry = self._admit(request)
             version = entry.version
             try:
-                items = self._hand_on(request, entry, deadline, future, here)
+                items = self._hand_on(request, entry, deadline, future, here_s)
             except InferenceError as error:
                 # Found and gone before it was asked: whoever named no version is answered by the one that took over.
                 # Its version itself may have been opened anew.
@@ -163,19 +164,21 @@ class Engine:
                 if after.model is entry.model:
                     raise
                 entry, version = after, after.version
-                items = self._hand_on(request, entry, deadline, future, here)
+                items = self._hand_on(request, entry, deadline, future, here_s)
         except SaccadeError as error:
             self._observe_refusal(request.model, version, error, began, request.caller)
             future.set_exception(error)
             return future
-        done = _After(len(items), lambda: self._settle(future, entry, items, began, deadline, request.caller))
+        # By the bound for these alone was it let in.
+        aimed = _urgent(request) and len(items) == 1
+        done = _After(len(items), lambda: self._settle(future, entry, items, began, deadline, request.caller, aimed))
         future.add_done_callback(lambda f: [i.cancel() for i in items] if f.cancelled() else None)
         for item in items:
             item.add_done_callback(done)
         return future
 
     def _hand_on(
-        self, request: Request, entry: Entry, deadline: float, future: "Future[Answer]", here: bool
+        self, request: Request, entry: Entry, deadline: float, future: "Future[Answer]", here_s: float
     ) -> "list[Future[Outcome]]":
         """Every picture of a request to one model, or none. Raises InferenceError(not_ready)
         where it is being unloaded."""
@@ -185,9 +188,9 @@ class Engine:
         items: list[Future[Outcome]] = []
         try:
             for image in request.images:
-                alone = here and len(request.images) == 1
+                held_s = here_s if len(request.images) == 1 else 0.0
                 items.append(
-                    entry.model.submit(image, deadline, caller=caller, urgent=urgent, tile=request.tile, here=alone)
+                    entry.model.submit(image, deadline, caller=caller, urgent=urgent, tile=request.tile, here_s=held_s)
                 )
         except SaccadeError:
             for item in items:
@@ -259,9 +262,11 @@ class Engine:
         if self._pressure is not None:
             self._pressure.admit(urgent is not False)
         # A deadline that is over is told as such, picture by picture.
-        if self.options.max_wait_s is not None and deadline_s > 0:
+        most = math.inf if self.options.max_wait_s is None else self.options.max_wait_s
+        if entry.model.longest_wait_s < math.inf and deadline_s > 0:
             soon = not several if urgent is None else urgent
-            bound = self.options.max_wait_s * (1 if soon and not several else PATIENCE)
+            alone = soon and not several
+            bound = entry.model.longest_wait_s if alone else PATIENCE * most
             wait = entry.model.expected_wait_s(caller, soon)
             if wait > min(bound, deadline_s):
                 raise InferenceError(
@@ -279,8 +284,9 @@ class Engine:
         began: float,
         deadline: float,
         caller: str | None,
+        aimed: bool,
     ) -> None:
-        """deadline: the moment at which the caller gave up."""
+        """deadline: the moment at which the caller gave up. aimed: it was to keep the model's objective."""
         model = entry.model
         assert model is not None
         outcomes = [item.result() for item in items if not item.cancelled()]
@@ -288,7 +294,10 @@ class Engine:
         # Futures keep what they call when done: a circle would hold pictures and masks until it is collected.
         items.clear()
         if not whole or future.cancelled():
-            model.counts.request(None, time.monotonic() - began)
+            took = time.monotonic() - began
+            model.counts.request(None, took)
+            if aimed:
+                model.aim.answered(began, took, took)
             left = InferenceError("the caller left", code="cancelled")
             if time.monotonic() >= deadline:
                 left = InferenceError("the deadline passed while the model was at work", code="deadline_exceeded")
@@ -314,7 +323,12 @@ class Engine:
             tuple(o.outputs for o in outcomes),
             *shared,
         )
-        model.counts.request(answer, time.monotonic() - began)
+        took = time.monotonic() - began
+        model.counts.request(answer, took)
+        if aimed and not isinstance(outcomes[0].result, SaccadeError):
+            model.aim.answered(began, took, timings["queue"] / 1e3)
+        elif aimed and _given_up(outcomes[0].result):
+            model.aim.answered(began, took, took)
         self._observe(entry.name, str(entry.version), answer, began, caller)
         if future.set_running_or_notify_cancel():
             future.set_result(answer)
@@ -368,6 +382,10 @@ def _refuse_masks(request: Request) -> None:
             code="batch_too_large",
             details={"limit": ANSWER_LIMITS.max_mask_pixels},
         )
+
+
+def _given_up(result: object) -> bool:
+    return isinstance(result, SaccadeError) and result.code == "deadline_exceeded"
 
 
 def _urgent(request: Request) -> bool:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
+from typing import Protocol
 
 from saccade import confine
 from saccade.errors import InferenceError
@@ -32,6 +33,11 @@ class Work:
     caller: Hashable
     urgent: bool
     seconds: float
+
+
+class Asked(Protocol):
+    @property
+    def pending(self) -> int: ...
 
 
 class PixelBudget:
@@ -102,6 +108,20 @@ class Intake:
         self._crew: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._closed = False
+        self._asked: tuple[Asked, ...] = ()
+
+    def join(self, who: "Asked") -> None:
+        """Who brings pictures here, and says how many are under way."""
+        with self._lock:
+            self._asked = (*self._asked, who)
+
+    def leave(self, who: "Asked") -> None:
+        with self._lock:
+            self._asked = tuple(one for one in self._asked if one is not who)
+
+    def pending(self) -> int:
+        """Pictures and rows that have come and are not answered, of all models."""
+        return sum(who.pending for who in self._asked)
 
     def decoder(self) -> Decoder | None:
         """That of the calling thread; None where pictures are decoded in this process."""

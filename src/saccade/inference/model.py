@@ -16,6 +16,7 @@ import numpy as np
 from saccade import tasks
 from saccade.errors import InferenceError, PackageError, SaccadeError
 from saccade.inference import choice, golden, memory, opening, record, width
+from saccade.inference.aim import Aim
 from saccade.inference.batcher import Batcher
 from saccade.inference.choice import Choice
 from saccade.inference.counts import Counts
@@ -69,6 +70,7 @@ class Model:
         self.input_specs = graph.inputs
         self.output_specs = graph.outputs
         self.counts = Counts()
+        self.aim = Aim(options.objective_s)
         self._batcher = Batcher(
             graph.run_until,
             max_batch=options.max_batch or MAX_BATCH,
@@ -254,6 +256,12 @@ class Model:
         """As `Stages.expected_wait_s`."""
         return self._stages.expected_wait_s(caller, urgent)
 
+    @property
+    def longest_wait_s(self) -> float:
+        """With a longer expected wait a single picture that is urgent is refused; infinite where none is."""
+        most = math.inf if self.options.max_wait_s is None else self.options.max_wait_s
+        return min(most, self.aim.bound_s)
+
     def submit(
         self,
         source: Source,
@@ -262,10 +270,10 @@ class Model:
         caller: Hashable = None,
         urgent: bool = True,
         tile: bool | float = False,
-        here: bool = False,
+        here_s: float = 0.0,
     ) -> "Future[Outcome]":
         """As `Stages.submit`."""
-        return self._stages.submit(source, deadline, caller=caller, urgent=urgent, tile=tile, here=here)
+        return self._stages.submit(source, deadline, caller=caller, urgent=urgent, tile=tile, here_s=here_s)
 
     def drop_late(self) -> None:
         """Answers rows whose time is over, though all runners may be at work."""
@@ -298,6 +306,7 @@ class Model:
         for rows, seconds in took.items():
             self._batcher.sizes.learn(rows, seconds)
             self._batcher.row_s = seconds / rows / (self.options.runners or 1)
+        self._batcher.lone_s = took[1]
         self._batcher.sizes.settle()
         return took[1]
 
@@ -319,7 +328,7 @@ class Model:
         if wide is None:
             return
         self._wide = wide
-        self._batcher.widen(wide.run_until, lambda: self._stages.pending <= 1)
+        self._batcher.widen(wide.run_until, lambda: self._intake.pending() <= 1)
         try:
             if check:
                 self._check_golden(wide)

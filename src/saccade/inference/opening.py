@@ -22,9 +22,12 @@ class Apart(Protocol):
     hang_s: float
 
 
-def open_graph(package: Package, variant: str, options: Options, starter: Starter | None = None) -> OpenGraph:
+def open_graph(
+    package: Package, variant: str, options: Options, starter: Starter | None = None, *, wide: bool = False
+) -> OpenGraph:
     """In this process, or with isolation in some of its own, which the starter starts; these are opened one after the
-    other with whoever else looks how much memory is free. What its files say that it takes must be free here too.
+    other with whoever else looks how much memory is free. What its files say that it takes must be free here too. wide:
+    for one row at a time and nothing beside it.
 
     Raises PackageError(onnx_invalid) for a graph that is none, or takes something else than sealed ones do;
     InferenceError: not_found for a runtime or device that is not here, not_enough_memory, worker_lost.
@@ -37,7 +40,8 @@ def open_graph(package: Package, variant: str, options: Options, starter: Starte
     runtime = runtimes.find(name)
     if name not in runtimes.LIBRARIES:
         memory.check_here(package, variant)
-    opened = runtime.open(package.graph_path(variant), options.device, options.threads)
+    way = runtime.open_wide if wide else runtime.open
+    opened = way(package.graph_path(variant), options.device, options.threads)
     opened.steady = steady(package.graph_path(variant))
     if isinstance(opened, Apart):  # some libraries have one however graphs are isolated
         opened.hang_s = options.hang_s

@@ -24,7 +24,8 @@ class Options:
     while the other is stacked and answered, else one, and never fewer than replicas. threads: of each run (None: the
     cores, shared among the runners). max_batch (None: 16), max_queue: rows. max_wait_s: refuse when the expected wait
     of a single picture is longer; of several, twenty times that. None never refuses (a script that waits for itself).
-    objective_s: how long a row may take from queue to answer; batches are kept small enough for it. tuning: the folder
+    objective_s: how long a row may take from queue to answer: batches are kept small enough for it, and who would wait too
+    long is refused (aim.py). tuning: the folder
     of `saccade bench --tune`; what it found for this graph on this host stands in for runners, threads and max_batch
     that are None.
 

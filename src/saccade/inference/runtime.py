@@ -88,6 +88,10 @@ class Runtime(ABC):
         """threads: of each run; None takes all cores. Raises PackageError(onnx_invalid) when the file is no graph this
         runtime can open, InferenceError(not_found) for a device that is not here."""
 
+    def open_wide(self, graph: Path, device: str = "cpu", threads: int | None = None) -> OpenGraph:
+        """As open, to run one row at a time with nothing beside it; what that allows is the runtime's to know."""
+        return self.open(graph, device, threads)
+
     @abstractmethod
     def version(self) -> str:
         """Of the library, for certificates."""

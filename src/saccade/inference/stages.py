@@ -16,6 +16,7 @@ from saccade.images.decode import Header
 from saccade.images.preprocess import Placement
 from saccade.inference import tiles
 from saccade.inference.batcher import Batcher, Ran
+from saccade.inference.brief import Brief, fits
 from saccade.inference.intake import Intake, Work
 from saccade.inference.request import Row, Source
 from saccade.inference.runtime import INPUT, OpenGraph
@@ -28,13 +29,6 @@ SOON_S = 0.01
 """A run that takes less may hold up the thread that decodes."""
 DEEP = 6
 """Pictures for each runner, from which on it counts how many are answered, no longer how soon one of them is."""
-BRIEF_S, BRIEF_BYTES, BRIEF_PIXELS = 0.001, 32 * 1024, 65_536
-"""A picture of no more bytes and pixels than this is answered by the thread that brings it, where the ones before it
-took no longer than this from end to end. Two wakings of another thread were 0.3 to 0.5 ms on 2 AMD EPYC cores."""
-BRIEF_ROW_BYTES = 256 * 1024
-"""A row of tensors of no more than this, on such a graph, too."""
-TRIED_AGAIN = 200
-"""One in so many pictures that took longer is tried so again, for what it costs may have changed."""
 
 
 @dataclass(frozen=True)
@@ -80,16 +74,19 @@ class Stages:
         self._inputs = graph.inputs
         self._near = graph.near and graph.steady
         """Another thread than a runner's may run it."""
+        self._sized = all(None not in spec.shape[1:] for spec in graph.inputs)
+        """How large rows are is known, and so what one costs."""
         self._runners = runners
         self._pictures = pictures
         self._tileable = bool({"boxes", "mask"} & {o.name for o in task.outputs(manifest.labels)})
         self._intake = intake
         self._batcher = batcher
         self._lock = threading.Lock()
-        self._decode_s = self._brief_s = self._held_s = 0.0
-        self._passed = 0
+        self._decode_s = self._held_s = 0.0
+        self._brief = Brief()
         self._closed = False
         self._ahead = Ahead()
+        intake.join(self)
 
     @property
     def pending(self) -> int:
@@ -101,7 +98,7 @@ class Stages:
         while they wait to be decoded, in other models."""
         decode_s, row_s = self._decode_s / self._intake.threads, self._batcher.row_s
         # What stays with the thread that decodes costs both, one after the other.
-        each = decode_s + row_s if self._alone() else max(decode_s, row_s)
+        each = decode_s + row_s if self._stays() else max(decode_s, row_s)
         with self._lock:
             ahead = self._ahead.count(caller, urgent)
         return max(ahead * each, self._intake.wait_s(caller, urgent))
@@ -114,11 +111,11 @@ class Stages:
         caller: Hashable = None,
         urgent: bool = True,
         tile: float = 0.0,
-        here: bool = False,
+        here_s: float = 0.0,
     ) -> "Future[Outcome]":
         """Decodes, batches and runs one picture. deadline: a moment of time.monotonic. Callers take turns; urgent
-        pictures go before the others. tile: as in `predict`. here: the calling thread may do the work itself where that
-        is over sooner than it could be handed on.
+        pictures go before the others. tile: as in `predict`. here_s: for how long the calling thread may do the work
+        itself, where nothing else is under way (brief.py).
 
         The future never raises: an error is the Outcome's result. Cancelling it drops work that has not begun.
         """
@@ -133,14 +130,20 @@ class Stages:
             self._ahead.come(caller, urgent)
         if isinstance(source, Mapping):
             # Nothing to decode: a hop to the pool would cost more than the work.
-            brief = here and self._near and self._batcher.row_s * self._runners < BRIEF_S
-            brief = brief and sum(array.nbytes for array in source.values()) <= BRIEF_ROW_BYTES
-            self._prepare(source, asked, at_once=brief)
+            here = self._sized and fits(here_s, row=sum(array.nbytes for array in source.values()))
+            here = here and self._may_stay(here_s)
+            self._prepare(source, asked, at_once=here)
+            if here:
+                self._brief.took(here_s, time.perf_counter() - asked.came)
             return asked.future
-        if here and not tile and (header := self._brief(source)) is not None:
-            self._prepare(source, asked, header)
-            self._brief_s += 0.2 * (time.perf_counter() - asked.came - self._brief_s)
-            return asked.future
+        if not tile and self._may_stay(here_s):
+            header = self._headed(source, here_s)
+            if header is not None:
+                self._prepare(source, asked, header)
+            if header is not None or time.perf_counter() - asked.came > here_s:
+                self._brief.took(here_s, time.perf_counter() - asked.came)
+            if header is not None:
+                return asked.future
         work = Work(
             lambda: self._spread(source, asked, tile) if tile else self._prepare(source, asked),
             lambda: self._finish(asked, Outcome(late(), {})),
@@ -175,7 +178,7 @@ class Stages:
             timings["decode"] = took * 1e3
             if not isinstance(source, Mapping):
                 self._decode_s += 0.2 * (took - self._decode_s) if self._decode_s else took
-            if at_once and self._alone() and (done := self._batcher.at_once(row, deadline)) is not None:
+            if at_once and self._stays() and (done := self._batcher.at_once(row, deadline)) is not None:
                 self._hold(began)
                 self._conclude(done, placement, timings, asked)
                 return
@@ -342,25 +345,30 @@ class Stages:
             return
         self._conclude(ran.result(), placement, timings, asked)
 
-    def _brief(self, source: Source) -> Header | None:
-        """The header of a picture that is answered sooner than another thread would wake for it; None for any other."""
-        if self.pending > 1 or not self._near or not isinstance(source, bytes) or len(source) > BRIEF_BYTES:
+    def _may_stay(self, here_s: float) -> bool:
+        """Whether what came now may be done by the thread that brought it: nothing else is under way, and the graph is over
+        in time."""
+        if not 0 < self._batcher.lone_s <= here_s or not self._near or self._intake.pending() > 1:
+            return False
+        return self._brief.expects(here_s)
+
+    def _headed(self, source: Source, here_s: float) -> Header | None:
+        """The header of a picture that is small enough for it; None for any other."""
+        if not isinstance(source, bytes) or not fits(here_s, data=len(source)):
             return None
-        if self._intake.isolated or not self._pictures or self._batcher.row_s * self._runners > 10 * BRIEF_S:
+        if self._intake.isolated or not self._pictures:
             return None
-        if self._brief_s > BRIEF_S:
-            self._passed = (self._passed + 1) % TRIED_AGAIN
-            if self._passed:
-                return None
         try:
             header = decode.inspect(source)
         except SaccadeError:
             return None
         pixels = header.width * header.height
+        if not fits(here_s, pixels=pixels * header.scans):
+            return None
         # Elsewhere a picture may wait until there is room to decode it; this thread may not.
-        return header if pixels <= BRIEF_PIXELS and self._intake.budget.room(pixels) else None
+        return header if self._intake.budget.room(pixels) else None
 
-    def _alone(self) -> bool:
+    def _stays(self) -> bool:
         """Whether handing a row to a runner's thread would cost more than it could save: it is over soon, and sharing a
         run would save little, or there are no more pictures than runners, so that none could share one.
 
@@ -399,6 +407,7 @@ class Stages:
         end = time.monotonic() + timeout_s
         while self.pending and time.monotonic() < end:
             time.sleep(0.005)
+        self._intake.leave(self)
         return True
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from saccade.errors import InferenceError, SaccadeError, ServerError, StorageError
+from saccade.inference.brief import BRIEF_S, LONE_S
 from saccade.inference.engine import Engine
 from saccade.inference.request import Answer, Request
 from saccade.protocols.method import Method
@@ -190,6 +191,8 @@ class Call:
     request its own caller."""
     urgent: bool | None = None
     """What X-Priority asked for: interactive goes first, batch gives way; None leaves it to the number of images."""
+    alone: Callable[[], bool] = bool
+    """Whether nobody else asks now, so that the thread that hears all callers may be held up by this one."""
     came: float = field(default_factory=time.monotonic)
 
     async def read(self) -> bytes:
@@ -286,10 +289,11 @@ def as_problem(error: SaccadeError, request_id: str) -> Reply:
     return Reply(body["status"], json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(), headers)
 
 
-async def asked(engine: Engine, request: Request, left: Leave | None) -> Answer:
-    """The engine's answer, unless the caller leaves first or its time is over. Raises what the engine raises."""
+async def asked(engine: Engine, request: Request, left: Leave | None, alone: Callable[[], bool] = bool) -> Answer:
+    """The engine's answer, unless the caller leaves first or its time is over. alone: as of a Call. Raises what the engine
+    raises."""
     within_s = min(request.deadline_s, engine.max_deadline_s)
-    return await settled(engine.submit(request, here=True), left, within_s)
+    return await settled(engine.submit(request, here_s=LONE_S if alone() else BRIEF_S), left, within_s)
 
 
 LATE_S = 0.25

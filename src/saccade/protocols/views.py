@@ -4,7 +4,7 @@ Which view is meant shows in the request: byte strings sent to the input of pixe
 same road as on the native API and may ask for one output more, `prediction`: the native answer of each as JSON.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,9 +60,10 @@ async def ask(
     *,
     caller: str | None = None,
     urgent: bool | None = None,
+    alone: Callable[[], bool] = bool,
 ) -> tuple[Answer, list[Tensor]]:
     """The answer, and the outputs asked for, batch axis first. name, version: as the caller gave them, so that one who
-    named no version is answered by whichever is in service now. caller, urgent: as of a Request.
+    named no version is answered by whichever is in service now. caller, urgent: as of a Request. alone: as of a Call.
 
     Raises SaccadeError: of the request, or of its first row that failed.
     """
@@ -80,7 +81,7 @@ async def ask(
             code="invalid_value",
         )
     request = Request(name, rows, version, deadline_s, caller, urgent, tiled)
-    answer = await asked(engine, request, left)
+    answer = await asked(engine, request, left, alone)
     for result in answer.results:
         if isinstance(result, SaccadeError):
             raise result

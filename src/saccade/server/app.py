@@ -13,6 +13,7 @@ from saccade.inference.engine import Engine
 from saccade.protocols import routes as heads
 from saccade.protocols.native.messages import prediction_id
 from saccade.protocols.protocol import STATUSES, Call, Leave, Protocol, Reply, Route, as_problem, single
+from saccade.server.company import Company
 from saccade.server.held import Held, Share
 from saccade.server.http.exchange import EXCHANGE, Exchange
 from saccade.server.keys import Keys
@@ -60,6 +61,7 @@ class App:
         self.state = state
         self.offenders = offenders or Offenders()
         self.held = Held(settings.body_bytes)
+        self.company = Company()
         self.routes = _share([*routes, *self._own()], part)
         self.protocols = tuple(protocols)
         self._given = tuple(routes)
@@ -95,7 +97,12 @@ class App:
                     caller=caller,
                     urgent=heads.urgent(headers),
                 )
-                reply = await route.handler(call)
+                if not route.max_bytes:
+                    reply = await route.handler(call)
+                else:
+                    call.alone = self.company.alone
+                    with self.company.asking(None if exchange is None else exchange.connection):
+                        reply = await route.handler(call)
         except SaccadeError as error:
             reply, code = self._failure(error, request_id, scope["path"])
             if reply.status == 500:

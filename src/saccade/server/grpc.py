@@ -188,7 +188,7 @@ class _Handlers(grpc.GenericRpcHandler):
         async def answer(requests: AsyncIterator[bytes], context: Any) -> None:
             async def once() -> None:
                 data = await self._first(requests)
-                with self._app.held.share(len(data)):
+                with self._app.held.share(len(data)), self._company(method):
                     reply = await method.handler(call, schema.read(method.request, data))  # type: ignore[misc]
                 await context.write(reply.SerializeToString())
 
@@ -206,13 +206,17 @@ class _Handlers(grpc.GenericRpcHandler):
             async def all_of_them() -> None:
                 # Closed at once when the caller leaves, or what it holds would wait for the garbage collector.
                 stream: Any = method.handler(call, messages())
-                async with contextlib.aclosing(stream) as replies:
-                    async for reply in replies:
-                        await context.write(reply.SerializeToString())
+                with self._company(method):
+                    async with contextlib.aclosing(stream) as replies:
+                        async for reply in replies:
+                            await context.write(reply.SerializeToString())
 
             await self._guarded(method, call, context, all_of_them)
 
         return answer
+
+    def _company(self, method: Method) -> contextlib.AbstractContextManager[None]:
+        return self._app.company.asking(None) if method.pictures else contextlib.nullcontext()
 
     async def _first(self, requests: AsyncIterator[bytes]) -> bytes:
         """The first message, in the time a body has. Raises ServerError: request_timeout,

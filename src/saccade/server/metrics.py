@@ -1,5 +1,6 @@
 """Counters and histograms as Prometheus text, counted in one place around the engine."""
 
+import math
 import threading
 from bisect import bisect_left
 from collections.abc import Callable
@@ -139,6 +140,11 @@ def _gauges(engine: Engine) -> list[tuple[str, str, list[str]]]:
             "saccade_expected_wait_seconds",
             "What a picture that came now would wait.",
             [f"{w} {model.expected_wait_s():.6f}" for w, _, model in loaded],
+        ),
+        (
+            "saccade_longest_wait_seconds",
+            "A single urgent picture that would wait longer is refused.",
+            [f"{w} {model.longest_wait_s:.6f}" for w, _, model in loaded if model.longest_wait_s < math.inf],
         ),
         ("saccade_workers_live", "Processes of a version that can run.", [f"{w} {h.live}" for w, h in processes]),
         ("saccade_workers_wanted", "Processes a version shall have.", [f"{w} {h.wanted}" for w, h in processes]),

@@ -30,7 +30,7 @@ AGAIN_S = (0.5, 30.0)
 """Before a lost server is started again: at first, and at most, twice as long after each loss."""
 STEADY_S = 60.0
 ASK_S = 1.0
-SMALLEST = ("saccade_model_ready",)
+SMALLEST = ("saccade_model_ready", "saccade_longest_wait_seconds")
 LARGEST = ("saccade_model_load_seconds", "saccade_expected_wait_seconds")
 """Gauges that are not added up: what all of them have, and the worst of any."""
 

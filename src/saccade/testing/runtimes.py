@@ -29,10 +29,22 @@ def check(runtime: Runtime, folder: Path, make: Callable[[Path], Path] = channel
     assert suffix in runtime.suffixes
     assert runtime.version()[0].isdigit()
     check_graph(runtime.open(make(folder / f"means{suffix}"), "cpu", 1))
+    _check_wide(runtime.open_wide(make(folder / f"wide{suffix}"), "cpu", 2))
     for content in (b"\x08\x09no graph", b"", b"PK\x05\x06" + bytes(18)):
         (folder / f"damaged{suffix}").write_bytes(content)
         assert _code(lambda: runtime.open(folder / f"damaged{suffix}").close()) == "onnx_invalid"
     assert _code(lambda: runtime.open(folder / f"damaged{suffix}", "abacus").close()) == "not_found"
+
+
+def _check_wide(graph: OpenGraph) -> None:
+    """One row at a time, whatever else its batch axis allows."""
+    assert [(i.name, i.dtype, i.shape[1:]) for i in graph.inputs] == [("image", "uint8", (32, 32, 3))]
+    assert [(o.name, o.dtype, o.shape[1:]) for o in graph.outputs] == [("scores", "float32", (3,))]
+    for mark in range(0, 256, 5):
+        image = np.full((1, 32, 32, 3), mark, np.uint8)
+        np.testing.assert_allclose(graph.run({"image": image})["scores"], [[mark / 255] * 3], atol=2e-5)
+    graph.close()
+    assert _code(lambda: graph.run({"image": image})) == "not_ready"
 
 
 def check_graph(graph: OpenGraph) -> None:

@@ -68,7 +68,7 @@ class _Api:
         if png and several:
             raise ServerError("several images are answered in JSON only", hint="send one", code="not_acceptable")
         request = Request(model, tuple(pictures), version, call.deadline_s, call.caller, call.urgent, tile=wish.tile)
-        answer = await asked(self._engine, request, call.left)
+        answer = await asked(self._engine, request, call.left, call.alone)
 
         def written() -> bytes:
             return (

@@ -168,6 +168,7 @@ class _Api:
             call.request_id,
             caller=call.caller,
             urgent=urgent,
+            alone=call.alone,
         )
         wanted = asked.outputs or [messages.Wanted(output.name, asked.binary) for output in outputs]
         head: dict[str, Any] = {"model_name": answer.model, "model_version": str(answer.version)}

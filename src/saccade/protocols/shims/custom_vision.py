@@ -42,7 +42,7 @@ class CustomVision(Protocol):
                 )
                 pictures = (_picture(call, await call.read()),)
                 request = Request(call.parameters["name"], pictures, None, call.deadline_s, call.caller, call.urgent)
-                answer = await asked(engine, request, call.left)
+                answer = await asked(engine, request, call.left, call.alone)
                 return Reply(200, messages.dumps(_answer(answer, places, call)), [JSON, *marks(answer)])
 
             return predict

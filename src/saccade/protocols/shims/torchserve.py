@@ -34,7 +34,7 @@ class TorchServe(Protocol):
             if len(pictures) > 1:
                 raise ServerError("a form holds one picture here", hint="ask for each", code="batch_too_large")
             request = Request(name, tuple(pictures), version, call.deadline_s, call.caller, call.urgent)
-            answer = await asked(engine, request, call.left)
+            answer = await asked(engine, request, call.left, call.alone)
             boxes = getattr(answer.results[0], "boxes", None) is not None
 
             wish = messages.Wish([])

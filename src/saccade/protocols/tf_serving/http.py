@@ -85,6 +85,7 @@ class _Api:
             call.request_id,
             caller=call.caller,
             urgent=call.urgent,
+            alone=call.alone,
         )
 
     async def predict(self, call: Call) -> Reply:

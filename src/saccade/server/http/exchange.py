@@ -16,6 +16,7 @@ HELD = 256 * 1024
 
 class Exchange:
     """scope: as ASGI 3 has it. answer: told status, headers and body, once. took: told of bytes the application took.
+    connection: that carries nothing else meanwhile, None where it may.
 
     The connection feeds it and tells it of the end; the application runs beside, as a task.
     """
@@ -25,6 +26,7 @@ class Exchange:
         scope: Message,
         answer: Callable[["Exchange", int, Headers, bytes], None],
         took: Callable[["Exchange", int], None],
+        connection: object | None = None,
     ) -> None:
         self.scope = scope
         scope[EXCHANGE] = self
@@ -40,6 +42,7 @@ class Exchange:
         """The connection may carry another after it."""
         self._answer = answer
         self._took = took
+        self.connection = connection
         self._parts: deque[bytes] = deque()
         self._told = False
         self._waiting: asyncio.Future[None] | None = None

@@ -197,7 +197,7 @@ class One(asyncio.Protocol):
         if version not in ("1.1", "1.0"):
             raise httptools.HttpParserError("HTTP/0.9 has no head")
         scope = request_scope(method.decode("ascii"), self._url, self._headers, version, scheme)
-        exchange = Exchange(scope, self._answer, self._took)
+        exchange = Exchange(scope, self._answer, self._took, self)
         exchange.keeps = self._parser.should_keep_alive() and method != b"CONNECT"
         self._read = exchange
         self._body_bytes = self._other_bytes = 0

@@ -119,7 +119,8 @@ class Detection(Task):
         return draw.boxes(image, prediction.boxes, fonts.names(labels.names), prediction.scores, prediction.class_ids)
 
     def difference(self, theirs: Mapping[str, Array], ours: Mapping[str, Array]) -> float:
-        """The largest gap between answers that belong together, whatever their order: of scores, or 1 - IoU.
+        """The largest gap between answers that belong together, whatever their order: of scores, or 1 - IoU, which
+        counts whole from a score of 0.5 on: what is hardly believed may lie anywhere, for it could as well be missing.
 
         An answer without a partner counts its own score, less what could come or go by rounding: FAINT, or the lowest
         score of the other side where that one is full.
@@ -141,8 +142,10 @@ def _gap(theirs: Sequence[Array], ours: Sequence[Array]) -> float:
         if i in alone[0] and j in alone[1]:
             alone[0].remove(i)
             alone[1].remove(j)
-            if max(theirs[1][i], ours[1][j]) >= FAINT:
-                worst = max(worst, 1 - float(overlaps[i, j]), abs(float(theirs[1][i]) - float(ours[1][j])))
+            first, second = float(theirs[1][i]), float(ours[1][j])
+            if (believed := max(first, second)) >= FAINT:
+                weight = min(1.0, 2 * believed)
+                worst = max(worst, weight * (1 - float(overlaps[i, j])), abs(first - second))
     for mine, left, other in ((theirs, alone[0], ours), (ours, alone[1], theirs)):
         floor = max(FAINT, float(other[1].min(initial=1.0)))
         worst = max([worst, *(float(mine[1][i]) - floor for i in left if not _twin(i, mine, other))])
