@@ -33,7 +33,7 @@ class Queue:
                 done, came, waited = self.told.pop(0)
                 self.aim.answered(came, done - came, waited)
             wait = max(0.0, self.free_at - self.now)
-            if wait * self.guess > self.aim.bound_s:
+            if wait * self.guess > self.aim.objective_s * self.aim.share:
                 continue
             self.free_at = self.now + wait + self.dice.uniform(0.5, 1.5) / self.rate
             self.told.append((self.free_at, self.now, wait))
@@ -78,7 +78,7 @@ def test_without_an_objective_nothing_moves() -> None:
     aim = Aim(None)
     for i in range(100):
         aim.answered(i, 100.0, 99.0)
-    assert aim.bound_s == math.inf
+    assert (aim.objective_s, aim.share) == (math.inf, 1.0)
 
 
 def test_an_engine_refuses_what_would_be_late(tmp_path: Path) -> None:
@@ -115,9 +115,25 @@ def test_only_what_was_held_to_the_bound_is_counted(tmp_path: Path, monkeypatch:
     engine.submit(Request("colors", (good,))).result(10)
     assert len(told) == 1
     engine.submit(Request("colors", (good,), deadline_s=0.0)).result(10)
-    assert len(told) == 2, "who was not answered in time waited in vain"
-    assert told[1][0] == told[1][1]
+    assert len(told) == 1, "who gave up before it was late says nothing"
     engine.close()
+
+
+def test_who_waited_in_vain_until_it_was_late_counts() -> None:
+    aim = Aim(0.08)
+    for i in range(1000):
+        aim.left(i, 0.01)
+    assert aim.share == 1.0
+    for i in range(1000, 1010):
+        aim.left(i, 0.2)
+    assert aim.share < 0.6
+
+
+def test_few_answers_keep_it_too() -> None:
+    queue = Queue(Aim(2.0), 5.0, 0.5)
+    queue.offer(8.0, 600.0)
+    found, _ = queue.offer(8.0, 4000.0)
+    assert sum(one > 2.0 for one in found) / len(found) < 0.02
 
 
 @pytest.mark.parametrize(

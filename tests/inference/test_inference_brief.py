@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from saccade.errors import ImageError
+from saccade.errors import ImageError, SaccadeError
 from saccade.images.encode import to_png
 from saccade.inference import stages
 from saccade.inference.brief import BRIEF_S, HICCUP_S, LONE_S, LONGEST_S, PAUSE_S, Brief
@@ -111,6 +111,30 @@ def test_each_bound_learns_by_itself_and_pauses_longer_each_time():
     brief.took(BRIEF_S, 0.5)
     now[0] += PAUSE_S
     assert brief.expects(BRIEF_S), "forgiven"
+
+
+def test_what_is_small_is_near_while_larger_ones_of_the_same_caller_pause(engine):
+    engine.find("colors").model._stages._brief.took(LONE_S, 9.0)
+    assert ask(engine, png(9, 9, 9), here_s=LONE_S)[1] == [threading.current_thread().name]
+    assert ask(engine, photo(), here_s=LONE_S)[1] != [threading.current_thread().name]
+
+
+def test_a_row_that_is_none_leaves_nothing_behind(engine):
+    model = engine.find("colors").model
+    answer = engine.submit(Request("colors", ({"image": [1, 2]},)), here_s=LONE_S).result(10)
+    assert isinstance(answer.results[0], SaccadeError)
+    assert model._intake.pending() == 0
+
+
+def test_nothing_stays_with_who_brings_it_while_another_model_has_work(engine):
+    class Others:
+        pending = 1
+
+    others = Others()
+    engine._intake.join(others)
+    assert ask(engine, png(9, 9, 9))[1] != [threading.current_thread().name]
+    engine._intake.leave(others)
+    assert ask(engine, png(9, 9, 9))[1] == [threading.current_thread().name]
 
 
 @pytest.mark.parametrize("seconds", [0.0015, 0.009])

@@ -11,6 +11,7 @@ import pytest
 
 from saccade.inference import runtimes, width
 from saccade.inference.batcher import Batcher
+from saccade.inference.intake import Intake
 from saccade.inference.model import Model
 from saccade.inference.options import Options
 from saccade.inference.runtime import OpenGraph
@@ -87,7 +88,7 @@ def test_what_a_row_costs_alone_says_nothing_of_rows_among_others() -> None:
     batcher = Batcher(taking(0.2), max_batch=4, runners=2, objective_s=0.1, clock=lambda: now[0])
     batcher.widen(taking(0.1))
     assert batcher.at_once(row(1), 1e9) is not None
-    assert batcher.row_s == pytest.approx(0.1), "the whole machine was at it"
+    assert (batcher.row_s, batcher.lone_s) == (0.0, pytest.approx(0.1))
     assert batcher.limit == 4
     batcher.widen(None)
     assert batcher.at_once(row(1), 1e9) is not None
@@ -197,6 +198,40 @@ def test_a_second_opening_that_memory_has_no_room_for_is_left(
     with Model.open(package) as model:
         model.predict(png(9, 0, 0))
         assert 7 not in counting.ran
+
+
+def test_a_row_beside_those_of_another_model_is_not_alone(tmp_path: Path, counting: Counting) -> None:
+    intake = Intake(2)
+    others = Others()
+    with Model.open(colors(tmp_path / "q").path, intake=intake) as model:
+        counting.ran.clear()
+        model.predict(png(9, 0, 0))
+        assert counting.ran == [7]
+        intake.join(others)
+        assert intake.pending() == 5
+        model.predict(png(9, 0, 0))
+        assert counting.ran[1:] != [7]
+        intake.leave(others)
+        model.predict(png(9, 0, 0))
+        assert counting.ran[-1] == 7
+    assert intake.pending() == 0
+    assert intake._asked == ()
+    intake.close()
+
+
+def test_what_is_opened_beside_others_is_checked_all_the_same(tmp_path: Path, counting: Counting) -> None:
+    intake = Intake(2)
+    intake.join(Others())
+    counting.wrong.add(7)
+    with Model.open(colors(tmp_path / "q").path, intake=intake) as model:
+        assert 7 in counting.closed
+        model.predict(png(250, 0, 0))
+        assert counting.ran[-1] != 7
+    intake.close()
+
+
+class Others:
+    pending = 5
 
 
 def test_threads_wait_for_each_other_at_work_only_where_nothing_runs_beside(package: Path) -> None:

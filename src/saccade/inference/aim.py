@@ -8,10 +8,10 @@ import math
 import threading
 
 LOOKED_AT, LONGEST_S = 100, 5.0
-"""Answers of which one may be late, for the objective is a 99th percentile; where there are fewer, those of so long."""
+"""Answers of which one may be late, for the objective is a 99th percentile; in so long without a late one fewer will do."""
 DOWN, UP = 0.85, 1.05
 LEAST = 0.1
-"""Share of the objective below which the bound does not fall."""
+"""Share of the longest wait below which the bound does not fall."""
 INSIDE = 0.85
 """Share of the objective for what is seen here. A request waits to be heard, and its answer to be read, besides: 10 ms of
 80 on two cores that were asked for half as much again as they can."""
@@ -23,19 +23,21 @@ class Aim:
     def __init__(self, objective_s: float | None) -> None:
         self.objective_s = INSIDE * objective_s if objective_s else math.inf
         self.share = 1.0
-        """Of the objective, that may be expected to be waited."""
+        """Of the longest wait, that is let in now."""
         self._seen = self._late = 0
         self._since = self._began = -math.inf
         """When the bound gave way last; when the answers that are looked at began."""
         self._lock = threading.Lock()
 
-    @property
-    def bound_s(self) -> float:
-        return self.objective_s * self.share
+    def left(self, came: float, seconds: float) -> None:
+        """Of one that was let in and never run, for nobody waited for it any longer: that says something where it was late
+        by then."""
+        if seconds > self.objective_s:
+            self.answered(came, seconds, seconds)
 
     def answered(self, came: float, seconds: float, waited_s: float) -> None:
-        """Of one that was let in by this bound. came: when, of a monotonic clock. seconds: until it was answered, or given
-        up; waited_s: of these, in queues."""
+        """Of one that was let in by this bound. came: when, of a monotonic clock. seconds: until it was answered; waited_s:
+        of these, in queues."""
         if self.objective_s == math.inf:
             return
         # Without its wait it would have been late too: then no smaller queue helps.
@@ -49,7 +51,7 @@ class Aim:
             if self._late > 1:
                 self._since = now
                 self._change(DOWN, now)
-            elif self._seen >= LOOKED_AT or now - self._began >= LONGEST_S:
+            elif self._seen >= LOOKED_AT or (now - self._began >= LONGEST_S and not self._late):
                 self._change(UP, now)
 
     def _change(self, times: float, now: float) -> None:

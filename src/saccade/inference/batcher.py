@@ -95,7 +95,8 @@ class Batcher:
     succeeded, its rows and seconds.
 
     stack: makes arrays of the rows of a batch. ready: blocks at most so many seconds until a run could begin, True if
-    so; while it could not, rows whose deadline passes are answered. What it raises is the answer of all that wait.
+    so; while it could not, rows whose deadline passes are answered. What it raises is the answer of all that wait. alone:
+    whether nothing but what came here is at work on this machine, as far as is known.
     """
 
     def __init__(
@@ -111,6 +112,7 @@ class Batcher:
         ran: Callable[[int, float], None] = lambda rows, seconds: None,
         stack: Callable[[Sequence[Mapping[str, Array]]], Mapping[str, Array]] | None = None,
         ready: Callable[[float], bool] = lambda seconds: True,
+        alone: Callable[[], bool] = lambda: True,
     ) -> None:
         self._run = run
         self._stack = stack or _stack
@@ -124,7 +126,8 @@ class Batcher:
         self._begun: dict[int, float] = {}
         """Of each thread that runs rows, since when."""
         self._wide: Run | None = None
-        self._lonely: Callable[[], bool] = lambda: True
+        self._always = False
+        self._lonely = alone
         self._suspects = 0
         """Threads that hold rows of lost runs; nothing else begins meanwhile."""
         self._alone = False
@@ -141,10 +144,10 @@ class Batcher:
         """Moving mean of a run of one row that met no other; 0 as long as there was none."""
         self._threads = [threading.Thread(target=self._loop, name=f"{name}-{i}", daemon=True) for i in range(runners)]
 
-    def widen(self, wide: Run | None, alone: Callable[[], bool] = lambda: True) -> None:
-        """From now on a row that has all runners to itself goes this way, which takes all of the machine for it. alone:
-        whether nothing else is on its way to them either."""
-        self._wide, self._lonely = wide, alone
+    def widen(self, wide: Run | None, *, always: bool = False) -> None:
+        """From now on a row that has all runners to itself goes this way, which takes all of the machine for it. always:
+        and one that does not, to try it."""
+        self._wide, self._always = wide, always
 
     def start(self) -> "Batcher":
         for thread in self._threads:
@@ -333,18 +336,17 @@ class Batcher:
         """How so many rows are run, and whether they are one that has all runners to itself."""
         with self._wake:
             alone = rows == 1 and self._running == 1 and not self._waiting and self._lonely()
-        return (self._wide if alone and self._wide is not None else self._run), alone
+        goes = self._wide is not None and (alone or (self._always and rows == 1))
+        return (self._wide if goes and self._wide is not None else self._run), alone
 
     def _note(self, rows: int, took: float, run: Run, alone: bool) -> None:
         self._ran(rows, took)
-        # What had the whole machine says what a row costs, and nothing of how long one takes among others.
-        wide = run is self._wide
-        if alone:
-            self.lone_s += 0.2 * (took - self.lone_s) if self.lone_s else took
-        each = took / rows / (1 if wide else len(self._threads))
+        each = took / rows / len(self._threads)
         with self._wake:
-            self.row_s += 0.2 * (each - self.row_s) if self.row_s else each
-            if not wide:
+            if alone:
+                self.lone_s += 0.2 * (took - self.lone_s) if self.lone_s else took
+            if run is not self._wide:  # which says nothing of how long one takes among others
+                self.row_s += 0.2 * (each - self.row_s) if self.row_s else each
                 self.sizes.learn(rows, took)
                 self._fit(rows, took)
 

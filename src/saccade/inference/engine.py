@@ -170,7 +170,7 @@ class Engine:
             future.set_exception(error)
             return future
         # By the bound for these alone was it let in.
-        aimed = _urgent(request) and len(items) == 1
+        aimed = _urgent(request) and len(items) == 1 and not request.tile
         done = _After(len(items), lambda: self._settle(future, entry, items, began, deadline, request.caller, aimed))
         future.add_done_callback(lambda f: [i.cancel() for i in items] if f.cancelled() else None)
         for item in items:
@@ -294,10 +294,7 @@ class Engine:
         # Futures keep what they call when done: a circle would hold pictures and masks until it is collected.
         items.clear()
         if not whole or future.cancelled():
-            took = time.monotonic() - began
-            model.counts.request(None, took)
-            if aimed:
-                model.aim.answered(began, took, took)
+            model.counts.request(None, time.monotonic() - began)
             left = InferenceError("the caller left", code="cancelled")
             if time.monotonic() >= deadline:
                 left = InferenceError("the deadline passed while the model was at work", code="deadline_exceeded")
@@ -325,10 +322,12 @@ class Engine:
         )
         took = time.monotonic() - began
         model.counts.request(answer, took)
-        if aimed and not isinstance(outcomes[0].result, SaccadeError):
-            model.aim.answered(began, took, timings["queue"] / 1e3)
-        elif aimed and _given_up(outcomes[0].result):
-            model.aim.answered(began, took, took)
+        if aimed:
+            found = outcomes[0].result
+            if not isinstance(found, SaccadeError):
+                model.aim.answered(began, took, timings["queue"] / 1e3)
+            elif found.code == "deadline_exceeded" and "infer" not in timings:
+                model.aim.left(began, took)
         self._observe(entry.name, str(entry.version), answer, began, caller)
         if future.set_running_or_notify_cancel():
             future.set_result(answer)
@@ -382,10 +381,6 @@ def _refuse_masks(request: Request) -> None:
             code="batch_too_large",
             details={"limit": ANSWER_LIMITS.max_mask_pixels},
         )
-
-
-def _given_up(result: object) -> bool:
-    return isinstance(result, SaccadeError) and result.code == "deadline_exceeded"
 
 
 def _urgent(request: Request) -> bool:

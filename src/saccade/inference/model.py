@@ -80,6 +80,7 @@ class Model:
             objective_s=options.objective_s,
             stack=graph.stack,
             ready=graph.wait,
+            alone=lambda: intake.pending() <= 1,
         )
         self._stages = Stages(
             self.manifest, self.task, graph, self.pictures, intake, self._batcher, options.runners or 1
@@ -153,8 +154,8 @@ class Model:
             intake = Intake(cores())
             owned.append(intake)
         model = cls(package, graph, options, intake, owned, way)
-        model._batcher.start()
         try:
+            model._batcher.start()
             lone_s = model._warm()
             if check:
                 model._check_golden(graph)
@@ -260,7 +261,7 @@ class Model:
     def longest_wait_s(self) -> float:
         """With a longer expected wait a single picture that is urgent is refused; infinite where none is."""
         most = math.inf if self.options.max_wait_s is None else self.options.max_wait_s
-        return min(most, self.aim.bound_s)
+        return min(most, self.aim.objective_s) * self.aim.share
 
     def submit(
         self,
@@ -328,15 +329,17 @@ class Model:
         if wide is None:
             return
         self._wide = wide
-        self._batcher.widen(wide.run_until, lambda: self._intake.pending() <= 1)
+        self._batcher.widen(wide.run_until, always=True)
         try:
             if check:
                 self._check_golden(wide)
-        except PackageError as error:
+        except SaccadeError as error:
             log.warning("%s: a run over all cores answers otherwise and is not used: %s", self.manifest.name, error)
             self._batcher.widen(None)
             self._wide = None
             wide.close()
+        else:
+            self._batcher.widen(wide.run_until)
 
     def _check_golden(self, graph: OpenGraph) -> None:
         """graph: that runs when one row comes alone, as these do."""

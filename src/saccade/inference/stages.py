@@ -16,7 +16,7 @@ from saccade.images.decode import Header
 from saccade.images.preprocess import Placement
 from saccade.inference import tiles
 from saccade.inference.batcher import Batcher, Ran
-from saccade.inference.brief import Brief, fits
+from saccade.inference.brief import BRIEF_S, Brief, fits
 from saccade.inference.intake import Intake, Work
 from saccade.inference.request import Row, Source
 from saccade.inference.runtime import INPUT, OpenGraph
@@ -128,10 +128,11 @@ class Stages:
             if self._closed:
                 raise InferenceError("the model is being unloaded", hint="ask again", code="not_ready")
             self._ahead.come(caller, urgent)
+        if not self._brief.expects(here_s):
+            here_s = min(here_s, BRIEF_S)
         if isinstance(source, Mapping):
             # Nothing to decode: a hop to the pool would cost more than the work.
-            here = self._sized and fits(here_s, row=sum(array.nbytes for array in source.values()))
-            here = here and self._may_stay(here_s)
+            here = self._sized and self._may_stay(here_s) and fits(here_s, row=_bytes(source))
             self._prepare(source, asked, at_once=here)
             if here:
                 self._brief.took(here_s, time.perf_counter() - asked.came)
@@ -409,6 +410,10 @@ class Stages:
             time.sleep(0.005)
         self._intake.leave(self)
         return True
+
+
+def _bytes(row: Row) -> int:
+    return sum(np.asarray(array).nbytes for array in row.values())
 
 
 def gone() -> InferenceError:

@@ -82,7 +82,7 @@ def make_engine(settings: Settings) -> Engine:
         runners=settings.runners,
         max_batch=settings.max_batch,
         max_queue=settings.max_queue,
-        max_wait_s=min(settings.max_wait_s, settings.p99_s or settings.max_wait_s),
+        max_wait_s=settings.max_wait_s,
         objective_s=settings.p99_s,
         tuning=settings.home / "tuning",
         isolation=settings.isolation,

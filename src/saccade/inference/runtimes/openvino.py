@@ -118,6 +118,8 @@ class _Graph(OpenGraph):
 def _alike(several: Mapping[str, Array], one: Mapping[str, Array]) -> bool:
     """Whether the first row of several is the one, but for rounding."""
     for name, value in one.items():
+        if len(several[name].shape[:1]) == 0:
+            return False
         other = several[name][:1].astype(np.float64)
         if value.shape != other.shape or not np.allclose(
             value, other, 0, LIKE * max(1.0, np.abs(other).max(initial=0))
