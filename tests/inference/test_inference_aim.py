@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from saccade.errors import InferenceError
-from saccade.inference.aim import DOWN, INSIDE, LEAST, LOOKED_AT, Aim
+from saccade.inference.aim import DOWN, INSIDE, LEAST, LOOKED_AT, START, Aim
 from saccade.inference.engine import Engine
 from saccade.inference.options import Options
 from saccade.inference.request import Request
@@ -56,7 +56,7 @@ def test_the_99th_of_100_keeps_it_whatever_waits_are_believed_to_be(guess: float
 
 def test_a_model_that_is_slower_than_its_objective_is_asked_as_before() -> None:
     aim = Aim(0.08)
-    for i in range(1000):
+    for i in range(2000):
         aim.answered(i, 0.1, 0.01)
     assert aim.share == 1.0
 
@@ -65,7 +65,7 @@ def test_answers_of_one_moment_move_the_bound_once_and_never_below_the_least() -
     aim = Aim(0.08)
     for _ in range(50):
         aim.answered(1.0, 0.2, 0.19)
-    assert aim.share == DOWN, "all were let in before it could give way"
+    assert aim.share == START * DOWN, "all were let in before it could give way"
     for i in range(1000):
         aim.answered(2.0 + i, 0.2, 0.19)
     assert aim.share == LEAST
@@ -85,7 +85,7 @@ def test_an_engine_refuses_what_would_be_late(tmp_path: Path) -> None:
     engine = Engine(Options(max_wait_s=1.0, objective_s=0.5))
     model = engine.load(colors(tmp_path / "p").path, "colors").model
     assert model is not None
-    assert model.longest_wait_s == 0.5 * INSIDE
+    assert model.longest_wait_s == 0.5 * INSIDE * START
     model.aim.share = LEAST
     model.expected_wait_s = lambda caller=None, urgent=True: 0.05  # type: ignore[method-assign]
     with pytest.raises(InferenceError, match="expected wait"):
@@ -123,10 +123,10 @@ def test_who_waited_in_vain_until_it_was_late_counts() -> None:
     aim = Aim(0.08)
     for i in range(1000):
         aim.left(i, 0.01)
-    assert aim.share == 1.0
+    assert aim.share == START
     for i in range(1000, 1010):
         aim.left(i, 0.2)
-    assert aim.share < 0.6
+    assert aim.share < START * 0.6
 
 
 def test_few_answers_keep_it_too() -> None:
@@ -137,7 +137,7 @@ def test_few_answers_keep_it_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("most", "objective", "found"), [(None, None, math.inf), (0.0, None, 0.0), (None, 1.0, INSIDE)]
+    ("most", "objective", "found"), [(None, None, math.inf), (0.0, None, 0.0), (None, 1.0, INSIDE * START)]
 )
 def test_a_bound_of_nothing_is_one(tmp_path: Path, most: float | None, objective: float | None, found: float) -> None:
     engine = Engine(Options(max_wait_s=most, objective_s=objective))

@@ -9,7 +9,7 @@ import threading
 
 LOOKED_AT, LONGEST_S = 100, 5.0
 """Answers of which one may be late, for the objective is a 99th percentile; in so long without a late one fewer will do."""
-DOWN, UP = 0.85, 1.05
+START, DOWN, UP = 0.8, 0.85, 1.05
 LEAST = 0.1
 """Share of the longest wait below which the bound does not fall."""
 INSIDE = 0.85
@@ -22,7 +22,7 @@ class Aim:
 
     def __init__(self, objective_s: float | None) -> None:
         self.objective_s = INSIDE * objective_s if objective_s else math.inf
-        self.share = 1.0
+        self.share = START if objective_s else 1.0
         """Of the longest wait, that is let in now."""
         self._seen = self._late = 0
         self._since = self._began = -math.inf
