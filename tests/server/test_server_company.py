@@ -1,6 +1,7 @@
 """Whoever asks by himself is answered by the thread that hears everybody; as soon as another one asks, nobody is."""
 
 import asyncio
+import gc
 import http.client
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from saccade.inference.brief import BRIEF_S, LONE_S
 from saccade.inference.engine import Engine
 from saccade.server import company as module
 from saccade.server.build import build
-from saccade.server.company import ALONE_S, Company
+from saccade.server.company import ALONE_S, LATER_S, SOON_S, Company
 from saccade.server.http.listener import Listener
 from saccade.server.settings import Settings
 from saccade.testing.packages import colors, png
@@ -82,6 +83,23 @@ def test_many_that_wait_with_open_bodies_are_not_alone_when_they_all_end() -> No
     for one in held:
         assert not hall.company.alone()
         one.__exit__(None, None, None)
+
+
+def test_who_asks_again_as_soon_as_he_was_refused_is_refused_later() -> None:
+    hall, one, other = Hall(), Connection(), Connection()
+    assert hall.company.refused(one) == 0
+    hall.now += 0.5
+    assert hall.company.refused(one) == LATER_S
+    assert hall.company.refused(other) == 0
+    hall.now += 0.9
+    assert hall.company.refused(one) == LATER_S, "still"
+    hall.now += SOON_S
+    assert hall.company.refused(one) == 0
+    assert hall.company.refused(None) == 0
+    assert hall.company.refused(None) == 0, "of what carries several nothing is known"
+    del one
+    gc.collect()
+    assert len(hall.company._refused) == 1
 
 
 def test_a_connection_that_ended_is_not_taken_for_the_next_one() -> None:

@@ -107,6 +107,8 @@ class App:
             reply, code = self._failure(error, request_id, scope["path"])
             if reply.status == 500:
                 log.error("request %s failed", request_id, exc_info=error)
+            if code == "overloaded" and exchange is not None and (later_s := self.company.refused(exchange.connection)):
+                await asyncio.sleep(later_s)
         except asyncio.CancelledError:
             raise
         except Exception:  # the rim: nothing may end the process, and a stranger gets a bland sentence

@@ -1,12 +1,19 @@
-"""Whether whoever asks has the server to himself: then the thread that hears all callers may do the work itself."""
+"""Who else asks. Whoever has the server to himself is answered by the thread that hears all callers; whoever asks again as
+soon as he was refused is refused later."""
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator
-from weakref import ref
+from weakref import WeakKeyDictionary, ref
 
 ALONE_S = 0.25
 """A connection whose requests, one after the other, were the only ones for so long is alone."""
+
+SOON_S, LATER_S = 1.0, 0.03
+"""Who was refused and asks again within so long, though a second is the least that a refusal names, is answered no sooner
+than after so long. 16 such callers, each on one connection, would otherwise take two thirds of the processor from those who
+are answered (decision 24)."""
 
 
 class Company:
@@ -15,6 +22,7 @@ class Company:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._last: Callable[[], object | None] = lambda: None
+        self._refused: WeakKeyDictionary[object, float] = WeakKeyDictionary()
         self._open = 0
         self._since = clock()
         """When there was another caller for the last time."""
@@ -36,6 +44,15 @@ class Company:
         if self._open or connection is None or self._last() is not connection:
             self._since = self._clock()
         self._last = (lambda: None) if connection is None else ref(connection)
+
+    def refused(self, connection: object | None) -> float:
+        """Told of every refusal for overload, gives for how many seconds it is to be held back."""
+        if connection is None:
+            return 0.0
+        now = self._clock()
+        soon = now - self._refused.get(connection, -math.inf) < SOON_S
+        self._refused[connection] = now
+        return LATER_S if soon else 0.0
 
     def alone(self) -> bool:
         """Of the request that asks this, while it is open."""
