@@ -72,7 +72,7 @@ def test_a_new_task_is_checked_trained_judged_sealed_and_asked(grading: str, pho
         "filters": "8,8",
         "dense": 8,
         "size": 24,
-        "epochs": 12,
+        "epochs": 24,
         "batch": 8,
         "threads": 1,
         "rate": 0.005,
