@@ -6,7 +6,7 @@ from html import escape
 from benchmarks.serving.entrants import Figures
 from benchmarks.serving.table import grouped, middle, ours
 
-WIDTH, ROW, LEFT, RIGHT, TOP = 760, 20, 170, 90, 56
+WIDTH, ROW, LEFT, RIGHT, TOP = 800, 20, 210, 90, 56
 PLOT = 240
 COLOURS = ("#0a6ebd", "#d1495b", "#2e933c", "#8f6593", "#edae49", "#00798c", "#5b5f97", "#b08968")
 STYLE = (
@@ -24,11 +24,11 @@ def draw(found: Sequence[Figures], titles: Mapping[str, str], curves: Sequence[s
         if not loads:
             continue
         if row in curves:
-            parts.append(_curve(f"{row}: {title}", loads, y))
+            parts.append(_curve(row, title, loads, y))
             y += PLOT + TOP
             continue
         for load, by_entrant in loads.items():
-            parts.append(_bars(f"{row}: {title}; {load}", by_entrant, y))
+            parts.append(_bars(f"{row}, {load}: images a second", title, by_entrant, y))
             y += TOP + ROW * len(by_entrant)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y}" width="{WIDTH}" height="{y}">'
@@ -40,11 +40,11 @@ def _text(x: float, y: float, words: str, kind: str = "", anchor: str = "start")
     return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(words)}</text>'
 
 
-def _bars(title: str, by_entrant: Mapping[str, Sequence[Figures]], y: float) -> str:
+def _bars(head: str, title: str, by_entrant: Mapping[str, Sequence[Figures]], y: float) -> str:
     """Images a second; the thin line runs from the slowest round to the fastest."""
     most = max(r["per_s"] for records in by_entrant.values() for r in records)
     scale = (WIDTH - LEFT - RIGHT) / most
-    marks = [_text(8, y + 14, title, "t"), _text(8, y + 30, "images a second, median and spread of the rounds", "d")]
+    marks = [_text(8, y + 14, head, "t"), _text(8, y + 30, title, "d")]
     for i, (name, records) in enumerate(by_entrant.items()):
         top = y + 38 + ROW * i
         rate, rates = middle(records, "per_s"), [r["per_s"] for r in records]
@@ -60,7 +60,7 @@ def _bars(title: str, by_entrant: Mapping[str, Sequence[Figures]], y: float) -> 
     return "".join(marks)
 
 
-def _curve(title: str, loads: Mapping[str, Mapping[str, Sequence[Figures]]], y: float) -> str:
+def _curve(head: str, title: str, loads: Mapping[str, Mapping[str, Sequence[Figures]]], y: float) -> str:
     """Images a second over the load's number, both axes logarithmic, so that a cliff is a cliff at any scale."""
     from math import log
 
@@ -80,7 +80,8 @@ def _curve(title: str, loads: Mapping[str, Mapping[str, Sequence[Figures]]], y: 
     def y_of(value: float) -> float:
         return bottom - (bottom - top) * (log(max(value, 1e-9)) - low) / ((high - low) or 1)
 
-    marks = [_text(8, y + 14, title, "t"), _text(8, y + 30, "images a second, both axes logarithmic", "d")]
+    head = f"{head}: images a second, both axes logarithmic"
+    marks = [_text(8, y + 14, head, "t"), _text(8, y + 30, title, "d")]
     for load in loads:
         marks.append(_text(x_of(float(load)), bottom + 16, load, "d", "middle"))
     for exponent in range(-1, 5):
