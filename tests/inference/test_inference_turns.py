@@ -183,6 +183,9 @@ def test_a_batch_of_one_caller_locks_no_other_out(
     assert code(served, several=True) == "", "which may wait 5 s"
     assert code(served, several=True, deadline_s=1.0) == "overloaded"
     alone = served.submit(Request("colors", (png(7, 0, 0),), caller="phone"))
+    answered: list[str] = []
+    batch.add_done_callback(lambda _: answered.append("batch"))
+    alone.add_done_callback(lambda _: answered.append("phone"))
     end = time.monotonic() + 20
     while len(model._batcher) < 60:
         assert time.monotonic() < end, "one runs, and all others are decoded"
@@ -191,6 +194,7 @@ def test_a_batch_of_one_caller_locks_no_other_out(
     alone.result(20)
     assert len(batch.result(20).results) == 60
     assert 7 in ran[:2], "no later than behind the one that ran already"
+    assert answered == ["phone", "batch"]
 
 
 def test_whoever_asks_for_more_than_his_turn_is_refused_and_the_others_are_not(

@@ -5,9 +5,8 @@ makes a row cheapest (sizes.py), and no more than its share of what waits, or th
 while it lasts. A row that meets a free runner may run in the thread that brings it, which saves handing it on, where nobody
 else is there or sharing would save little; one alone may have all cores to itself. Urgent rows go before the others, and
 callers take turns, so nobody waits behind another's hundred pictures. A batch that fails is run again row by row, so an
-error belongs to one row only. One whose process was
-lost is too, once, with nothing beside it and as soon as another process is there, so that only the row that ends
-processes is lost with them.
+error belongs to one row only. One whose process was lost is too, once, with nothing beside it and as soon as another
+process is there, so that only the row that ends processes is lost with them.
 """
 
 import threading
@@ -158,12 +157,20 @@ class Batcher:
         return self._waiting
 
     def submit(
-        self, arrays: Mapping[str, Array], deadline: float, *, caller: Hashable = None, urgent: bool = True
+        self,
+        arrays: Mapping[str, Array],
+        deadline: float,
+        *,
+        caller: Hashable = None,
+        urgent: bool = True,
+        then: Callable[["Future[Ran]"], None] | None = None,
     ) -> "Future[Ran]":
-        """Queues one row. deadline: a moment of the clock. caller: whose turn it takes. Raises
-        InferenceError(overloaded) when the queue is full, not_ready after close. The future may raise
-        deadline_exceeded, inference_failed or worker_lost."""
+        """Queues one row. deadline: a moment of the clock. caller: whose turn it takes. then: called with the future once
+        it is done, by the thread that ran the row, however soon that is. Raises InferenceError(overloaded) when the queue
+        is full, not_ready after close. The future may raise deadline_exceeded, inference_failed or worker_lost."""
         row = _Row(arrays, deadline, queued=self._clock())
+        if then is not None:
+            row.future.add_done_callback(then)
         with self._wake:
             if self._closing:
                 raise InferenceError("the model is being unloaded", hint="ask again", code="not_ready")

@@ -183,7 +183,13 @@ class Stages:
                 self._hold(began)
                 self._conclude(done, placement, timings, asked)
                 return
-            ran = self._batcher.submit(row, deadline, caller=asked.caller, urgent=asked.urgent)
+            queued: list[Future[Ran]] = []
+
+            def answered(done: "Future[Ran]") -> None:
+                queued.clear()
+                self._answer(done, placement, timings, asked)
+
+            ran = self._batcher.submit(row, deadline, caller=asked.caller, urgent=asked.urgent, then=answered)
             self._hold(began)
         except SaccadeError as error:
             self._finish(asked, Outcome(error, timings))
@@ -192,14 +198,9 @@ class Stages:
             self._finish(asked, Outcome(_internal(error), timings))
             return
         # The caller's leaving must reach the queued row, so that it never runs. Once it ran neither may hold the other.
-        queued = [ran]
+        if not ran.done():
+            queued.append(ran)
         future.add_done_callback(lambda f: [row.cancel() for row in queued] if f.cancelled() else None)
-
-        def answered(done: "Future[Ran]") -> None:
-            queued.clear()
-            self._answer(done, placement, timings, asked)
-
-        ran.add_done_callback(answered)
 
     def _hold(self, began: float) -> None:
         """Of how long a picture keeps the thread that decodes it, for whoever waits for one."""

@@ -9,11 +9,9 @@ from weakref import WeakKeyDictionary, ref
 
 ALONE_S = 0.25
 """A connection whose requests, one after the other, were the only ones for so long is alone."""
-
 SOON_S, LATER_S = 1.0, 0.03
 """Who was refused and asks again within so long, though a second is the least that a refusal names, is answered no sooner
-than after so long. 16 such callers, each on one connection, would otherwise take two thirds of the processor from those who
-are answered (decision 24)."""
+than after so long. 32 such callers took half of their rate from those who are answered (decision 24)."""
 
 
 class Company:

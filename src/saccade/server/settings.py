@@ -25,13 +25,14 @@ class Settings:
     hosts: names the Host header may hold besides loopback ones; empty beyond loopback allows any. insecure: listen
     beyond loopback without keys. drain_s: how long to serve on after SIGTERM before the listener closes; finish_s: how
     long accepted requests may take then. max_wait_s: refuse a picture that would wait longer. p99_s: the latency that
-    99 of 100 single urgent pictures should keep: batches are kept small enough, and who would wait too long is refused. runners: batches that run at the same time on the device, graph_threads: of each,
-    decode_threads: of all; None suits the machine. log_format: text, or json. isolation: none runs graphs in the
-    server's process, process each version in `replicas` of its own, where a run that lasts longer than hang_s is ended.
-    decode_isolation: process decodes in confined processes, where a picture that takes too long is ended with its
-    decoder; auto does where strangers can connect. memory_guard: refuse requests while memory is short, several images
-    first. processes: whole servers that share the port, each with its own copy of every model. protocols: dialects
-    spoken beside the native API. oip_style: how the Open Inference Protocol says "not ready".
+    99 of 100 single urgent pictures should keep: batches are kept small enough, and who would wait too long is
+    refused. runners: batches that run at the same time on the device, graph_threads: of each, decode_threads: of all;
+    None suits the machine. log_format: text, or json. isolation: none runs graphs in the server's process, process
+    each version in `replicas` of its own, where a run that lasts longer than hang_s is ended. decode_isolation:
+    process decodes in confined processes, where a picture that takes too long is ended with its decoder; auto does
+    where strangers can connect. memory_guard: refuse requests while memory is short, several images first. processes:
+    whole servers that share the port, each with its own copy of every model. protocols: dialects spoken beside the
+    native API. oip_style: how the Open Inference Protocol says "not ready".
     """
 
     host: str = "127.0.0.1"
