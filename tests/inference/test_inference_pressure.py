@@ -10,7 +10,7 @@ from saccade import process
 from saccade.errors import InferenceError
 from saccade.inference.engine import Engine
 from saccade.inference.options import Options
-from saccade.inference.pressure import LOOK_S, Pressure
+from saccade.inference.pressure import LOOK_S, OLD_S, Pressure
 from saccade.inference.request import Request
 from saccade.limits import MemoryLimits
 from saccade.testing.packages import colors, png
@@ -68,7 +68,7 @@ def test_what_was_refused_comes_in_again_once_there_is_clearly_more() -> None:
     machine = Machine((0.79, 8))
     pressure = machine.pressure()
     for free, passes in ((0.79, False), (0.85, False), (0.97, True), (0.85, True), (0.79, False)):
-        machine.bounds, machine.now = [(int(free * GIB), 8 * GIB)], machine.now + LOOK_S
+        machine.bounds, machine.now = [(int(free * GIB), 8 * GIB)], machine.now + OLD_S
         if passes:
             pressure.admit(False)
         else:
@@ -76,16 +76,32 @@ def test_what_was_refused_comes_in_again_once_there_is_clearly_more() -> None:
                 pressure.admit(False)
 
 
-def test_it_looks_four_times_a_second_at_most_and_sees_that_it_is_over() -> None:
+def test_it_looks_twice_a_second_at_most_and_sees_that_it_is_over() -> None:
     machine = Machine((0.1, 8))
     pressure = machine.pressure()
     for _ in range(1000):
         with pytest.raises(InferenceError):
             pressure.admit(True)
     assert machine.looks == 1
-    machine.bounds, machine.now = [(4 * GIB, 8 * GIB)], LOOK_S
+    machine.bounds, machine.now = [(4 * GIB, 8 * GIB)], OLD_S
     pressure.admit(False)
     assert machine.looks == 2
+
+
+def test_who_has_time_looks_for_the_requests_and_only_while_there_are_any() -> None:
+    machine = Machine((4, 8))
+    pressure = machine.pressure()
+    pressure.keep()
+    assert machine.looks == 0, "nobody asked"
+    pressure.admit(True)
+    for now, looks in ((LOOK_S / 2, 1), (LOOK_S, 2), (3 * LOOK_S, 2)):
+        machine.bounds, machine.now = [(0, 8 * GIB)], now
+        pressure.keep()
+        assert machine.looks == looks
+    machine.now = LOOK_S + OLD_S / 2
+    with pytest.raises(InferenceError):
+        pressure.admit(True)
+    assert machine.looks == 2, "by what keep saw"
 
 
 def test_this_machine_tells_what_bounds_it() -> None:

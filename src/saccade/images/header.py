@@ -9,7 +9,7 @@ import io
 import re
 import struct
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from PIL import Image as pillow
 from PIL import UnidentifiedImageError
@@ -160,7 +160,7 @@ def _jpeg(data: bytes, limits: ImageLimits) -> Header:
         at += 2 + length
     if not scans or not width:
         raise damaged()
-    return replace(_upright("jpeg", width, height, orientation, components, bits), scans=scans)
+    return _upright("jpeg", width, height, orientation, components, bits, scans=scans)
 
 
 def _check_scans(scans: int, pixels: int, limits: ImageLimits) -> None:
@@ -260,11 +260,13 @@ def _lazily(data: bytes, name: str, limits: ImageLimits) -> Header:
     return _upright(name, width, height, orientation, bands, bits, frames)
 
 
-def _upright(name: str, width: int, height: int, orientation: int, parts: int, bits: int, frames: int = 1) -> Header:
+def _upright(
+    name: str, width: int, height: int, orientation: int, parts: int, bits: int, frames: int = 1, scans: int = 1
+) -> Header:
     orientation = orientation if 1 <= orientation <= 8 else 1
     if orientation >= 5:
         width, height = height, width
-    return Header(name, width, height, orientation, parts, bits, frames)
+    return Header(name, width, height, orientation, parts, bits, frames, scans)
 
 
 def orientation_of(tiff: bytes) -> int:

@@ -135,7 +135,8 @@ class Batcher:
         self.limit = max_batch
         """Rows that may share a run now: max_batch, or fewer under an objective."""
         self.sizes = Sizes(max_batch)
-        self._wake = threading.Condition()
+        self._lock = threading.RLock()
+        self._wake = threading.Condition(self._lock)  # to hold it by the lock itself costs a fifth
         self._closing = False
         self.row_s = 0.0
         """Moving mean of the time between two rows while all runners are at work, for whoever must guess a wait."""
@@ -171,7 +172,7 @@ class Batcher:
         row = _Row(arrays, deadline, queued=self._clock())
         if then is not None:
             row.future.add_done_callback(then)
-        with self._wake:
+        with self._lock:
             if self._closing:
                 raise InferenceError("the model is being unloaded", hint="ask again", code="not_ready")
             if self._waiting >= self._max_queue:
@@ -186,7 +187,7 @@ class Batcher:
 
         Raises what the future of `submit` would raise.
         """
-        with self._wake:
+        with self._lock:
             if self._closing or self._waiting or self._suspects or self._running >= len(self._threads):
                 return None
             if deadline <= self._clock() or not self._ready(0.0):
@@ -211,14 +212,14 @@ class Batcher:
     def close(self, within_s: float | None = None) -> bool:
         """Runs what is queued, then ends the threads. False when something still runs after so many seconds, here or in
         a thread that ran its own row at once: it is left alone, and ends with the run it is stuck in."""
-        with self._wake:
+        with self._lock:
             self._closing = True
             self._wake.notify_all()
         end = None if within_s is None else time.monotonic() + within_s
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(None if end is None else max(0.0, end - time.monotonic()))
-        with self._wake:
+        with self._lock:
             return self._wake.wait_for(
                 lambda: not self._running, None if end is None else max(0.0, end - time.monotonic())
             )
@@ -242,7 +243,7 @@ class Batcher:
 
     def _some(self) -> bool:
         """Waits for a row and a turn to run it; False once there is none and none will come."""
-        with self._wake:
+        with self._lock:
             while not self._waiting or self._suspects or self._running >= len(self._threads):
                 if self._closing and not self._waiting:
                     return False
@@ -259,7 +260,7 @@ class Batcher:
         return len(begun) >= len(self._threads) and all(began < late for began in begun)
 
     def _leave(self) -> None:
-        with self._wake:
+        with self._lock:
             self._running -= 1
             self._begun.pop(threading.get_ident(), None)
             if self._closing or self._suspects:
@@ -272,14 +273,14 @@ class Batcher:
         if not self._waiting:
             return
         now = self._clock()
-        with self._wake:
+        with self._lock:
             late = self._turns.take(lambda row: row.over(now))
             self._waiting -= len(late)
         for row in late:
             row.begin(now)
 
     def _refuse(self, error: SaccadeError) -> None:
-        with self._wake:
+        with self._lock:
             rows = self._turns.take(lambda row: True)
             self._waiting -= len(rows)
         for row in rows:
@@ -288,7 +289,7 @@ class Batcher:
 
     def _take(self) -> tuple[list[_Row], str]:
         """The next batch, and what ended it."""
-        with self._wake:
+        with self._lock:
             batch: list[_Row] = []
             now = self._clock()
             most = self.limit
@@ -341,7 +342,7 @@ class Batcher:
 
     def _way(self, rows: int) -> tuple[Run, bool]:
         """How so many rows are run, and whether they are one that has all runners to itself."""
-        with self._wake:
+        with self._lock:
             alone = rows == 1 and self._running == 1 and not self._waiting and self._lonely()
         goes = self._wide is not None and (alone or (self._always and rows == 1))
         return (self._wide if goes and self._wide is not None else self._run), alone
@@ -349,7 +350,7 @@ class Batcher:
     def _note(self, rows: int, took: float, run: Run, alone: bool) -> None:
         self._ran(rows, took)
         each = took / rows / len(self._threads)
-        with self._wake:
+        with self._lock:
             if alone:
                 self.lone_s += 0.2 * (took - self.lone_s) if self.lone_s else took
             if run is not self._wide:  # which says nothing of how long one takes among others
@@ -385,7 +386,7 @@ class Batcher:
 
         The error stays with rows whose time is over before they can run.
         """
-        with self._wake:
+        with self._lock:
             self._suspects += 1
             self._begun.pop(threading.get_ident(), None)  # what it began is over
         try:
@@ -400,18 +401,18 @@ class Batcher:
                     else:
                         row.future.set_exception(error)
                 finally:
-                    with self._wake:
+                    with self._lock:
                         self._alone = False
                         self._wake.notify_all()
         finally:
-            with self._wake:
+            with self._lock:
                 self._suspects -= 1
                 self._wake.notify_all()
 
     def _cleared(self, deadline: float) -> bool:
         """Waits until nothing else runs, and sees to it that nothing else begins; False when
         the deadline came first."""
-        with self._wake:
+        with self._lock:
             left = max(0.0, deadline - self._clock())
             if not self._wake.wait_for(lambda: not self._alone and self._running <= self._suspects, left):
                 return False

@@ -10,14 +10,18 @@ from saccade.inference.request import Answer
 
 @dataclass
 class Duration:
-    """How often, and for how many nanoseconds in all."""
+    """How often, and for how long in all."""
 
     count: int = 0
-    ns: int = 0
+    seconds: float = 0.0
 
-    def add(self, seconds: float, times: int = 1) -> None:
-        self.count += times
-        self.ns += round(seconds * 1e9)
+    @property
+    def ns(self) -> int:
+        return round(self.seconds * 1e9)
+
+    def add(self, seconds: float) -> None:
+        self.count += 1
+        self.seconds += seconds
 
 
 @dataclass
@@ -37,6 +41,9 @@ class Counts:
     last_ms: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
+    def __post_init__(self) -> None:
+        self._stages = {"queue": self.queue, "decode": self.decode, "infer": self.infer, "post": self.post}
+
     @property
     def rows(self) -> int:
         return sum(size * runs.count for size, runs in list(self.batches.items()))
@@ -48,7 +55,9 @@ class Counts:
     def run(self, rows: int, seconds: float) -> None:
         """One run of the graph."""
         with self._lock:
-            self.batches.setdefault(rows, Duration()).add(seconds)
+            if (runs := self.batches.get(rows)) is None:
+                runs = self.batches[rows] = Duration()
+            runs.add(seconds)
 
     def request(self, answer: Answer | None, seconds: float) -> None:
         """One request, from submission to answer; None for one whose caller left."""
@@ -58,5 +67,5 @@ class Counts:
                 return
             self.success.add(seconds)
             self.last_ms = time.time_ns() // 1_000_000
-            for stage in ("queue", "decode", "infer", "post"):
-                getattr(self, stage).add(answer.timings.get(stage, 0.0) / 1e3)
+            for stage, all_of_it in self._stages.items():
+                all_of_it.add(answer.timings.get(stage, 0.0) / 1e3)

@@ -352,6 +352,8 @@ class Engine:
                     if entry.model is not None:
                         entry.model.drop_late()
             self._intake.drop_late()
+            if self._pressure is not None:
+                self._pressure.keep()
 
     def close(self, drain_s: float = 30.0) -> None:
         """Refuses new requests, finishes accepted ones, frees every model."""

@@ -4,7 +4,7 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Protocol
@@ -46,27 +46,30 @@ class PixelBudget:
     def __init__(self, pixels: int = 200_000_000) -> None:
         self._free = pixels
         self._total = pixels
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._turns: deque[object] = deque()
 
     def room(self, pixels: int) -> bool:
         """Whether so many could be held now without waiting."""
         return not self._turns and self._free >= pixels
 
-    @contextlib.contextmanager
-    def hold(self, pixels: int, deadline: float) -> Iterator[None]:
-        """pixels: that decoding will write. deadline: a moment of time.monotonic. Raises InferenceError(overloaded)
-        when no room came in time. Small pictures do not pass a large one that waits, or it would wait for ever."""
-        wanted = min(pixels, self._total)
-        with self._changed:
+    def hold(self, pixels: int, deadline: float) -> "_Pixels":
+        """Until the block ends. pixels: that decoding will write. deadline: a moment of time.monotonic. Raises
+        InferenceError(overloaded) when no room came in time. Small pictures do not pass a large one that waits, or it would
+        wait for ever."""
+        return _Pixels(self, min(pixels, self._total), deadline)
+
+    def take(self, wanted: int, deadline: float) -> None:
+        with self._lock:
             if self._turns or self._free < wanted:
                 self._wait(wanted, deadline)
             self._free -= wanted
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._free += wanted
+
+    def give(self, wanted: int) -> None:
+        with self._lock:
+            self._free += wanted
+            if self._turns:
                 self._changed.notify_all()
 
     def _wait(self, wanted: int, deadline: float) -> None:
@@ -81,6 +84,17 @@ class PixelBudget:
             self._changed.notify_all()
         if not came:
             raise InferenceError("too many pixels are being decoded", hint="ask again later", code="overloaded")
+
+
+class _Pixels:
+    def __init__(self, budget: PixelBudget, wanted: int, deadline: float) -> None:
+        self._budget, self._wanted, self._deadline = budget, wanted, deadline
+
+    def __enter__(self) -> None:
+        self._budget.take(self._wanted, self._deadline)
+
+    def __exit__(self, *_: object) -> None:
+        self._budget.give(self._wanted)
 
 
 class Intake:
@@ -121,7 +135,10 @@ class Intake:
 
     def pending(self) -> int:
         """Pictures and rows that have come and are not answered, of all models."""
-        return sum(who.pending for who in self._asked)
+        found = 0
+        for who in self._asked:
+            found += who.pending
+        return found
 
     def decoder(self) -> Decoder | None:
         """That of the calling thread; None where pictures are decoded in this process."""

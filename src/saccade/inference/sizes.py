@@ -4,6 +4,8 @@ On a GPU a run of sixteen costs little more than a run of one. On two cores Mobi
 one by one and 573 sixteen at a time: what lies between its layers no longer fits the caches.
 """
 
+import math
+
 LIKE = 1.03
 """Sizes whose rows cost no more than this many times the least are as good; the smallest of them answers soonest."""
 LITTLE = 1.25
@@ -47,5 +49,8 @@ class Sizes:
         self._costs[rows] = each if known is None else known + FRESH * (each - known)
         if self._steps[-1] not in self._costs:
             return  # as long as the most was never seen, nothing says that fewer are better
-        least = min(self._costs.values())
-        self.best = next(step for step in self._steps if self._costs.get(step, least * LIKE * 2) <= least * LIKE)
+        bound = LIKE * min(self._costs.values())
+        for step in self._steps:
+            if self._costs.get(step, math.inf) <= bound:
+                self.best = step
+                return

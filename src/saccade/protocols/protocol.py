@@ -193,11 +193,15 @@ class Call:
     """What X-Priority asked for: interactive goes first, batch gives way; None leaves it to the number of images."""
     alone: Callable[[], bool] = bool
     """Whether nobody else asks now, so that the thread that hears all callers may be held up by this one."""
+    data: bytes | None = None
+    """The whole body, where it came together with the head: nothing is saved by refusing before it is read."""
     came: float = field(default_factory=time.monotonic)
 
     async def read(self) -> bytes:
         """The whole body; the transport has counted it. From a deadline that the caller set goes what its coming took:
         he waits since he began to send. Raises ServerError payload_too_large or request_timeout."""
+        if self.data is not None:
+            return self.data
         parts = [part async for part in self.body]
         now = time.monotonic()
         if TIMEOUT in self.headers:

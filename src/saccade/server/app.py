@@ -96,6 +96,7 @@ class App:
                     left=_leaving(receive) if exchange is None else exchange.watch,
                     caller=caller,
                     urgent=heads.urgent(headers),
+                    data=heard.at_once(route.max_bytes, share),
                 )
                 if not route.max_bytes:
                     reply = await route.handler(call)
@@ -293,6 +294,20 @@ class _Heard:
     def __init__(self, receive: Receive, exchange: Exchange | None) -> None:
         self._receive, self._exchange = receive, exchange
         self.whole = False
+
+    def at_once(self, limit: int, share: Share) -> bytes | None:
+        """All of it, where it came together with the head; None where some is still to be waited for. Raises ServerError."""
+        if self._exchange is None or not self._exchange.whole:
+            return None
+        message = self._exchange.at_hand()
+        if message is None or message["type"] != "http.request":
+            return None
+        self.whole = True
+        body: bytes = message["body"]
+        if len(body) > limit:
+            raise heads.too_large(limit)
+        share.add(len(body))
+        return body
 
     async def next(self, until: float) -> Message:
         """Raises TimeoutError once the loop's clock says so."""

@@ -3,9 +3,6 @@
 A message of gRPC counts from when it is whole: until then its library holds it, bounded by calls at once alone.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from saccade.errors import ServerError
 from saccade.limits import BODY_LIMITS
 
@@ -20,15 +17,9 @@ class Held:
         self._most = max(BODY_LIMITS.max_held_bytes, LARGEST * largest)
         self._now = 0
 
-    @contextmanager
-    def share(self, size: int = 0) -> Iterator["Share"]:
-        """What one caller's body takes until the block ends. Raises ServerError(overloaded)."""
-        share = Share(self)
-        try:
-            share.add(size)
-            yield share
-        finally:
-            self._now -= share.size
+    def share(self, size: int = 0) -> "Share":
+        """What one caller's body takes until the block ends, which raises ServerError(overloaded) as it begins."""
+        return Share(self, size)
 
     def add(self, size: int) -> None:
         if self._now + size > self._most:
@@ -39,13 +30,23 @@ class Held:
             )
         self._now += size
 
+    def give(self, size: int) -> None:
+        self._now -= size
+
 
 class Share:
     """A caller's part of what is held. size: bytes so far."""
 
-    def __init__(self, held: Held) -> None:
-        self._held = held
+    def __init__(self, held: Held, first: int) -> None:
+        self._held, self._first = held, first
         self.size = 0
+
+    def __enter__(self) -> "Share":
+        self.add(self._first)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._held.give(self.size)
 
     def add(self, size: int) -> None:
         """Raises ServerError(overloaded), and then nothing is added."""

@@ -14,17 +14,41 @@ OK = ("outcome", "ok")
 Labels = tuple[tuple[str, str], ...]
 
 
+class Number:
+    """One line of a counter."""
+
+    def __init__(self) -> None:
+        self.value = 0
+
+    def add(self) -> None:
+        self.value += 1
+
+
 class Counter:
     kind = "counter"
 
     def __init__(self) -> None:
-        self._values: dict[Labels, float] = {}
+        self._numbers: dict[Labels, Number] = {}
 
-    def add(self, labels: Labels, amount: float = 1.0) -> None:
-        self._values[labels] = self._values.get(labels, 0.0) + amount
+    def of(self, labels: Labels) -> Number:
+        if (found := self._numbers.get(labels)) is None:
+            found = self._numbers[labels] = Number()
+        return found
 
     def lines(self, name: str) -> list[str]:
-        return [f"{name}{_braces(key)} {_number(value)}" for key, value in self._values.items()]
+        return [f"{name}{_braces(key)} {number.value}" for key, number in self._numbers.items() if number.value]
+
+
+class Times:
+    """One distribution of a histogram."""
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BUCKETS_S) + 1)
+        self.seconds = 0.0
+
+    def add(self, seconds: float) -> None:
+        self.counts[bisect_left(BUCKETS_S, seconds)] += 1
+        self.seconds += seconds
 
 
 class Histogram:
@@ -33,24 +57,21 @@ class Histogram:
     kind = "histogram"
 
     def __init__(self) -> None:
-        self._counts: dict[Labels, list[int]] = {}
-        self._sums: dict[Labels, float] = {}
+        self._times: dict[Labels, Times] = {}
 
-    def add(self, labels: Labels, seconds: float) -> None:
-        counts = self._counts.get(labels)
-        if counts is None:
-            counts = self._counts[labels] = [0] * (len(BUCKETS_S) + 1)
-        counts[bisect_left(BUCKETS_S, seconds)] += 1
-        self._sums[labels] = self._sums.get(labels, 0.0) + seconds
+    def of(self, labels: Labels) -> Times:
+        if (found := self._times.get(labels)) is None:
+            found = self._times[labels] = Times()
+        return found
 
     def lines(self, name: str) -> list[str]:
         out = []
-        for key, counts in self._counts.items():
+        for key, times in self._times.items():
             total = 0
-            for bound, count in zip([*map(str, BUCKETS_S), "+Inf"], counts, strict=True):
+            for bound, count in zip([*map(str, BUCKETS_S), "+Inf"], times.counts, strict=True):
                 total += count
                 out.append(f"{name}_bucket{_braces((*key, ('le', bound)))} {total}")
-            out.append(f"{name}_sum{_braces(key)} {self._sums[key]:.9g}")
+            out.append(f"{name}_sum{_braces(key)} {times.seconds:.9g}")
             out.append(f"{name}_count{_braces(key)} {total}")
         return out
 
@@ -68,35 +89,39 @@ class Metrics:
         self.http = Counter()
         self.grpc = Counter()
         self.refused = Counter()
+        self._answers: dict[tuple[str, str], _Answers] = {}
+        self._http: dict[tuple[str, str, int], Number] = {}
+        """Lines by what they are asked for most, which costs less than their labels."""
         self.others: Callable[[], list[str]] = list
         """What the servers say that share the port, as `text` does."""
 
     def observe(self, name: str, version: str, what: Answer | SaccadeError, seconds: float) -> None:
-        whose = (("model", name), ("version", version))
         with self._lock:
             self.asked += 1
             if isinstance(what, SaccadeError):
-                self.requests.add((*whose, ("outcome", what.code)))
+                self.requests.of((*_whose(name, version), ("outcome", what.code))).add()
                 return
-            self.requests.add((*whose, OK))
-            self.whole.add(whose, seconds)
-            for result in what.results:
-                self.images.add((*whose, ("outcome", result.code) if isinstance(result, SaccadeError) else OK))
-            for stage, ms in what.timings.items():
-                self.stages.add((*whose, ("stage", stage)), ms / 1e3)
+            answers = self._answers.get((name, version))
+            if answers is None:
+                answers = self._answers[name, version] = _Answers(self, _whose(name, version))
+            answers.add(what, seconds)
 
     def answered(self, route: str, method: str, status: int, code: str = "") -> None:
         with self._lock:
-            self.http.add((("route", route), ("method", method), ("status", str(status))))
+            number = self._http.get((route, method, status))
+            if number is None:
+                labels = (("route", route), ("method", method), ("status", str(status)))
+                number = self._http[route, method, status] = self.http.of(labels)
+            number.add()
             if code:
-                self.refused.add((("code", code),))
+                self.refused.of((("code", code),)).add()
 
     def called(self, method: str, status: str, code: str = "") -> None:
         """A gRPC call that ended: its path, the name of its status, and the error's code."""
         with self._lock:
-            self.grpc.add((("method", method), ("status", status)))
+            self.grpc.of((("method", method), ("status", status))).add()
             if code:
-                self.refused.add((("code", code),))
+                self.refused.of((("code", code),)).add()
 
     def text(self, engine: Engine) -> str:
         with self._lock:
@@ -116,6 +141,34 @@ class Metrics:
             kind = "counter" if name.endswith("_total") else "gauge"
             out += [f"# HELP {name} {words}", f"# TYPE {name} {kind}", *(name + line for line in lines)]
         return "\n".join(out) + "\n"
+
+
+class _Answers:
+    """The lines of one version that every answer adds to."""
+
+    def __init__(self, metrics: Metrics, whose: Labels) -> None:
+        self._metrics, self._whose = metrics, whose
+        self._requests, self._whole = metrics.requests.of((*whose, OK)), metrics.whole.of(whose)
+        self._images = metrics.images.of((*whose, OK))
+        self._stages: dict[str, Times] = {}
+
+    def add(self, answer: Answer, seconds: float) -> None:
+        self._requests.add()
+        self._whole.add(seconds)
+        for result in answer.results:
+            if isinstance(result, SaccadeError):
+                self._metrics.images.of((*self._whose, ("outcome", result.code))).add()
+            else:
+                self._images.add()
+        for stage, ms in answer.timings.items():
+            times = self._stages.get(stage)
+            if times is None:
+                times = self._stages[stage] = self._metrics.stages.of((*self._whose, ("stage", stage)))
+            times.add(ms / 1e3)
+
+
+def _whose(name: str, version: str) -> Labels:
+    return (("model", name), ("version", version))
 
 
 def _gauges(engine: Engine) -> list[tuple[str, str, list[str]]]:
@@ -160,7 +213,3 @@ def _braces(labels: Labels) -> str:
 
 def _escape(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-
-
-def _number(value: float) -> str:
-    return str(int(value)) if value == int(value) else repr(value)

@@ -52,14 +52,14 @@ class _Api:
     async def predict(self, call: Call) -> Reply:
         wish = messages.Wish(call.query)
         model, version = call.parameters["name"], version_number(call.parameters.get("version"))
-        # Before the body is read. How many pictures a form or a JSON document holds is known behind it, and asked again
-        # then.
-        several = call.headers.get("content-type", "").lower().startswith(("multipart/", "application/json"))
-        self._engine.admit(model, version, call.deadline_s, several=several, caller=call.caller, urgent=call.urgent)
+        kind = call.headers.get("content-type", "application/octet-stream")
+        several = kind.lower().startswith(("multipart/", "application/json"))
+        if several or call.data is None:
+            # Before the body is read, or taken apart. How many pictures it holds is known behind it, and asked again then.
+            self._engine.admit(model, version, call.deadline_s, several=several, caller=call.caller, urgent=call.urgent)
         data = await call.read()
         if not data:
             raise ServerError("the body is empty, an image was expected", code="image_undecodable")
-        kind = call.headers.get("content-type", "application/octet-stream")
         many = len(data) > HEAVY and "json" in kind.lower()
         pictures, several = await aside(many, lambda: messages.images(kind, data))
         png = messages.wants_picture(call.headers.get("accept", ""))
