@@ -43,7 +43,7 @@ def test_callers_take_turns_and_keep_their_order() -> None:
         line.add(work[0], work)
     assert line.take(lambda work: work == "a2") == ["a2"]
     assert [line.pop() for _ in range(5)] == ["a1", "b1", "c1", "a3", "b2"]
-    assert not line
+    assert not line.callers
 
 
 def test_who_changes_his_mind_while_he_is_asked_is_in_one_place() -> None:
@@ -54,7 +54,7 @@ def test_who_changes_his_mind_while_he_is_asked_is_in_one_place() -> None:
     taken = line.take(lambda work: next(answers))
     left = [line.pop() for _ in range(2 - len(taken))]
     assert sorted(taken + left) == ["a1", "a2"]
-    assert not line
+    assert not line.callers
 
 
 class Crew:
@@ -148,7 +148,7 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[En
         return run(*given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(model._batcher, "_run", held)
-    monkeypatch.setattr(model._batcher, "_note", lambda rows, took: None)
+    monkeypatch.setattr(model._batcher, "_note", lambda *_: None)
     model._batcher.row_s = 0.025
     yield engine, gate
     gate.set()
@@ -193,7 +193,7 @@ def test_a_batch_of_one_caller_locks_no_other_out(
     gate.set()
     alone.result(20)
     assert len(batch.result(20).results) == 60
-    assert 7 in ran[:2], "no later than behind the one that ran already"
+    assert 7 in ran[:3], "behind the one that ran already, and one of the other caller at most"
     assert answered == ["phone", "batch"]
 
 

@@ -12,12 +12,12 @@ process is there, so that only the row that ends processes is lost with them.
 import threading
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from saccade.errors import InferenceError, SaccadeError
+from saccade.inference.promise import Promise
 from saccade.inference.sizes import Sizes
 from saccade.inference.turns import Turns
 from saccade.types import Array
@@ -60,7 +60,7 @@ class Ran:
 class _Row:
     arrays: Mapping[str, Array]
     deadline: float
-    future: "Future[Ran]" = field(default_factory=Future)
+    future: "Promise[Ran]" = field(default_factory=Promise)
     queued: float = 0.0
     again: bool = False
     """It was in a run that was lost, and has its second one."""
@@ -164,8 +164,8 @@ class Batcher:
         *,
         caller: Hashable = None,
         urgent: bool = True,
-        then: Callable[["Future[Ran]"], None] | None = None,
-    ) -> "Future[Ran]":
+        then: Callable[["Promise[Ran]"], None] | None = None,
+    ) -> "Promise[Ran]":
         """Queues one row. deadline: a moment of the clock. caller: whose turn it takes. then: called with the future once
         it is done, by the thread that ran the row, however soon that is. Raises InferenceError(overloaded) when the queue
         is full, not_ready after close. The future may raise deadline_exceeded, inference_failed or worker_lost."""

@@ -15,6 +15,7 @@ from saccade.inference.intake import Intake
 from saccade.inference.model import Model
 from saccade.inference.options import Options
 from saccade.inference.pressure import Pressure
+from saccade.inference.promise import Promise
 from saccade.inference.request import Answer, Request
 from saccade.inference.shelves import Entry, Shelves, closing
 from saccade.inference.stages import Outcome, gone
@@ -179,13 +180,13 @@ class Engine:
 
     def _hand_on(
         self, request: Request, entry: Entry, deadline: float, future: "Future[Answer]", here_s: float
-    ) -> "list[Future[Outcome]]":
+    ) -> "list[Promise[Outcome]]":
         """Every picture of a request to one model, or none. Raises InferenceError(not_ready)
         where it is being unloaded."""
         assert entry.model is not None
         caller = request.caller or future
         urgent = _urgent(request)
-        items: list[Future[Outcome]] = []
+        items: list[Promise[Outcome]] = []
         try:
             for image in request.images:
                 held_s = here_s if len(request.images) == 1 else 0.0
@@ -261,12 +262,12 @@ class Engine:
         assert entry.model is not None
         if self._pressure is not None:
             self._pressure.admit(urgent is not False)
+        longest = entry.model.longest_wait_s
         # A deadline that is over is told as such, picture by picture.
-        most = math.inf if self.options.max_wait_s is None else self.options.max_wait_s
-        if entry.model.longest_wait_s < math.inf and deadline_s > 0:
+        if longest < math.inf and deadline_s > 0:
             soon = not several if urgent is None else urgent
-            alone = soon and not several
-            bound = entry.model.longest_wait_s if alone else PATIENCE * most
+            most = math.inf if self.options.max_wait_s is None else self.options.max_wait_s
+            bound = longest if soon and not several else PATIENCE * most
             wait = entry.model.expected_wait_s(caller, soon)
             if wait > min(bound, deadline_s):
                 raise InferenceError(
@@ -280,7 +281,7 @@ class Engine:
         self,
         future: "Future[Answer]",
         entry: Entry,
-        items: "list[Future[Outcome]]",
+        items: "list[Promise[Outcome]]",
         began: float,
         deadline: float,
         caller: str | None,
@@ -398,7 +399,7 @@ class _After:
         self._lock = threading.Lock() if number > 1 else contextlib.nullcontext()
         self._work = work
 
-    def __call__(self, _: "Future[Outcome]") -> None:
+    def __call__(self, _: "Promise[Outcome]") -> None:
         with self._lock:
             self._left -= 1
             if self._left:

@@ -183,7 +183,7 @@ class Intake:
     def _next(self) -> Work | None:
         """None where what the bell rang for was answered as late."""
         with self._lock:
-            if not self._turns:
+            if not self._turns.waiting:
                 return None
             work = self._turns.pop()
             self._left(work)

@@ -5,7 +5,6 @@ import math
 import threading
 import time
 from collections.abc import Hashable, Sequence
-from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +21,7 @@ from saccade.inference.choice import Choice
 from saccade.inference.counts import Counts
 from saccade.inference.intake import Intake
 from saccade.inference.options import MAX_BATCH, Options
+from saccade.inference.promise import Promise
 from saccade.inference.request import Source
 from saccade.inference.runtime import INPUT, Health, OpenGraph
 from saccade.inference.stages import Outcome, Stages
@@ -235,7 +235,7 @@ class Model:
     def _each(self, images: Sequence[Source | str], tile: bool | float = False) -> list[Outcome]:
         # A window keeps the runner fed while holding few decoded pictures in memory.
         window = 4 * (self.options.max_batch or MAX_BATCH)
-        waiting: list[Future[Outcome]] = []
+        waiting: list[Promise[Outcome]] = []
         for i, image in enumerate(images):
             if i >= window:
                 waiting[i - window].result()
@@ -272,7 +272,7 @@ class Model:
         urgent: bool = True,
         tile: bool | float = False,
         here_s: float = 0.0,
-    ) -> "Future[Outcome]":
+    ) -> "Promise[Outcome]":
         """As `Stages.submit`."""
         return self._stages.submit(source, deadline, caller=caller, urgent=urgent, tile=tile, here_s=here_s)
 

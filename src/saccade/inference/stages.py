@@ -4,7 +4,6 @@ import contextlib
 import threading
 import time
 from collections.abc import Hashable, Iterator, Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from saccade.inference import tiles
 from saccade.inference.batcher import Batcher, Ran
 from saccade.inference.brief import BRIEF_S, Brief, fits
 from saccade.inference.intake import Intake, Work
+from saccade.inference.promise import Promise
 from saccade.inference.request import Row, Source
 from saccade.inference.runtime import INPUT, OpenGraph
 from saccade.inference.turns import Ahead
@@ -46,7 +46,7 @@ class Outcome:
 class _Asked:
     """A picture on its way. deadline: a moment of time.monotonic; came: of time.perf_counter."""
 
-    future: "Future[Outcome]"
+    future: "Promise[Outcome]"
     deadline: float
     came: float
     caller: Hashable
@@ -112,7 +112,7 @@ class Stages:
         urgent: bool = True,
         tile: float = 0.0,
         here_s: float = 0.0,
-    ) -> "Future[Outcome]":
+    ) -> "Promise[Outcome]":
         """Decodes, batches and runs one picture. deadline: a moment of time.monotonic. Callers take turns; urgent
         pictures go before the others. tile: as in `predict`. here_s: for how long the calling thread may do the work
         itself, where nothing else is under way (brief.py).
@@ -123,13 +123,12 @@ class Stages:
             tiles.check(tile)
             if not self._tileable:
                 raise tiles.refused()
-        asked = _Asked(Future(), deadline, time.perf_counter(), caller, urgent)
+        asked = _Asked(Promise(), deadline, time.perf_counter(), caller, urgent)
         with self._lock:
             if self._closed:
                 raise InferenceError("the model is being unloaded", hint="ask again", code="not_ready")
             self._ahead.come(caller, urgent)
-        if not self._brief.expects(here_s):
-            here_s = min(here_s, BRIEF_S)
+        here_s = self._bound(here_s)
         if isinstance(source, Mapping):
             # Nothing to decode: a hop to the pool would cost more than the work.
             here = self._sized and self._may_stay(here_s) and fits(here_s, row=_bytes(source))
@@ -183,9 +182,9 @@ class Stages:
                 self._hold(began)
                 self._conclude(done, placement, timings, asked)
                 return
-            queued: list[Future[Ran]] = []
+            queued: list[Promise[Ran]] = []
 
-            def answered(done: "Future[Ran]") -> None:
+            def answered(done: "Promise[Ran]") -> None:
                 queued.clear()
                 self._answer(done, placement, timings, asked)
 
@@ -218,7 +217,7 @@ class Stages:
         timings = {"queue": (began - asked.came) * 1e3}
         spec = self._manifest.preprocess
         side = round(spec.width * times), round(spec.height * times)
-        parts: list[Future[Outcome]] = []
+        parts: list[Promise[Outcome]] = []
         try:
             _check(asked)
             if isinstance(source, bytes | Path):
@@ -231,7 +230,7 @@ class Stages:
                 for left, top, right, bottom in places:
                     _check(asked)
                     window = image[top:bottom, left:right].copy()
-                    part = replace(asked, future=Future(), came=time.perf_counter())
+                    part = replace(asked, future=Promise(), came=time.perf_counter())
                     parts.append(part.future)
                     with self._lock:
                         self._ahead.come(part.caller, part.urgent)
@@ -246,7 +245,7 @@ class Stages:
             return
         remaining = [len(parts)]
 
-        def done(_: "Future[Outcome]") -> None:
+        def done(_: "Promise[Outcome]") -> None:
             with self._lock:
                 remaining[0] -= 1
                 if remaining[0]:
@@ -261,7 +260,7 @@ class Stages:
 
     def _joined(
         self,
-        parts: "list[Future[Outcome]]",
+        parts: "list[Promise[Outcome]]",
         places: list[tiles.Window],
         size: tuple[int, int],
         timings: dict[str, float],
@@ -336,7 +335,7 @@ class Stages:
         if len(row) != len(self._inputs):
             raise InferenceError(f"{len(row)} inputs came, expected {len(self._inputs)}", code="tensor_shape_mismatch")
 
-    def _answer(self, ran: "Future[Ran]", placement: Placement, timings: dict[str, float], asked: _Asked) -> None:
+    def _answer(self, ran: "Promise[Ran]", placement: Placement, timings: dict[str, float], asked: _Asked) -> None:
         if ran.cancelled():
             self._finish(asked, Outcome(gone(), timings))
             return
@@ -347,12 +346,16 @@ class Stages:
             return
         self._conclude(ran.result(), placement, timings, asked)
 
+    def _bound(self, here_s: float) -> float:
+        """For how long the thread that brought what came now may be held up by it: as long as was said where nothing else is
+        under way and those before it kept to that, else for less or not at all."""
+        if not here_s or not self._near or self._intake.pending() > 1:
+            return 0.0
+        return next((bound for bound in (here_s, min(here_s, BRIEF_S)) if self._brief.expects(bound)), 0.0)
+
     def _may_stay(self, here_s: float) -> bool:
-        """Whether what came now may be done by the thread that brought it: nothing else is under way, and the graph is over
-        in time."""
-        if not 0 < self._batcher.lone_s <= here_s or not self._near or self._intake.pending() > 1:
-            return False
-        return self._brief.expects(here_s)
+        """Whether what came now may be done by the thread that brought it, as far as its graph goes."""
+        return 0 < self._batcher.lone_s <= here_s
 
     def _headed(self, source: Source, here_s: float) -> Header | None:
         """The header of a picture that is small enough for it; None for any other."""
@@ -425,7 +428,7 @@ def late() -> InferenceError:
     return InferenceError("the deadline passed before decoding", hint="allow more time", code="deadline_exceeded")
 
 
-def _refusal(future: "Future[Outcome]") -> SaccadeError | None:
+def _refusal(future: "Promise[Outcome]") -> SaccadeError | None:
     """What a part has failed with already."""
     result = future.result().result if future.done() and not future.cancelled() else None
     return result if isinstance(result, SaccadeError) else None

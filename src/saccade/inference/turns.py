@@ -13,37 +13,38 @@ class Line(Generic[T]):
     """Work of equal urgency. Callers take turns, each caller's work keeps its order."""
 
     def __init__(self) -> None:
-        self._callers: OrderedDict[Hashable, deque[T]] = OrderedDict()
-
-    def __bool__(self) -> bool:
-        return bool(self._callers)
+        self.callers: OrderedDict[Hashable, deque[T]] = OrderedDict()
 
     def add(self, caller: Hashable, work: T) -> None:
-        self._callers.setdefault(caller, deque()).append(work)
+        held = self.callers.get(caller)
+        if held is None:
+            self.callers[caller] = deque((work,))
+        else:
+            held.append(work)
 
     def first(self) -> T:
-        return next(iter(self._callers.values()))[0]
+        return next(iter(self.callers.values()))[0]
 
     def pop(self) -> T:
-        caller, held = next(iter(self._callers.items()))
+        caller, held = next(iter(self.callers.items()))
         work = held.popleft()
         if held:
-            self._callers.move_to_end(caller)
+            self.callers.move_to_end(caller)
         else:
-            del self._callers[caller]
+            del self.callers[caller]
         return work
 
     def take(self, which: Callable[[T], bool]) -> list[T]:
         """Out of the line, in its order. Each is asked about once, for the answer may change meanwhile."""
         taken: list[T] = []
-        for caller, held in list(self._callers.items()):
+        for caller, held in list(self.callers.items()):
             left: deque[T] = deque()
             for work in held:
                 (taken if which(work) else left).append(work)
             if left:
-                self._callers[caller] = left
+                self.callers[caller] = left
             else:
-                del self._callers[caller]
+                del self.callers[caller]
         return taken
 
 
@@ -54,12 +55,11 @@ class Turns(Generic[T]):
         self._urgent, self._others = Line[T](), Line[T]()
         self._passed = 0
         """Urgent work that went before other work since that last had its turn."""
-
-    def __bool__(self) -> bool:
-        return bool(self._urgent or self._others)
+        self.waiting = 0
 
     def add(self, caller: Hashable, work: T, urgent: bool) -> None:
         (self._urgent if urgent else self._others).add(caller, work)
+        self.waiting += 1
 
     def first(self) -> T:
         """What `pop` would give."""
@@ -67,15 +67,19 @@ class Turns(Generic[T]):
 
     def pop(self) -> T:
         line = self._next()
-        self._passed = self._passed + 1 if line is self._urgent and self._others else 0
-        return line.pop()
+        self._passed = self._passed + 1 if line is self._urgent and self._others.callers else 0
+        work = line.pop()
+        self.waiting -= 1
+        return work
 
     def take(self, which: Callable[[T], bool]) -> list[T]:
         """Out of the lines, urgent work first. Each is asked about once."""
-        return [*self._urgent.take(which), *self._others.take(which)]
+        taken = [*self._urgent.take(which), *self._others.take(which)]
+        self.waiting -= len(taken)
+        return taken
 
     def _next(self) -> Line[T]:
-        if self._urgent and not (self._others and self._passed >= PATIENT):
+        if self._urgent.callers and not (self._others.callers and self._passed >= PATIENT):
             return self._urgent
         return self._others
 

@@ -1,5 +1,6 @@
 """From the head of an HTTP request to the route that answers it, for whatever carries HTTP."""
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from urllib.parse import parse_qsl, urlsplit
@@ -7,6 +8,8 @@ from urllib.parse import parse_qsl, urlsplit
 from saccade.errors import ServerError
 from saccade.protocols.protocol import SCOPES, TIMEOUT, Route
 
+PATHS = 256
+"""Of requests that were routed before, and are not routed again."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _QUERY = re.compile(rb"[!-~]*")
 
@@ -15,6 +18,9 @@ class Table:
     """Routes by their segments; several methods may share a pattern. Raises ServerError for an unknown scope."""
 
     def __init__(self, routes: Sequence[Route]) -> None:
+        self.find = functools.lru_cache(maxsize=PATHS)(self._find)
+        """The route and the parameters of a path; HEAD is answered by GET. Raises ServerError: not_found,
+        method_not_allowed."""
         self._exact: dict[str, dict[str, Route]] = {}
         self._patterns: list[tuple[re.Pattern[str], str]] = []
         for route in routes:
@@ -26,11 +32,7 @@ class Table:
                     self._patterns.append((_pattern(route.pattern, route.any_case), route.pattern))
             self._exact[route.pattern][route.method] = route
 
-    def find(self, path: str, method: str) -> tuple[Route, dict[str, str]]:
-        """The route and the parameters of its path; HEAD is answered by GET.
-
-        Raises ServerError: not_found, method_not_allowed.
-        """
+    def _find(self, path: str, method: str) -> tuple[Route, Mapping[str, str]]:
         methods, parameters = self._exact.get(path), {}
         if methods is None or "{" in path:
             methods = None
@@ -92,7 +94,7 @@ def urgent(headers: Mapping[str, str]) -> bool | None:
 
 def check_encoding(headers: Mapping[str, str]) -> None:
     """Raises ServerError(content_encoding_unsupported) for a compressed body."""
-    if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+    if "content-encoding" in headers and headers["content-encoding"].strip().lower() not in ("", "identity"):
         raise ServerError(
             "compressed bodies are refused", hint="send the image as it is", code="content_encoding_unsupported"
         )
@@ -126,5 +128,5 @@ def foreign(method: str, headers: Mapping[str, str], host: str | None = None) ->
 
 def request_id(headers: Mapping[str, str], fresh: str) -> str:
     """The caller's own id where it is one, else a fresh one."""
-    given = headers.get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else fresh
+    given = headers.get("x-request-id")
+    return given if given and _REQUEST_ID.fullmatch(given) else fresh

@@ -28,11 +28,14 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 log = logging.getLogger("saccade.server")
+_LENGTH = re.compile(r"[0-9]{1,18}")
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 METRICS = "/metrics"
 PROBES = ("/livez", "/readyz", "/startupz")
 CLOSING = (400, 408, 413, 414, 431)
 """Statuses after which a connection of HTTP/1 ends."""
+SINGLE = ("host", "content-length", "content-type", "authorization", "transfer-encoding")
+"""Headers that say two things where they come twice."""
 TEXT = ("content-type", "text/plain; charset=utf-8")
 KNOWN_HOSTS = 64
 PARTS = ("whole", "public", "admin")
@@ -132,25 +135,20 @@ class App:
         if line > s.line_bytes:
             raise ServerError(f"the address has {line} bytes, at most {s.line_bytes} are read", code="uri_too_long")
         pairs: list[tuple[bytes, bytes]] = scope["headers"]
-        size = sum(len(n) + len(v) + 4 for n, v in pairs) + line
+        headers: dict[str, str] = {}
+        size = line + 4 * len(pairs)
+        for raw, value in pairs:
+            size += len(raw) + len(value)
+            name = raw.decode("latin-1").lower()
+            if name in headers and name in SINGLE:
+                raise ServerError(f"the header {name} came twice", code="malformed_http")
+            headers[name] = value.decode("latin-1")
         if size > s.head_bytes or len(pairs) > s.head_fields:
             raise ServerError(
                 f"the head has {size} bytes in {len(pairs)} fields, at most {s.head_bytes} in {s.head_fields} are read",
                 code="headers_too_large",
             )
-        headers: dict[str, str] = {}
-        for raw, value in pairs:
-            name = raw.decode("latin-1").lower()
-            if name in headers and name in (
-                "host",
-                "content-length",
-                "content-type",
-                "authorization",
-                "transfer-encoding",
-            ):
-                raise ServerError(f"the header {name} came twice", code="malformed_http")
-            headers[name] = value.decode("latin-1")
-        if headers.get("transfer-encoding", "chunked").strip().lower() != "chunked":
+        if "transfer-encoding" in headers and headers["transfer-encoding"].strip().lower() != "chunked":
             raise ServerError("the only transfer encoding here is chunked", code="malformed_http")
         self._check_host(headers.get("host"), scope.get("http_version", "1.1"))
         return headers
@@ -192,7 +190,7 @@ class App:
             )
         heads.check_encoding(headers)
         length = headers.get("content-length", "0")
-        if not re.fullmatch(r"[0-9]{1,18}", length):
+        if not _LENGTH.fullmatch(length):
             raise ServerError("Content-Length is no number", code="malformed_http")
         if int(length) > route.max_bytes:
             raise heads.too_large(route.max_bytes)

@@ -247,14 +247,14 @@ class Wish:
     names = ("top_k", "threshold", "mask", "confidence", "tile")
 
     def __init__(self, query: list[tuple[str, str]]) -> None:
-        given = single(query, self.names)
-        self.top_k = _whole(given.get("top_k", str(TOP_K)), "top_k", 1, 1000)
+        given = single(query, self.names) if query else {}
+        self.top_k = _whole(given["top_k"], "top_k", 1, 1000) if "top_k" in given else TOP_K
         self.threshold = _share(given["threshold"], "threshold") if "threshold" in given else None
         self.mask = given.get("mask", "png")
         if self.mask not in FORMS:
             raise ServerError(f"mask is one of {', '.join(FORMS)}", code="invalid_value")
-        self.confidence = _yes(given.get("confidence", "false"), "confidence")
-        self.tile = _times(given.get("tile", "false"))
+        self.confidence = _yes(given["confidence"], "confidence") if "confidence" in given else False
+        self.tile = _times(given["tile"]) if "tile" in given else 0.0
 
 
 def _yes(text: str, name: str) -> bool:
