@@ -187,13 +187,13 @@ def test_a_batch_of_one_caller_locks_no_other_out(
     batch.add_done_callback(lambda _: answered.append("batch"))
     alone.add_done_callback(lambda _: answered.append("phone"))
     end = time.monotonic() + 20
-    while len(model._batcher) < 60:
+    while len(model._batcher) < 60 or not ran:
         assert time.monotonic() < end, "one runs, and all others are decoded"
         time.sleep(0.001)
     gate.set()
     alone.result(20)
     assert len(batch.result(20).results) == 60
-    assert 7 in ran[:3], "behind the one that ran already, and one of the other caller at most"
+    assert 7 in ran[:2], "no later than behind the one that ran already"
     assert answered == ["phone", "batch"]
 
 
