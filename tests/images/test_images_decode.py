@@ -50,6 +50,18 @@ def test_other_formats_need_an_explicit_option() -> None:
     assert decode(data, limits=ImageLimits(formats=("bmp",))).shape == (8, 8, 3)
 
 
+def test_a_jpeg_of_one_scan_says_the_same_whether_or_not_its_data_is_looked_through() -> None:
+    plain, cut = encoded(photo(90, 70), "JPEG"), encoded(photo(90, 70), "JPEG")[:-2]
+    kinds = [plain, encoded(photo(90, 70), "JPEG", progressive=True), encoded(photo(90, 70)[:, :, 0], "JPEG")]
+    kinds += [encoded(photo(90, 70), "JPEG", restart_marker_blocks=2), plain + plain]
+    for data in kinds:
+        # With a byte behind its end the end must be found, from marker to marker.
+        assert inspect(data) == inspect(data + b"\0")
+    assert [inspect(data).scans for data in kinds[:4]] == [1, 10, 1, 1]
+    with pytest.raises(ImageError, match="ends before"):
+        inspect(cut)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
 def test_exif_orientation_is_applied_once(orientation: int, format: str) -> None:

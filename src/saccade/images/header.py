@@ -25,6 +25,7 @@ PILLOW_FAULTS = (
 """What Pillow is known to raise on damaged or malicious files; wider than its documentation says."""
 
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_SEQUENTIAL = (0xC0, 0xC1)
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _ORIENTATION = 0x0112
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -124,7 +125,7 @@ def _check_metadata(size: int, limits: ImageLimits) -> None:
 def _jpeg(data: bytes, limits: ImageLimits) -> Header:
     """Markers of ITU-T T.81 B.1.1, from SOI to EOI. What follows EOI (second pictures of phones) is not looked at."""
     at, end, orientation, scans, metadata = 2, len(data), 1, 0, 0
-    bits = height = width = components = 0
+    frame = bits = height = width = components = 0
     while True:
         if at + 1 >= end or data[at] != 0xFF or data[at + 1] in (0x00, 0xFF):
             # Compressed data, fill bytes or debris: libjpeg skips to the next marker, so do we.
@@ -148,10 +149,15 @@ def _jpeg(data: bytes, limits: ImageLimits) -> Header:
             if len(body) < 6:
                 raise damaged()
             bits, height, width, components = struct.unpack(">BHHB", body[:6])
+            frame = marker
             check_size(width, height, limits)
         elif marker == 0xDA:
             scans += 1
             _check_scans(scans, width * height, limits)
+            if frame in _SEQUENTIAL and body[:1] == bytes((components,)) and data.endswith(b"\xff\xd9"):
+                # All components in one scan, and no passes over it: libjpeg reads no other (JERR_EOI_EXPECTED). Looking for
+                # markers in its megabytes would hold the interpreter's lock for a millisecond.
+                break
         elif 0xE0 <= marker <= 0xEF or marker == 0xFE:
             metadata += length + 2
             _check_metadata(metadata, limits)
