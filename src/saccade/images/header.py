@@ -144,25 +144,24 @@ def _jpeg(data: bytes, limits: ImageLimits) -> Header:
             raise _cut()
         if length < 2:
             raise damaged()
-        body = data[at + 4 : at + min(2 + length, 1 << 16)]
         if marker in _FRAMES and not width:
-            if len(body) < 6:
+            if length < 8:
                 raise damaged()
-            bits, height, width, components = struct.unpack(">BHHB", body[:6])
+            bits, height, width, components = struct.unpack_from(">BHHB", data, at + 4)
             frame = marker
             check_size(width, height, limits)
         elif marker == 0xDA:
             scans += 1
             _check_scans(scans, width * height, limits)
-            if frame in _SEQUENTIAL and body[:1] == bytes((components,)) and data.endswith(b"\xff\xd9"):
+            if frame in _SEQUENTIAL and length > 2 and data[at + 4] == components and data.endswith(b"\xff\xd9"):
                 # All components in one scan, and no passes over it: libjpeg reads no other (JERR_EOI_EXPECTED). Looking for
                 # markers in its megabytes would hold the interpreter's lock for a millisecond.
                 break
         elif 0xE0 <= marker <= 0xEF or marker == 0xFE:
             metadata += length + 2
             _check_metadata(metadata, limits)
-            if marker == 0xE1 and body[:6] == b"Exif\x00\x00" and orientation == 1:
-                orientation = orientation_of(body[6:])
+            if marker == 0xE1 and data.startswith(b"Exif\x00\x00", at + 4, at + 2 + length) and orientation == 1:
+                orientation = orientation_of(data[at + 10 : at + 2 + length])
         at += 2 + length
     if not scans or not width:
         raise damaged()

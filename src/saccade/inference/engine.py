@@ -144,13 +144,29 @@ class Engine:
 
     # Answering
 
-    def submit(self, request: Request, *, here_s: float = 0.0) -> "Future[Answer]":
-        """Raises nothing: the future gives an Answer, or raises a SaccadeError that concerns the whole request.
-
-        here_s: for how long the calling thread may be held up, to answer a single picture before this returns (brief.py).
-        Cancelling the future drops every picture of it that has not run.
-        """
+    def submit(self, request: Request) -> "Future[Answer]":
+        """Raises nothing: the future gives an Answer, or raises a SaccadeError that concerns the whole request. Cancelling it
+        drops every picture of it that has not run."""
         future: Future[Answer] = Future()
+        asked = self.ask(request)
+
+        def tell(asked: Promise[Answer]) -> None:
+            if asked.cancelled() or not future.set_running_or_notify_cancel():
+                return
+            error = asked.exception()
+            if error is None:
+                future.set_result(asked.result())
+            else:
+                future.set_exception(error)
+
+        future.add_done_callback(lambda f: asked.cancel() if f.cancelled() else None)
+        asked.add_done_callback(tell)
+        return future
+
+    def ask(self, request: Request, *, here_s: float = 0.0) -> "Promise[Answer]":
+        """As `submit`, for less, where no future of the standard library is needed. here_s: for how long the calling thread may
+        be held up, to answer a single picture before this returns (brief.py)."""
+        future: Promise[Answer] = Promise()
         began = time.monotonic()
         deadline, version = began + min(request.deadline_s, self.max_deadline_s), request.version
         try:
@@ -179,7 +195,7 @@ class Engine:
         return future
 
     def _hand_on(
-        self, request: Request, entry: Entry, deadline: float, future: "Future[Answer]", here_s: float
+        self, request: Request, entry: Entry, deadline: float, future: "Promise[Answer]", here_s: float
     ) -> "list[Promise[Outcome]]":
         """Every picture of a request to one model, or none. Raises InferenceError(not_ready)
         where it is being unloaded."""
@@ -279,7 +295,7 @@ class Engine:
 
     def _settle(
         self,
-        future: "Future[Answer]",
+        future: "Promise[Answer]",
         entry: Entry,
         items: "list[Promise[Outcome]]",
         began: float,

@@ -11,13 +11,13 @@ import random
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
 from saccade.errors import InferenceError, SaccadeError, ServerError, StorageError
 from saccade.inference.brief import BRIEF_S, LONE_S
 from saccade.inference.engine import Engine
+from saccade.inference.promise import Promise
 from saccade.inference.request import Answer, Request
 from saccade.protocols.method import Method
 
@@ -297,14 +297,14 @@ async def asked(engine: Engine, request: Request, left: Leave | None, alone: Cal
     """The engine's answer, unless the caller leaves first or its time is over. alone: as of a Call. Raises what the engine
     raises."""
     within_s = min(request.deadline_s, engine.max_deadline_s)
-    return await settled(engine.submit(request, here_s=LONE_S if alone() else BRIEF_S), left, within_s)
+    return await settled(engine.ask(request, here_s=LONE_S if alone() else BRIEF_S), left, within_s)
 
 
 LATE_S = 0.25
 """So long after its deadline an answer that is at work may still come; rows that wait are answered on time."""
 
 
-async def settled(future: "Future[Answer]", left: Leave | None, within_s: float = math.inf) -> Answer:
+async def settled(future: "Promise[Answer]", left: Leave | None, within_s: float = math.inf) -> Answer:
     """The answer, unless the caller leaves first: then the work is dropped. Raises what the future raises, and
     InferenceError(deadline_exceeded) where a graph is at work on it for longer than within_s: it goes on by itself."""
     if future.done():
@@ -321,7 +321,7 @@ async def settled(future: "Future[Answer]", left: Leave | None, within_s: float 
         gone = True
         wake()
 
-    def answered(_: "Future[Answer]") -> None:
+    def answered(_: "Promise[Answer]") -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits any more
             loop.call_soon_threadsafe(wake)
 

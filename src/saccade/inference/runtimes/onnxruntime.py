@@ -45,7 +45,7 @@ class _Graph(OpenGraph):
         if self._session is None:
             raise InferenceError("the graph is closed", code="not_ready")
         try:
-            return dict(zip(self._names, self._session.run(None, dict(arrays)), strict=True))
+            return dict(zip(self._names, self._session.run(self._names, dict(arrays)), strict=True))
         except (RuntimeError, ValueError) as error:
             raise InferenceError("the graph failed on this input") from error
         except Exception as error:
