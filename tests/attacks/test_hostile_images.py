@@ -84,6 +84,14 @@ def attacks() -> Iterator[tuple[str, bytes, str]]:
     )
     scan = JPEG[START : START + 2 + LENGTH]
     yield "5,000 scans that libjpeg does not read", JPEG[:-2] + scan * 5_000 + b"\xff\xd9", ""
+    frame = JPEG.index(b"\xff\xc0")
+    # The first scan holds one component, so libjpeg reads all that follow.
+    parts = bytes((0xFF, 0xDA, 0, 8, 1, JPEG[frame + 10], 0, 0, 63, 0))
+    yield (
+        "5,000 scans behind one of one component",
+        JPEG[:START] + parts + scan * 5_000 + b"\xff\xd9",
+        "image_too_complex",
+    )
     last = PROGRESSIVE[PROGRESSIVE.rindex(b"\xff\xda") : -2]
     yield "5,000 scans", PROGRESSIVE[:-2] + last * 5_000 + b"\xff\xd9", "image_too_complex"
     sized = bytearray(PROGRESSIVE)

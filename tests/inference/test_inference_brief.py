@@ -42,12 +42,12 @@ def ask(engine, image, here_s=BRIEF_S, **how):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stages.preprocess, "load_inspected", noted)
-        future = engine.submit(Request("colors", image if isinstance(image, tuple) else (image,), **how), here_s=here_s)
-        done = future.done()
-        return future.result(10), seen, done
+        promise = engine.ask(Request("colors", image if isinstance(image, tuple) else (image,), **how), here_s=here_s)
+        done = promise.done()
+        return promise.result(10), seen, done
 
 
-def test_a_small_picture_is_answered_before_submit_returns(engine):
+def test_a_small_picture_is_answered_before_ask_returns(engine):
     answer, seen, done = ask(engine, png(255, 0, 51))
     assert done
     assert seen == [threading.current_thread().name]
@@ -125,7 +125,7 @@ def test_what_is_small_is_near_while_larger_ones_of_the_same_caller_pause(engine
 
 def test_a_row_that_is_none_leaves_nothing_behind(engine):
     model = engine.find("colors").model
-    answer = engine.submit(Request("colors", ({"image": [1, 2]},)), here_s=LONE_S).result(10)
+    answer = engine.ask(Request("colors", ({"image": [1, 2]},)), here_s=LONE_S).result(10)
     assert isinstance(answer.results[0], SaccadeError)
     assert model._intake.pending() == 0
 
@@ -207,7 +207,7 @@ def test_a_graph_with_loops_is_run_by_runners_alone(tmp_path):
     assert not done
     assert [name.startswith("decode-") for name in seen] == [True]
     assert [name.startswith("batcher") for name in ran] == [True]
-    future = engine.submit(Request("colors", ({"image": np.zeros((32, 32, 3), np.uint8)},)), here_s=BRIEF_S)
+    future = engine.ask(Request("colors", ({"image": np.zeros((32, 32, 3), np.uint8)},)), here_s=BRIEF_S)
     assert future.result(10).results
     assert [name.startswith("batcher") for name in ran] == [True, True]
     engine.close()

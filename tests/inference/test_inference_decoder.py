@@ -155,9 +155,9 @@ def test_no_picture_is_decoded_in_the_server(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(stages.decode, "pixels", never)
     try:
         picture = png(200, 0, 0, 100, 100)
-        answer = engine.submit(Request("colors", (picture,)), here_s=1.0).result(30)
+        answer = engine.ask(Request("colors", (picture,)), here_s=1.0).result(30)
         assert engines.red(answer.results[0]) == 200
-        answer = engine.submit(Request("masks", (picture,), tile=True), here_s=1.0).result(30)
+        answer = engine.ask(Request("masks", (picture,), tile=True), here_s=1.0).result(30)
         assert (answer.results[0].mask == 1).all()  # type: ignore[union-attr]
     finally:
         engine.close()

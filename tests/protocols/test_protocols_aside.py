@@ -4,7 +4,6 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import pytest
 
 from saccade.errors import InferenceError, ServerError
 from saccade.inference.engine import Engine
+from saccade.inference.promise import Promise
 from saccade.protocols import method, protocol
 from saccade.protocols.native import messages as native
 from saccade.protocols.native.http import Native
@@ -145,7 +145,7 @@ def test_an_answer_that_is_at_work_for_too_long_is_not_waited_for(monkeypatch: p
     monkeypatch.setattr(protocol, "LATE_S", 0.05)
 
     async def story() -> str:
-        future: Future[Any] = Future()
+        future: Promise[Any] = Promise()
         future.set_running_or_notify_cancel()  # at work: cancelling changes nothing
         with pytest.raises(InferenceError) as caught:
             await asyncio.wait_for(protocol.settled(future, None, 0.05), 10)
@@ -165,11 +165,11 @@ def test_work_is_dropped_when_its_caller_leaves_and_the_watch_ends_with_the_answ
         def stays(gone: Callable[[], None]) -> Callable[[], object]:
             return lambda: ended.append("answered")
 
-        waits: Future[Any] = Future()
+        waits: Promise[Any] = Promise()
         with pytest.raises(InferenceError, match="caller left"):
             await asyncio.wait_for(protocol.settled(waits, leaves), 10)
         assert waits.cancelled()
-        soon: Future[Any] = Future()
+        soon: Promise[Any] = Promise()
         loop.call_later(0.05, soon.set_result, "answer")
         assert await asyncio.wait_for(protocol.settled(soon, stays), 10) == "answer"
         return ended

@@ -114,13 +114,13 @@ def test_a_connection_that_ended_is_not_taken_for_the_next_one() -> None:
 def heard(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """For how long the thread that hears all might have been held up, request by request."""
     heard: list[float] = []
-    submit = Engine.submit
+    ask = Engine.ask
 
     def noted(self: Engine, request: Any, *, here_s: float = 0.0) -> Any:
         heard.append(here_s)
-        return submit(self, request, here_s=here_s)
+        return ask(self, request, here_s=here_s)
 
-    monkeypatch.setattr(Engine, "submit", noted)
+    monkeypatch.setattr(Engine, "ask", noted)
     monkeypatch.setattr(module, "ALONE_S", 0.5)
     return heard
 

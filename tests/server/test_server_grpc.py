@@ -29,6 +29,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from saccade.errors import ServerError, UsageError
 from saccade.inference.engine import Engine
 from saccade.inference.options import Options
+from saccade.inference.promise import Promise
 from saccade.inference.request import Request
 from saccade.limits import BODY_LIMITS, CALLER_LIMITS
 from saccade.server.app import App
@@ -227,19 +228,17 @@ def test_messages_count_among_the_bodies_that_all_callers_may_hold(channel: grpc
 
 
 class Held:
-    """The engine's future that nothing settles, and whether it was cancelled."""
+    """The engine's promise that nothing settles, and whether it was cancelled."""
 
     def __init__(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-        from concurrent.futures import Future
-
-        self.future: Future[Any] = Future()
+        self.promise = Promise[Any]()
         self.asked = threading.Event()
 
-        def submit(_: Any, **how: Any) -> "Future[Any]":
+        def ask(_: Any, **how: Any) -> Promise[Any]:
             self.asked.set()
-            return self.future
+            return self.promise
 
-        monkeypatch.setattr(engine, "submit", submit)
+        monkeypatch.setattr(engine, "ask", ask)
 
 
 @pytest.mark.parametrize("name", ["ModelInfer", "ModelStreamInfer"])
@@ -256,7 +255,7 @@ def test_the_work_of_a_caller_who_leaves_is_dropped(
     assert held.asked.wait(20)
     waiting.cancel()
     end = time.monotonic() + 20
-    while not held.future.cancelled():
+    while not held.promise.cancelled():
         assert time.monotonic() < end
         time.sleep(0.01)
 
@@ -355,14 +354,14 @@ def test_who_asks_how_urgently_and_until_when_reaches_the_queue(
     app = build(Settings(home=tmp_path, grpc_port=free(), finish_s=0.2), engine)
     seen: list[tuple[str | None, bool | None]] = []
     deadlines_s: list[float] = []
-    submit = engine.submit
+    ask = engine.ask
 
     def noted(request: Request, **how: Any) -> Any:
         seen.append((request.caller, request.urgent))
         deadlines_s.append(request.deadline_s)
-        return submit(request, **how)
+        return ask(request, **how)
 
-    monkeypatch.setattr(engine, "submit", noted)
+    monkeypatch.setattr(engine, "ask", noted)
     with listening(app) as address, grpc.insecure_channel(address) as channel:
         first, later = picture(), picture()
         first.parameters["priority"].uint64_param = 1

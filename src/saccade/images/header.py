@@ -26,6 +26,7 @@ PILLOW_FAULTS = (
 
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _SEQUENTIAL = (0xC0, 0xC1)
+"""Frames whose scans each end what they begin: baseline and extended, Huffman coded."""
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _ORIENTATION = 0x0112
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -123,7 +124,8 @@ def _check_metadata(size: int, limits: ImageLimits) -> None:
 
 
 def _jpeg(data: bytes, limits: ImageLimits) -> Header:
-    """Markers of ITU-T T.81 B.1.1, from SOI to EOI. What follows EOI (second pictures of phones) is not looked at."""
+    """Markers of ITU-T T.81 B.1.1, from SOI to EOI; of a file that ends with one, to a scan that holds everything. What
+    follows (second pictures of phones) is not looked at."""
     at, end, orientation, scans, metadata = 2, len(data), 1, 0, 0
     frame = bits = height = width = components = 0
     while True:
@@ -153,14 +155,17 @@ def _jpeg(data: bytes, limits: ImageLimits) -> Header:
         elif marker == 0xDA:
             scans += 1
             _check_scans(scans, width * height, limits)
-            if frame in _SEQUENTIAL and length > 2 and data[at + 4] == components and data.endswith(b"\xff\xd9"):
-                # All components in one scan, and no passes over it: libjpeg reads no other (JERR_EOI_EXPECTED). Looking for
-                # markers in its megabytes would hold the interpreter's lock for a millisecond.
+            only = scans == 1 and frame in _SEQUENTIAL and length > 2 and data[at + 4] == components
+            if only and data.endswith(b"\xff\xd9"):
+                # Where the first scan has all components and no passes follow, libjpeg reads no other (JERR_EOI_EXPECTED).
+                # To look for markers in its megabytes would hold the interpreter's lock for a millisecond.
                 break
         elif 0xE0 <= marker <= 0xEF or marker == 0xFE:
             metadata += length + 2
             _check_metadata(metadata, limits)
-            if marker == 0xE1 and data.startswith(b"Exif\x00\x00", at + 4, at + 2 + length) and orientation == 1:
+            # Behind a scan other readers do not look for it either.
+            early = marker == 0xE1 and orientation == 1 and not scans
+            if early and data.startswith(b"Exif\x00\x00", at + 4, at + 2 + length):
                 orientation = orientation_of(data[at + 10 : at + 2 + length])
         at += 2 + length
     if not scans or not width:

@@ -60,17 +60,17 @@ class Ran:
 class _Row:
     arrays: Mapping[str, Array]
     deadline: float
-    future: "Promise[Ran]" = field(default_factory=Promise)
+    promise: "Promise[Ran]" = field(default_factory=Promise)
     queued: float = 0.0
     again: bool = False
     """It was in a run that was lost, and has its second one."""
 
     def over(self, now: float) -> bool:
-        return self.future.cancelled() or self.deadline <= now
+        return self.promise.cancelled() or self.deadline <= now
 
     def begin(self, now: float) -> bool:
         """Marks the row as running; False when its caller left, and then it must never run, or its time is over."""
-        if not self.future.set_running_or_notify_cancel():
+        if not self.promise.set_running_or_notify_cancel():
             return False
         return not self.late(now)
 
@@ -78,7 +78,7 @@ class _Row:
         """Answers a row that is taken, if its time is over."""
         if self.deadline > now:
             return False
-        self.future.set_exception(
+        self.promise.set_exception(
             InferenceError("the deadline passed in the queue", hint="allow more time", code="deadline_exceeded")
         )
         return True
@@ -121,7 +121,7 @@ class Batcher:
         self._max_queue = max_queue
         self._clock = clock
         self._turns = Turns[_Row]()
-        self._waiting = self._running = 0
+        self._running = 0
         self._begun: dict[int, float] = {}
         """Of each thread that runs rows, since when."""
         self._wide: Run | None = None
@@ -136,7 +136,7 @@ class Batcher:
         """Rows that may share a run now: max_batch, or fewer under an objective."""
         self.sizes = Sizes(max_batch)
         self._lock = threading.RLock()
-        self._wake = threading.Condition(self._lock)  # to hold it by the lock itself costs a fifth
+        self._wake = threading.Condition(self._lock)  # taken by the lock itself, which takes no call of Python's
         self._closing = False
         self.row_s = 0.0
         """Moving mean of the time between two rows while all runners are at work, for whoever must guess a wait."""
@@ -155,7 +155,7 @@ class Batcher:
         return self
 
     def __len__(self) -> int:
-        return self._waiting
+        return self._turns.waiting
 
     def submit(
         self,
@@ -166,29 +166,28 @@ class Batcher:
         urgent: bool = True,
         then: Callable[["Promise[Ran]"], None] | None = None,
     ) -> "Promise[Ran]":
-        """Queues one row. deadline: a moment of the clock. caller: whose turn it takes. then: called with the future once
+        """Queues one row. deadline: a moment of the clock. caller: whose turn it takes. then: called with the promise once
         it is done, by the thread that ran the row, however soon that is. Raises InferenceError(overloaded) when the queue
-        is full, not_ready after close. The future may raise deadline_exceeded, inference_failed or worker_lost."""
+        is full, not_ready after close. The promise may raise deadline_exceeded, inference_failed or worker_lost."""
         row = _Row(arrays, deadline, queued=self._clock())
         if then is not None:
-            row.future.add_done_callback(then)
+            row.promise.add_done_callback(then)
         with self._lock:
             if self._closing:
                 raise InferenceError("the model is being unloaded", hint="ask again", code="not_ready")
-            if self._waiting >= self._max_queue:
+            if self._turns.waiting >= self._max_queue:
                 raise InferenceError(f"{self._max_queue} rows are waiting", hint="ask again later", code="overloaded")
             self._turns.add(caller, row, urgent)
-            self._waiting += 1
             self._wake.notify()
-        return row.future
+        return row.promise
 
     def at_once(self, arrays: Mapping[str, Array], deadline: float) -> Ran | None:
         """Runs one row in the calling thread, if a runner is free and nothing waits; None if not, and nothing was done.
 
-        Raises what the future of `submit` would raise.
+        Raises what the promise of `submit` would raise.
         """
         with self._lock:
-            if self._closing or self._waiting or self._suspects or self._running >= len(self._threads):
+            if self._closing or self._turns.waiting or self._suspects or self._running >= len(self._threads):
                 return None
             if deadline <= self._clock() or not self._ready(0.0):
                 return None
@@ -244,8 +243,8 @@ class Batcher:
     def _some(self) -> bool:
         """Waits for a row and a turn to run it; False once there is none and none will come."""
         with self._lock:
-            while not self._waiting or self._suspects or self._running >= len(self._threads):
-                if self._closing and not self._waiting:
+            while not self._turns.waiting or self._suspects or self._running >= len(self._threads):
+                if self._closing and not self._turns.waiting:
                     return False
                 self._wake.wait()
             return True
@@ -265,27 +264,25 @@ class Batcher:
             self._begun.pop(threading.get_ident(), None)
             if self._closing or self._suspects:
                 self._wake.notify_all()
-            elif self._waiting:
+            elif self._turns.waiting:
                 self._wake.notify()
 
     def drop_late(self) -> None:
         """Answers rows whose time is over now, rather than when a runner comes to them."""
-        if not self._waiting:
+        if not self._turns.waiting:
             return
         now = self._clock()
         with self._lock:
             late = self._turns.take(lambda row: row.over(now))
-            self._waiting -= len(late)
         for row in late:
             row.begin(now)
 
     def _refuse(self, error: SaccadeError) -> None:
         with self._lock:
             rows = self._turns.take(lambda row: True)
-            self._waiting -= len(rows)
         for row in rows:
-            if row.future.set_running_or_notify_cancel():
-                row.future.set_exception(error)
+            if row.promise.set_running_or_notify_cancel():
+                row.promise.set_exception(error)
 
     def _take(self) -> tuple[list[_Row], str]:
         """The next batch, and what ended it."""
@@ -294,16 +291,15 @@ class Batcher:
             now = self._clock()
             most = self.limit
             why = ALL if most == self._max_batch else SMALL
-            if self._waiting > 1 and (pays := self.sizes.next()) < most:
+            if self._turns.waiting > 1 and (pays := self.sizes.next()) < most:
                 most, why = pays, PAYS
-            if (share := -(-self._waiting // len(self._threads))) < min(most, self._waiting):
+            if (share := -(-self._turns.waiting // len(self._threads))) < min(most, self._turns.waiting):
                 most, why = share, SHARE
-            while self._waiting and not self._suspects and len(batch) < most:
+            while self._turns.waiting and not self._suspects and len(batch) < most:
                 if batch and _shape(self._turns.first()) != _shape(batch[0]):
                     why = SHAPE
                     break
                 row = self._turns.pop()
-                self._waiting -= 1
                 if row.begin(now):
                     batch.append(row)
             if why != SHAPE and len(batch) < most:
@@ -338,12 +334,12 @@ class Batcher:
             return
         del outputs
         for row, own in zip(batch, each, strict=True):
-            row.future.set_result(Ran(own, began - row.queued, took, len(batch), why))
+            row.promise.set_result(Ran(own, began - row.queued, took, len(batch), why))
 
     def _way(self, rows: int) -> tuple[Run, bool]:
         """How so many rows are run, and whether they are one that has all runners to itself."""
         with self._lock:
-            alone = rows == 1 and self._running == 1 and not self._waiting and self._lonely()
+            alone = rows == 1 and self._running == 1 and not self._turns.waiting and self._lonely()
         goes = self._wide is not None and (alone or (self._always and rows == 1))
         return (self._wide if goes and self._wide is not None else self._run), alone
 
@@ -370,7 +366,7 @@ class Batcher:
         else:
             blamed = batch if len(batch) == 1 or error.code in WHOLE else []
         for row in blamed:
-            row.future.set_exception(error)
+            row.promise.set_exception(error)
         rest = [row for row in batch if row not in blamed]
         if error.code == LOST:
             self._once_more(rest, error)
@@ -393,13 +389,13 @@ class Batcher:
             for row in rows:
                 row.again = True
                 if not self._cleared(row.deadline):
-                    row.future.set_exception(error)
+                    row.promise.set_exception(error)
                     continue
                 try:
                     if self._there(row.deadline):
                         self._serve([row], ALONE)
                     else:
-                        row.future.set_exception(error)
+                        row.promise.set_exception(error)
                 finally:
                     with self._lock:
                         self._alone = False

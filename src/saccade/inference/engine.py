@@ -1,6 +1,7 @@
 """Models by name and version: load, warm, check, swap, infer. Knows no registry and no protocol."""
 
 import contextlib
+import logging
 import math
 import threading
 import time
@@ -24,6 +25,7 @@ from saccade.limits import ANSWER_LIMITS, QUEUE_LIMITS
 from saccade.package.manifest import NAME, NAME_WORDS
 from saccade.process import cores
 
+log = logging.getLogger("saccade.inference")
 SWEEP_S = 0.1
 PATIENCE = QUEUE_LIMITS.max_batch_wait_s / QUEUE_LIMITS.max_wait_s
 """So many times longer than a single urgent image may others wait."""
@@ -150,12 +152,12 @@ class Engine:
         future: Future[Answer] = Future()
         asked = self.ask(request)
 
-        def tell(asked: Promise[Answer]) -> None:
-            if asked.cancelled() or not future.set_running_or_notify_cancel():
+        def tell(done: Promise[Answer]) -> None:
+            if not future.set_running_or_notify_cancel():
                 return
-            error = asked.exception()
+            error = gone() if done.cancelled() else done.exception()
             if error is None:
-                future.set_result(asked.result())
+                future.set_result(done.result())
             else:
                 future.set_exception(error)
 
@@ -164,16 +166,16 @@ class Engine:
         return future
 
     def ask(self, request: Request, *, here_s: float = 0.0) -> "Promise[Answer]":
-        """As `submit`, for less, where no future of the standard library is needed. here_s: for how long the calling thread may
-        be held up, to answer a single picture before this returns (brief.py)."""
-        future: Promise[Answer] = Promise()
+        """What `submit` makes a future of, for whoever needs none. here_s: for how long the calling thread may be held up, to
+        answer a single picture before this returns (brief.py)."""
+        promise: Promise[Answer] = Promise()
         began = time.monotonic()
         deadline, version = began + min(request.deadline_s, self.max_deadline_s), request.version
         try:
             entry = self._admit(request)
             version = entry.version
             try:
-                items = self._hand_on(request, entry, deadline, future, here_s)
+                items = self._hand_on(request, entry, deadline, promise, here_s)
             except InferenceError as error:
                 # Found and gone before it was asked: whoever named no version is answered by the one that took over.
                 # Its version itself may have been opened anew.
@@ -181,26 +183,26 @@ class Engine:
                 if after.model is entry.model:
                     raise
                 entry, version = after, after.version
-                items = self._hand_on(request, entry, deadline, future, here_s)
+                items = self._hand_on(request, entry, deadline, promise, here_s)
         except SaccadeError as error:
             self._observe_refusal(request.model, version, error, began, request.caller)
-            future.set_exception(error)
-            return future
+            promise.set_exception(error)
+            return promise
         # By the bound for these alone was it let in.
         aimed = _urgent(request) and len(items) == 1 and not request.tile
-        done = _After(len(items), lambda: self._settle(future, entry, items, began, deadline, request.caller, aimed))
-        future.add_done_callback(lambda f: [i.cancel() for i in items] if f.cancelled() else None)
+        done = _After(len(items), lambda: self._settle(promise, entry, items, began, deadline, request.caller, aimed))
+        promise.add_done_callback(lambda f: [i.cancel() for i in items] if f.cancelled() else None)
         for item in items:
             item.add_done_callback(done)
-        return future
+        return promise
 
     def _hand_on(
-        self, request: Request, entry: Entry, deadline: float, future: "Promise[Answer]", here_s: float
+        self, request: Request, entry: Entry, deadline: float, promise: "Promise[Answer]", here_s: float
     ) -> "list[Promise[Outcome]]":
         """Every picture of a request to one model, or none. Raises InferenceError(not_ready)
         where it is being unloaded."""
         assert entry.model is not None
-        caller = request.caller or future
+        caller = request.caller or promise
         urgent = _urgent(request)
         items: list[Promise[Outcome]] = []
         try:
@@ -295,7 +297,7 @@ class Engine:
 
     def _settle(
         self,
-        future: "Promise[Answer]",
+        promise: "Promise[Answer]",
         entry: Entry,
         items: "list[Promise[Outcome]]",
         began: float,
@@ -308,16 +310,16 @@ class Engine:
         assert model is not None
         outcomes = [item.result() for item in items if not item.cancelled()]
         whole = len(outcomes) == len(items)
-        # Futures keep what they call when done: a circle would hold pictures and masks until it is collected.
+        # What follows the answer keeps the list: a circle would hold pictures and masks until it is collected.
         items.clear()
-        if not whole or future.cancelled():
+        if not whole or promise.cancelled():
             model.counts.request(None, time.monotonic() - began)
             left = InferenceError("the caller left", code="cancelled")
             if time.monotonic() >= deadline:
                 left = InferenceError("the deadline passed while the model was at work", code="deadline_exceeded")
             self._observe(entry.name, str(entry.version), left, began, caller)
-            if not future.cancelled() and future.set_running_or_notify_cancel():
-                future.set_exception(gone())
+            if not promise.cancelled() and promise.set_running_or_notify_cancel():
+                promise.set_exception(gone())
             return
         if len(outcomes) == 1:
             timings, shared = outcomes[0].timings, (outcomes[0].batch, outcomes[0].why)
@@ -346,8 +348,8 @@ class Engine:
             elif found.code == "deadline_exceeded" and "infer" not in timings:
                 model.aim.left(began, took)
         self._observe(entry.name, str(entry.version), answer, began, caller)
-        if future.set_running_or_notify_cancel():
-            future.set_result(answer)
+        if promise.set_running_or_notify_cancel():
+            promise.set_result(answer)
 
     def _observe(self, name: str, version: str, what: Answer | SaccadeError, began: float, caller: str | None) -> None:
         if self.observer is not None:
@@ -364,13 +366,19 @@ class Engine:
     def _sweep(self) -> None:
         """Runners answer the late when they come to them; here they are answered even while a graph hangs."""
         while not self._closing.wait(SWEEP_S):
-            for name in self.names():
-                for entry in self.versions(name).values():
-                    if entry.model is not None:
-                        entry.model.drop_late()
-            self._intake.drop_late()
-            if self._pressure is not None:
-                self._pressure.keep()
+            try:
+                self._look()
+            except Exception:  # what it looks at next time may be well again, and the late are to be answered
+                log.exception("the sweep of an engine failed")
+
+    def _look(self) -> None:
+        for name in self.names():
+            for entry in self.versions(name).values():
+                if entry.model is not None:
+                    entry.model.drop_late()
+        self._intake.drop_late()
+        if self._pressure is not None:
+            self._pressure.keep()
 
     def close(self, drain_s: float = 30.0) -> None:
         """Refuses new requests, finishes accepted ones, frees every model."""
@@ -408,7 +416,7 @@ def _urgent(request: Request) -> bool:
 
 
 class _After:
-    """Called once for each of so many futures, it does its work at the last."""
+    """Called once for each of so many promises, it does its work at the last."""
 
     def __init__(self, number: int, work: Callable[[], None]) -> None:
         self._left = number

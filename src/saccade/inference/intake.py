@@ -61,6 +61,7 @@ class PixelBudget:
         return _Pixels(self, min(pixels, self._total), deadline)
 
     def take(self, wanted: int, deadline: float) -> None:
+        """As `hold`, until `give`."""
         with self._lock:
             if self._turns or self._free < wanted:
                 self._wait(wanted, deadline)
@@ -135,10 +136,7 @@ class Intake:
 
     def pending(self) -> int:
         """Pictures and rows that have come and are not answered, of all models."""
-        found = 0
-        for who in self._asked:
-            found += who.pending
-        return found
+        return sum([who.pending for who in self._asked])
 
     def decoder(self) -> Decoder | None:
         """That of the calling thread; None where pictures are decoded in this process."""

@@ -241,7 +241,7 @@ class Model:
                 waiting[i - window].result()
             source = Path(image) if isinstance(image, str) else image
             waiting.append(self.submit(source, time.monotonic() + 3600.0, tile=tile))
-        return [future.result() for future in waiting]
+        return [one.result() for one in waiting]
 
     def fault(self) -> SaccadeError | None:
         """Why no picture could be answered now, though the package is loaded: who runs its graph is away, or hangs."""

@@ -34,7 +34,7 @@ class Pressure:
         self._clock = clock
         self._looked = -OLD_S
         self._wanted = False
-        """Somebody was let in since."""
+        """Somebody asked since."""
         self._short = self._full = False
 
     def admit(self, soon: bool) -> None:

@@ -46,7 +46,7 @@ class Outcome:
 class _Asked:
     """A picture on its way. deadline: a moment of time.monotonic; came: of time.perf_counter."""
 
-    future: "Promise[Outcome]"
+    promise: "Promise[Outcome]"
     deadline: float
     came: float
     caller: Hashable
@@ -117,7 +117,7 @@ class Stages:
         pictures go before the others. tile: as in `predict`. here_s: for how long the calling thread may do the work
         itself, where nothing else is under way (brief.py).
 
-        The future never raises: an error is the Outcome's result. Cancelling it drops work that has not begun.
+        The promise never raises: an error is the Outcome's result. Cancelling it drops work that has not begun.
         """
         if tile:
             tiles.check(tile)
@@ -135,7 +135,7 @@ class Stages:
             self._prepare(source, asked, at_once=here)
             if here:
                 self._brief.took(here_s, time.perf_counter() - asked.came)
-            return asked.future
+            return asked.promise
         if not tile and self._may_stay(here_s):
             header = self._headed(source, here_s)
             if header is not None:
@@ -143,11 +143,11 @@ class Stages:
             if header is not None or time.perf_counter() - asked.came > here_s:
                 self._brief.took(here_s, time.perf_counter() - asked.came)
             if header is not None:
-                return asked.future
+                return asked.promise
         work = Work(
             lambda: self._spread(source, asked, tile) if tile else self._prepare(source, asked),
             lambda: self._finish(asked, Outcome(late(), {})),
-            asked.future.cancelled,
+            asked.promise.cancelled,
             deadline,
             caller,
             urgent,
@@ -157,7 +157,7 @@ class Stages:
             self._intake.submit(work)
         except InferenceError as error:
             self._finish(asked, Outcome(error, {}))
-        return asked.future
+        return asked.promise
 
     def _prepare(
         self,
@@ -168,7 +168,7 @@ class Stages:
     ) -> None:
         """at_once: this thread may run the graph too."""
         timings: dict[str, float] = {}
-        future, deadline = asked.future, asked.deadline
+        promise, deadline = asked.promise, asked.deadline
         try:
             _check(asked)
             began = time.perf_counter()
@@ -199,7 +199,7 @@ class Stages:
         # The caller's leaving must reach the queued row, so that it never runs. Once it ran neither may hold the other.
         if not ran.done():
             queued.append(ran)
-        future.add_done_callback(lambda f: [row.cancel() for row in queued] if f.cancelled() else None)
+        promise.add_done_callback(lambda f: [row.cancel() for row in queued] if f.cancelled() else None)
 
     def _hold(self, began: float) -> None:
         """Of how long a picture keeps the thread that decodes it, for whoever waits for one."""
@@ -230,12 +230,12 @@ class Stages:
                 for left, top, right, bottom in places:
                     _check(asked)
                     window = image[top:bottom, left:right].copy()
-                    part = replace(asked, future=Promise(), came=time.perf_counter())
-                    parts.append(part.future)
+                    part = replace(asked, promise=Promise(), came=time.perf_counter())
+                    parts.append(part.promise)
                     with self._lock:
                         self._ahead.come(part.caller, part.urgent)
                     self._prepare(window, part, at_once=False)
-                    if (refusal := _refusal(part.future)) is not None:
+                    if (refusal := _refusal(part.promise)) is not None:
                         raise refusal  # the others are asked in vain
                 del image
         except Exception as error:  # noqa: BLE001 - a pool thread swallows what it does not hand on
@@ -254,7 +254,7 @@ class Stages:
             parts.clear()  # as above
             self._finish(asked, outcome)
 
-        asked.future.add_done_callback(lambda f: [p.cancel() for p in parts] if f.cancelled() else None)
+        asked.promise.add_done_callback(lambda f: [p.cancel() for p in parts] if f.cancelled() else None)
         for one in parts:
             one.add_done_callback(done)
 
@@ -400,8 +400,8 @@ class Stages:
     def _finish(self, asked: _Asked, outcome: Outcome) -> None:
         with self._lock:
             self._ahead.leave(asked.caller, asked.urgent)
-        if asked.future.set_running_or_notify_cancel():
-            asked.future.set_result(outcome)
+        if asked.promise.set_running_or_notify_cancel():
+            asked.promise.set_result(outcome)
 
     def close(self, timeout_s: float) -> bool:
         """Takes nothing more in and waits for what was accepted; False when it was closed before."""
@@ -428,15 +428,15 @@ def late() -> InferenceError:
     return InferenceError("the deadline passed before decoding", hint="allow more time", code="deadline_exceeded")
 
 
-def _refusal(future: "Promise[Outcome]") -> SaccadeError | None:
+def _refusal(promise: "Promise[Outcome]") -> SaccadeError | None:
     """What a part has failed with already."""
-    result = future.result().result if future.done() and not future.cancelled() else None
+    result = promise.result().result if promise.done() and not promise.cancelled() else None
     return result if isinstance(result, SaccadeError) else None
 
 
 def _check(asked: _Asked) -> None:
     """Raises InferenceError(deadline_exceeded) for a picture that nobody waits for any more."""
-    if asked.future.cancelled():
+    if asked.promise.cancelled():
         raise gone()
     if time.monotonic() >= asked.deadline:
         raise late()

@@ -201,7 +201,8 @@ class Call:
         """The whole body; the transport has counted it. From a deadline that the caller set goes what its coming took:
         he waits since he began to send. Raises ServerError payload_too_large or request_timeout."""
         if self.data is not None:
-            return self.data
+            data, self.data = self.data, None
+            return data
         parts = [part async for part in self.body]
         now = time.monotonic()
         if TIMEOUT in self.headers:
@@ -304,11 +305,11 @@ LATE_S = 0.25
 """So long after its deadline an answer that is at work may still come; rows that wait are answered on time."""
 
 
-async def settled(future: "Promise[Answer]", left: Leave | None, within_s: float = math.inf) -> Answer:
-    """The answer, unless the caller leaves first: then the work is dropped. Raises what the future raises, and
+async def settled(promise: "Promise[Answer]", left: Leave | None, within_s: float = math.inf) -> Answer:
+    """The answer, unless the caller leaves first: then the work is dropped. Raises what the promise raises, and
     InferenceError(deadline_exceeded) where a graph is at work on it for longer than within_s: it goes on by itself."""
-    if future.done():
-        return future.result()
+    if promise.done():
+        return promise.result()
     loop = asyncio.get_running_loop()
     asked, gone = loop.create_future(), False
 
@@ -325,24 +326,24 @@ async def settled(future: "Promise[Answer]", left: Leave | None, within_s: float
         with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits any more
             loop.call_soon_threadsafe(wake)
 
-    future.add_done_callback(answered)
+    promise.add_done_callback(answered)
     timer = loop.call_later(within_s + LATE_S, wake) if within_s < math.inf else None
     stay = left(leave) if left is not None else None
     try:
         await asked
         if gone:
             raise InferenceError("the caller left", code="deadline_exceeded")
-        if not future.done():
+        if not promise.done():
             raise InferenceError(
                 "the deadline passed while the model was at work", hint="allow more time", code="deadline_exceeded"
             )
-        return future.result()
+        return promise.result()
     finally:
         if timer is not None:
             timer.cancel()
         if stay is not None:
             stay()
-        future.cancel()  # nothing happens to one that is done
+        promise.cancel()  # nothing happens to one that is done
 
 
 STAGES = ("decode", "queue", "infer", "post")

@@ -3,6 +3,7 @@
 import functools
 import re
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from urllib.parse import parse_qsl, urlsplit
 
 from saccade.errors import ServerError
@@ -33,13 +34,14 @@ class Table:
             self._exact[route.pattern][route.method] = route
 
     def _find(self, path: str, method: str) -> tuple[Route, Mapping[str, str]]:
-        methods, parameters = self._exact.get(path), {}
+        methods = self._exact.get(path)
+        parameters: Mapping[str, str] = MappingProxyType({})
         if methods is None or "{" in path:
             methods = None
             for expression, pattern in self._patterns:
                 match = expression.fullmatch(path)
                 if match is not None:
-                    methods, parameters = self._exact[pattern], match.groupdict()
+                    methods, parameters = self._exact[pattern], MappingProxyType(match.groupdict())
                     break
         if methods is None:
             raise ServerError("there is nothing at this address", hint="see /docs", code="not_found")

@@ -99,7 +99,7 @@ class App:
                     left=_leaving(receive) if exchange is None else exchange.watch,
                     caller=caller,
                     urgent=heads.urgent(headers),
-                    data=heard.at_once(route.max_bytes, share),
+                    data=heard.at_once(route.max_bytes, share) if route.max_bytes else None,
                 )
                 if not route.max_bytes:
                     reply = await route.handler(call)
@@ -137,7 +137,7 @@ class App:
         pairs: list[tuple[bytes, bytes]] = scope["headers"]
         headers: dict[str, str] = {}
         size = line + 4 * len(pairs)
-        for raw, value in pairs:
+        for raw, value in pairs[: s.head_fields]:
             size += len(raw) + len(value)
             name = raw.decode("latin-1").lower()
             if name in headers and name in SINGLE:
@@ -203,7 +203,7 @@ class App:
         hold, None for what is not kept. Raises ServerError."""
         s, loop = self.settings, asyncio.get_running_loop()
         began, total = loop.time(), 0
-        while True:
+        while not heard.whole:
             allowed = min(s.body_s, s.body_grace_s + total / s.body_floor)
             try:
                 message = await heard.next(began + allowed)
@@ -224,8 +224,6 @@ class App:
                 if share is not None:
                     share.add(len(part))
                 yield part
-            if not message.get("more_body", False):
-                return
 
     def _failure(self, error: SaccadeError, request_id: str, path: str) -> tuple[Reply, str]:
         """A refusal in the words of the dialect whose address it is, with the headers that every refusal carries."""

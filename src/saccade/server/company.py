@@ -30,6 +30,8 @@ class Company:
         alone tells, but that all of the last ones came by the same connection."""
         return _Asking(self, connection)
 
+    # What a block of `asking` begins and ends with.
+
     def come(self, connection: object | None) -> None:
         self._see(connection)
         self._open += 1

@@ -18,7 +18,8 @@ class Held:
         self._now = 0
 
     def share(self, size: int = 0) -> "Share":
-        """What one caller's body takes until the block ends, which raises ServerError(overloaded) as it begins."""
+        """What one caller's body takes until the block ends, whose beginning raises ServerError(overloaded) where there is no
+        room."""
         return Share(self, size)
 
     def add(self, size: int) -> None:

@@ -36,6 +36,7 @@ class Counter:
         return found
 
     def lines(self, name: str) -> list[str]:
+        # A line may be there before anything was counted on it.
         return [f"{name}{_braces(key)} {number.value}" for key, number in self._numbers.items() if number.value]
 
 
@@ -91,7 +92,7 @@ class Metrics:
         self.refused = Counter()
         self._answers: dict[tuple[str, str], _Answers] = {}
         self._http: dict[tuple[str, str, int], Number] = {}
-        """Lines by what they are asked for most, which costs less than their labels."""
+        """Lines of `requests` and so on, and of `http`, found by what is counted: to put their labels together costs more."""
         self.others: Callable[[], list[str]] = list
         """What the servers say that share the port, as `text` does."""
 

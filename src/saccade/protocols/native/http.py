@@ -56,17 +56,15 @@ class _Api:
         several = kind.lower().startswith(("multipart/", "application/json"))
         if several or call.data is None:
             # Before the body is read, or taken apart. How many pictures it holds is known behind it, and asked again then.
-            self._engine.admit(model, version, call.deadline_s, several=several, caller=call.caller, urgent=call.urgent)
-        data = await call.read()
-        if not data:
-            raise ServerError("the body is empty, an image was expected", code="image_undecodable")
-        many = len(data) > HEAVY and "json" in kind.lower()
-        pictures, several = await aside(many, lambda: messages.images(kind, data))
-        png = messages.wants_picture(call.headers.get("accept", ""))
-        if png and wish.confidence:
-            raise ServerError("image/png is the mask alone", hint="accept application/json", code="not_acceptable")
-        if png and several:
-            raise ServerError("several images are answered in JSON only", hint="send one", code="not_acceptable")
+            urgent = False if wish.tile and call.urgent is None else call.urgent
+            self._engine.admit(model, version, call.deadline_s, several=several, caller=call.caller, urgent=urgent)
+        try:
+            pictures, several, png = await _read(call, kind, wish)
+        except ServerError:
+            self._engine.find(
+                model, version
+            )  # whether there is such a model is told before what is wrong with the body
+            raise
         request = Request(model, tuple(pictures), version, call.deadline_s, call.caller, call.urgent, tile=wish.tile)
         answer = await asked(self._engine, request, call.left, call.alone)
 
@@ -88,6 +86,22 @@ class _Api:
 
     async def errors(self, call: Call) -> Reply:
         return _page(openapi.errors_page())
+
+
+async def _read(call: Call, kind: str, wish: messages.Wish) -> tuple[list[bytes], bool, bool]:
+    """The pictures of a body, whether several may come back, and whether a mask alone is asked for. Raises ServerError,
+    ImageError."""
+    data = await call.read()
+    if not data:
+        raise ServerError("the body is empty, an image was expected", code="image_undecodable")
+    many = len(data) > HEAVY and "json" in kind.lower()
+    pictures, several = await aside(many, lambda: messages.images(kind, data))
+    png = messages.wants_picture(call.headers.get("accept", ""))
+    if png and wish.confidence:
+        raise ServerError("image/png is the mask alone", hint="accept application/json", code="not_acceptable")
+    if png and several:
+        raise ServerError("several images are answered in JSON only", hint="send one", code="not_acceptable")
+    return pictures, several, png
 
 
 def _page(text: str) -> Reply:

@@ -37,9 +37,9 @@ class CustomVision(Protocol):
         def asking(places: bool) -> Any:
             async def predict(call: Call) -> Reply:
                 single(call.query, ("application",))
-                if call.data is None:
-                    name = call.parameters["name"]
-                    engine.admit(name, deadline_s=call.deadline_s, caller=call.caller, urgent=call.urgent)
+                engine.admit(
+                    call.parameters["name"], deadline_s=call.deadline_s, caller=call.caller, urgent=call.urgent
+                )
                 pictures = (_picture(call, await call.read()),)
                 request = Request(call.parameters["name"], pictures, None, call.deadline_s, call.caller, call.urgent)
                 answer = await asked(engine, request, call.left, call.alone)

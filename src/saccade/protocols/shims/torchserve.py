@@ -26,8 +26,7 @@ class TorchServe(Protocol):
     def routes(self, engine: Engine) -> list[Route]:
         async def predict(call: Call) -> Reply:
             name, version = call.parameters["name"], version_number(call.parameters.get("version"))
-            if call.data is None:
-                engine.admit(name, version, call.deadline_s, caller=call.caller, urgent=call.urgent)
+            engine.admit(name, version, call.deadline_s, caller=call.caller, urgent=call.urgent)
             kind, given = messages.media_type(call.headers.get("content-type", ""))
             data = await call.read()
             form = kind == "multipart/form-data"
