@@ -533,9 +533,9 @@ def say(row: str, what: str, met: bool | None = None) -> None:
     print(f"{row:<13} {mark} {what}", flush=True)
 
 
-def _kept() -> dict[str, Any]:
+def _kept(name: str) -> dict[str, Any]:
     """Rows of earlier runs: each stays until it is measured again, with the commit and the machine that gave it."""
-    file = results() / "faults.json"
+    file = results() / f"{name}.json"
     return dict(json.loads(file.read_text()).get("rows", {})) if file.is_file() else {}
 
 
@@ -550,13 +550,14 @@ def main() -> int:
     if strange:
         parser.error(f"no row {sorted(strange)[0]!r}; there are {', '.join(ROWS)}")
     print(describe())
-    rows = _kept()
+    results_name = "faults-short" if options.short else "faults"
+    rows = _kept(results_name)
     for name, row in ROWS.items():
         if not options.rows or name in options.rows:
             chosen = {"isolation": options.isolation} if name in CHOOSING else {}
             about = {"short": options.short, "commit": commit(), "machine": process.host()}
             rows[name] = {**row(options), **chosen, **about}
-            save("faults", {"rows": rows})
+            save(results_name, {"rows": rows})
     return int(bool(MISSED) and not options.short)
 
 

@@ -11,7 +11,7 @@ started, asked for its answer (which must be the loop's), warmed, measured, and 
 another one. --ways tries every configuration of each peer first and takes the fastest, and does for ours what
 `saccade bench --tune` does; otherwise the first one listed stands for a peer, and for ours what was tuned last, if anything was.
 Writes a table (serving.md), a plot (serving.svg) and everything raw (serving.json); rows that are not measured keep the
-figures they had here, with the commit that gave them.
+figures they had here, with the commit that gave them. The short form writes serving-short.md and so on.
 """
 
 import argparse
@@ -132,17 +132,17 @@ def prepare(peers: Sequence[Peer]) -> list[Peer]:
     return able
 
 
-def _kept() -> dict[str, Any]:
+def _kept(name: str) -> dict[str, Any]:
     """Rows of earlier runs on this machine and these versions: each stays until it is measured again."""
-    file = results() / "serving.json"
+    file = results() / f"{name}.json"
     record = json.loads(file.read_text()) if file.is_file() else {}
     return dict(record.get("rows", {})) if record.get("machine") == describe().splitlines() else {}
 
 
-def _keep(every: Mapping[str, Any]) -> str:
+def _keep(results_name: str, every: Mapping[str, Any]) -> str:
     """Writes what was measured so far, so that nothing of it is lost with a later row; the table in words."""
     ordered = {name: every[name] for name in (*ROWS, *GROWTH, "models") if name in every}
-    save("serving", {"rows": ordered})
+    save(results_name, {"rows": ordered})
     found = [figures for row in ordered.values() for figures in row["figures"]]
     titles = {
         name: f"{row['title']} ({row['rounds']} rounds of {row['seconds']:g} s, medians, at {row['commit']})"
@@ -152,8 +152,8 @@ def _keep(every: Mapping[str, Any]) -> str:
     curves = [name for name in ordered if name in GROWTH or name == "models"]
     verdicts, text = "\n".join(map(str, bars(found))), table.text(found, titles, absent, curves)
     head = "\n".join([*describe().splitlines(), *dict.fromkeys(row["versions"] for row in ordered.values())])
-    (results() / "serving.md").write_text(f"```text\n{head}\n```\n\n{text}\n\n```text\n{verdicts}\n```\n")
-    (results() / "serving.svg").write_text(draw(found, titles, curves))
+    (results() / f"{results_name}.md").write_text(f"```text\n{head}\n```\n\n{text}\n\n```text\n{verdicts}\n```\n")
+    (results() / f"{results_name}.svg").write_text(draw(found, titles, curves))
     return f"{text}\n\n{verdicts}"
 
 
@@ -186,7 +186,8 @@ def main() -> int:
     measured: list[Figures] = []
     tuned: set[Path] = set()
     absent = dict.fromkeys(set(wished) - {p.name for p in peers}, "its environment could not be made")
-    every = _kept()
+    results_name = "serving-short" if options.short else "serving"
+    every = _kept(results_name)
     told = ""
     for name in names:
         window = seconds if options.short else max(seconds, rows.LEAST_S.get(name, 0.0))
@@ -205,7 +206,7 @@ def main() -> int:
         measured += found
         about = {"rounds": rounds, "seconds": window, "versions": table.versions(peers), "commit": commit()}
         every[name] = {"title": title, **about, "absent": absent, "tried": choice.tried[tried:], "figures": found}
-        told = _keep(every)
+        told = _keep(results_name, every)
     say(f"\n{told}")
     say(f"{time.monotonic() - began:.0f} s, {rounds} rounds of {seconds:g} s")
     lost = [r for r in measured if "failed" in r and r["entrant"].startswith(("saccade", "bare"))]

@@ -102,6 +102,8 @@ def attacks() -> Iterator[tuple[str, bytes, str]]:
     sized[at + 5 : at + 9] = struct.pack(">HH", 65_535, 65_535)
     yield "a JPEG of 4 GP", bytes(sized), "image_too_many_pixels"
     yield "17 MB of comments", JPEG[:2] + (b"\xff\xfe\xff\xff" + b"x" * 65_533) * 260 + JPEG[2:], "image_too_complex"
+    notes = (b"\xff\xfe\xff\xff" + b"x" * 65_533) * 250
+    yield "16 MB of comments behind the pixels", JPEG[:-2] + notes + b"\xff\xd9", ""
     yield "a JPEG of fill bytes", b"\xff\xd8" + b"\xff" * 4_000_000, "image_undecodable"
     yield "a JPEG of start marks", b"\xff\xd8\xff\xd8" * 100_000, "image_undecodable"
     yield "a segment longer than the file", JPEG[:2] + b"\xff\xe0\xff\xff" + JPEG[2:], "image_undecodable"

@@ -62,6 +62,19 @@ def test_a_jpeg_of_one_scan_says_the_same_whether_or_not_its_data_is_looked_thro
         inspect(cut)
 
 
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("behind", [b"", b"\0"])
+def test_exif_behind_the_pixels_of_a_jpeg_turns_nothing(progressive: bool, behind: bytes) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(photo(90, 70), "JPEG", progressive=progressive)
+    segment = b"\xff\xe1" + struct.pack(">H", len(exif.tobytes()) + 2) + exif.tobytes()
+    late = data[:-2] + segment + b"\xff\xd9" + behind
+    assert inspect(data[:2] + segment + data[2:]).orientation == 6
+    assert inspect(late).orientation == 1
+    assert Image.open(io.BytesIO(late)).getexif().get(0x0112, 1) == 1, "nor for Pillow"
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
 def test_exif_orientation_is_applied_once(orientation: int, format: str) -> None:

@@ -125,7 +125,7 @@ def _check_metadata(size: int, limits: ImageLimits) -> None:
 
 def _jpeg(data: bytes, limits: ImageLimits) -> Header:
     """Markers of ITU-T T.81 B.1.1, from SOI to EOI; of a file that ends with one, to a scan that holds everything. What
-    follows (second pictures of phones) is not looked at."""
+    follows (second pictures of phones, or metadata, which then is bounded by the file's size alone) is not looked at."""
     at, end, orientation, scans, metadata = 2, len(data), 1, 0, 0
     frame = bits = height = width = components = 0
     while True:

@@ -310,15 +310,13 @@ class Engine:
         assert model is not None
         outcomes = [item.result() for item in items if not item.cancelled()]
         whole = len(outcomes) == len(items)
-        # What follows the answer keeps the list: a circle would hold pictures and masks until it is collected.
-        items.clear()
         if not whole or promise.cancelled():
             model.counts.request(None, time.monotonic() - began)
             left = InferenceError("the caller left", code="cancelled")
             if time.monotonic() >= deadline:
                 left = InferenceError("the deadline passed while the model was at work", code="deadline_exceeded")
             self._observe(entry.name, str(entry.version), left, began, caller)
-            if not promise.cancelled() and promise.set_running_or_notify_cancel():
+            if promise.set_running_or_notify_cancel():
                 promise.set_exception(gone())
             return
         if len(outcomes) == 1:
@@ -366,19 +364,15 @@ class Engine:
     def _sweep(self) -> None:
         """Runners answer the late when they come to them; here they are answered even while a graph hangs."""
         while not self._closing.wait(SWEEP_S):
-            try:
-                self._look()
-            except Exception:  # what it looks at next time may be well again, and the late are to be answered
-                log.exception("the sweep of an engine failed")
-
-    def _look(self) -> None:
-        for name in self.names():
-            for entry in self.versions(name).values():
-                if entry.model is not None:
-                    entry.model.drop_late()
-        self._intake.drop_late()
-        if self._pressure is not None:
-            self._pressure.keep()
+            models = [e.model for name in self.names() for e in self.versions(name).values() if e.model is not None]
+            tasks = [self._intake.drop_late, *(model.drop_late for model in models)]
+            if self._pressure is not None:
+                tasks.append(self._pressure.keep)
+            for one in tasks:
+                try:
+                    one()
+                except Exception:  # the others have theirs, and this one has another try
+                    log.exception("a look at what waits failed")
 
     def close(self, drain_s: float = 30.0) -> None:
         """Refuses new requests, finishes accepted ones, frees every model."""
@@ -420,7 +414,7 @@ class _After:
 
     def __init__(self, number: int, work: Callable[[], None]) -> None:
         self._left = number
-        self._lock = threading.Lock() if number > 1 else contextlib.nullcontext()
+        self._lock = threading.Lock()
         self._work = work
 
     def __call__(self, _: "Promise[Outcome]") -> None:

@@ -35,7 +35,8 @@ class Promise(Generic[T]):
             if self._state != _OPEN:
                 return self._state == _LEFT
             self._state = _LEFT
-        self._tell()
+            then, self._then = self._then, []
+        self._tell(then)
         return True
 
     def set_running_or_notify_cancel(self) -> bool:
@@ -52,7 +53,7 @@ class Promise(Generic[T]):
         self._end(None, error)
 
     def add_done_callback(self, then: "Callable[[Promise[T]], object]") -> None:
-        """Called once it is done, by the thread that does it, or here and now. What it raises is logged."""
+        """Called once it is done, by the thread that does it, or here and now, and let go of. What it raises is logged."""
         with self._lock:
             if self._state < _LEFT:
                 self._then.append(then)
@@ -95,10 +96,10 @@ class Promise(Generic[T]):
                 raise InvalidStateError("it was cancelled or is done")
             self._value, self._error = value, error
             self._state = _DONE  # last, for who looks at it holds no lock
-        self._tell()
+            then, self._then = self._then, []
+        self._tell(then)
 
-    def _tell(self) -> None:
-        then, self._then = self._then, []
+    def _tell(self, then: "list[Callable[[Promise[T]], object]]") -> None:
         for one in then:
             self._call(one)
 

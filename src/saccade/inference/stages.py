@@ -182,13 +182,13 @@ class Stages:
                 self._hold(began)
                 self._conclude(done, placement, timings, asked)
                 return
-            queued: list[Promise[Ran]] = []
-
-            def answered(done: "Promise[Ran]") -> None:
-                queued.clear()
-                self._answer(done, placement, timings, asked)
-
-            ran = self._batcher.submit(row, deadline, caller=asked.caller, urgent=asked.urgent, then=answered)
+            ran = self._batcher.submit(
+                row,
+                deadline,
+                caller=asked.caller,
+                urgent=asked.urgent,
+                then=lambda done: self._answer(done, placement, timings, asked),
+            )
             self._hold(began)
         except SaccadeError as error:
             self._finish(asked, Outcome(error, timings))
@@ -196,10 +196,8 @@ class Stages:
         except Exception as error:  # noqa: BLE001 - a pool thread swallows what it does not hand on
             self._finish(asked, Outcome(_internal(error), timings))
             return
-        # The caller's leaving must reach the queued row, so that it never runs. Once it ran neither may hold the other.
-        if not ran.done():
-            queued.append(ran)
-        promise.add_done_callback(lambda f: [row.cancel() for row in queued] if f.cancelled() else None)
+        # The caller's leaving must reach the queued row, so that it never runs.
+        promise.add_done_callback(lambda p: ran.cancel() if p.cancelled() else None)
 
     def _hold(self, began: float) -> None:
         """Of how long a picture keeps the thread that decodes it, for whoever waits for one."""
@@ -251,7 +249,6 @@ class Stages:
                 if remaining[0]:
                     return
             outcome = self._joined(parts, places, (width, height), timings)
-            parts.clear()  # as above
             self._finish(asked, outcome)
 
         asked.promise.add_done_callback(lambda f: [p.cancel() for p in parts] if f.cancelled() else None)

@@ -137,7 +137,7 @@ class App:
         pairs: list[tuple[bytes, bytes]] = scope["headers"]
         headers: dict[str, str] = {}
         size = line + 4 * len(pairs)
-        for raw, value in pairs[: s.head_fields]:
+        for raw, value in pairs:
             size += len(raw) + len(value)
             name = raw.decode("latin-1").lower()
             if name in headers and name in SINGLE:
@@ -292,16 +292,16 @@ class _Heard:
         self.whole = False
 
     def at_once(self, limit: int, share: Share) -> bytes | None:
-        """All of it, where it came together with the head; None where some is still to be waited for. Raises ServerError."""
-        if self._exchange is None or not self._exchange.whole:
+        """All of it, where it came together with the head and may be held; None where it is to be waited for, or refused once the
+        request's own turn for that comes."""
+        exchange = self._exchange
+        if exchange is None or not exchange.whole or exchange.held > limit or not share.fits(exchange.held):
             return None
-        message = self._exchange.at_hand()
+        message = exchange.at_hand()
         if message is None or message["type"] != "http.request":
             return None
         self.whole = True
         body: bytes = message["body"]
-        if len(body) > limit:
-            raise heads.too_large(limit)
         share.add(len(body))
         return body
 

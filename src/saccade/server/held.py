@@ -22,8 +22,11 @@ class Held:
         room."""
         return Share(self, size)
 
+    def fits(self, size: int) -> bool:
+        return self._now + size <= self._most
+
     def add(self, size: int) -> None:
-        if self._now + size > self._most:
+        if not self.fits(size):
             raise ServerError(
                 "the bodies that are held now take all the memory there is for them",
                 hint="ask again later",
@@ -48,6 +51,10 @@ class Share:
 
     def __exit__(self, *_: object) -> None:
         self._held.give(self.size)
+
+    def fits(self, size: int) -> bool:
+        """Whether so much could be added."""
+        return self._held.fits(size)
 
     def add(self, size: int) -> None:
         """Raises ServerError(overloaded), and then nothing is added."""

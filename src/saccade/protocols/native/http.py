@@ -2,7 +2,7 @@
 
 import asyncio
 
-from saccade.errors import ServerError
+from saccade.errors import SaccadeError, ServerError
 from saccade.inference.engine import Engine
 from saccade.inference.request import Request
 from saccade.limits import BODY_LIMITS
@@ -54,16 +54,20 @@ class _Api:
         model, version = call.parameters["name"], version_number(call.parameters.get("version"))
         kind = call.headers.get("content-type", "application/octet-stream")
         several = kind.lower().startswith(("multipart/", "application/json"))
-        if several or call.data is None:
-            # Before the body is read, or taken apart. How many pictures it holds is known behind it, and asked again then.
-            urgent = False if wish.tile and call.urgent is None else call.urgent
+        urgent = False if wish.tile and call.urgent is None else call.urgent
+
+        def admit() -> None:
             self._engine.admit(model, version, call.deadline_s, several=several, caller=call.caller, urgent=urgent)
+
+        # Before a body is waited for, or taken apart. How many pictures it holds is known behind it, and asked again then.
+        first = several or call.data is None
+        if first:
+            admit()
         try:
-            pictures, several, png = await _read(call, kind, wish)
-        except ServerError:
-            self._engine.find(
-                model, version
-            )  # whether there is such a model is told before what is wrong with the body
+            pictures, listed, png = await _read(call, kind, wish)
+        except SaccadeError:
+            if not first:
+                admit()  # a refusal goes before what is wrong with the body, whenever that came
             raise
         request = Request(model, tuple(pictures), version, call.deadline_s, call.caller, call.urgent, tile=wish.tile)
         answer = await asked(self._engine, request, call.left, call.alone)
@@ -72,7 +76,7 @@ class _Api:
             return (
                 messages.picture(answer, wish)
                 if png
-                else messages.dumps(messages.answer(answer, wish, several, call.request_id))
+                else messages.dumps(messages.answer(answer, wish, listed, call.request_id))
             )
 
         body = await asyncio.to_thread(written) if messages.heavy(answer, wish) else written()
@@ -94,8 +98,8 @@ async def _read(call: Call, kind: str, wish: messages.Wish) -> tuple[list[bytes]
     data = await call.read()
     if not data:
         raise ServerError("the body is empty, an image was expected", code="image_undecodable")
-    many = len(data) > HEAVY and "json" in kind.lower()
-    pictures, several = await aside(many, lambda: messages.images(kind, data))
+    heavy = len(data) > HEAVY and "json" in kind.lower()
+    pictures, several = await aside(heavy, lambda: messages.images(kind, data))
     png = messages.wants_picture(call.headers.get("accept", ""))
     if png and wish.confidence:
         raise ServerError("image/png is the mask alone", hint="accept application/json", code="not_acceptable")
