@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from saccade.errors import InferenceError
+from saccade.inference import intake as module
 from saccade.inference.intake import Intake, PixelBudget, Work
 
 
@@ -105,4 +106,25 @@ def test_a_pool_that_was_never_used_has_no_threads() -> None:
     before = threading.active_count()
     intake = Intake(4)
     assert threading.active_count() == before
+    intake.close()
+
+
+def test_who_comes_alone_is_undisturbed_once_no_two_met_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Others:
+        pending = 1
+
+    intake, others, now = Intake(1), Others(), [100.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    intake.join(others)
+    assert intake.alone()
+    assert intake.undisturbed(), "nobody met anybody yet"
+    others.pending = 2
+    assert not intake.alone()
+    others.pending = 1
+    for later_s, undisturbed in ((0.0, False), (module.ALONE_S - 0.01, False), (0.02, True), (60.0, True)):
+        now[0] += later_s
+        assert intake.alone()
+        assert intake.undisturbed() is undisturbed
+    others.pending = 2
+    assert not intake.undisturbed()
     intake.close()

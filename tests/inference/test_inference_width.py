@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from saccade.inference import intake as intake_module
 from saccade.inference import runtimes, width
 from saccade.inference.batcher import Batcher
 from saccade.inference.intake import Intake
@@ -200,7 +201,10 @@ def test_a_second_opening_that_memory_has_no_room_for_is_left(
         assert 7 not in counting.ran
 
 
-def test_a_row_beside_those_of_another_model_is_not_alone(tmp_path: Path, counting: Counting) -> None:
+def test_a_row_beside_those_of_another_model_is_not_alone(
+    tmp_path: Path, counting: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake_module, "ALONE_S", 0.0)
     intake = Intake(2)
     others = Others()
     with Model.open(colors(tmp_path / "q").path, intake=intake) as model:

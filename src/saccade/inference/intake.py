@@ -1,6 +1,7 @@
 """From an encoded picture to a row: the decode pool and its pixel budget, before anything joins a batch."""
 
 import contextlib
+import math
 import threading
 import time
 from collections import deque
@@ -16,6 +17,9 @@ from saccade.inference.workers.decoder import Decoder
 from saccade.process import cores
 
 CLOSE_S = 10.0
+ALONE_S = 0.25
+"""Where no two have met for so long the next one will hardly meet another. Of those that come at random moments many are alone too as
+they come, and a run over all cores would hold up the next."""
 QUIET_S = 2.0
 """After this long without a picture a decoder gives memory back."""
 
@@ -124,6 +128,8 @@ class Intake:
         self._lock = threading.Lock()
         self._closed = False
         self._asked: tuple[Asked, ...] = ()
+        self._met = -math.inf
+        """When there were two at a time for the last time."""
 
     def join(self, who: "Asked") -> None:
         """Who brings pictures here, and says how many are under way."""
@@ -137,6 +143,17 @@ class Intake:
     def pending(self) -> int:
         """Pictures and rows that have come and are not answered, of all models."""
         return sum([who.pending for who in self._asked])
+
+    def alone(self) -> bool:
+        """Whether what came last is all there is to do here. Asked of everything that comes, for `undisturbed`."""
+        if self.pending() > 1:
+            self._met = time.monotonic()
+            return False
+        return True
+
+    def undisturbed(self) -> bool:
+        """Whether so it was for a while."""
+        return self.alone() and time.monotonic() - self._met >= ALONE_S
 
     def decoder(self) -> Decoder | None:
         """That of the calling thread; None where pictures are decoded in this process."""

@@ -80,7 +80,7 @@ class Model:
             objective_s=options.objective_s,
             stack=graph.stack,
             ready=graph.wait,
-            alone=lambda: intake.pending() <= 1,
+            alone=intake.undisturbed,
         )
         self._stages = Stages(
             self.manifest, self.task, graph, self.pictures, intake, self._batcher, options.runners or 1

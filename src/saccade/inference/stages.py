@@ -128,7 +128,7 @@ class Stages:
             if self._closed:
                 raise InferenceError("the model is being unloaded", hint="ask again", code="not_ready")
             self._ahead.come(caller, urgent)
-        here_s = self._bound(here_s)
+        here_s = self._bound(here_s if self._intake.alone() else 0.0)
         if isinstance(source, Mapping):
             # Nothing to decode: a hop to the pool would cost more than the work.
             here = self._sized and self._may_stay(here_s) and fits(here_s, row=_bytes(source))
@@ -344,9 +344,9 @@ class Stages:
         self._conclude(ran.result(), placement, timings, asked)
 
     def _bound(self, here_s: float) -> float:
-        """For how long the thread that brought what came now may be held up by it: as long as was said where nothing else is
-        under way and those before it kept to that, else for less or not at all."""
-        if not here_s or not self._near or self._intake.pending() > 1:
+        """For how long the thread that brought what came now may be held up by it: as long as was said where those before it
+        kept to that, else for less or not at all."""
+        if not here_s or not self._near:
             return 0.0
         return next((bound for bound in (here_s, min(here_s, BRIEF_S)) if self._brief.expects(bound)), 0.0)
 

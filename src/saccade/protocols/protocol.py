@@ -283,6 +283,9 @@ class Protocol(ABC):
         return as_problem(error, request_id)
 
 
+_WRITE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 def as_problem(error: SaccadeError, request_id: str) -> Reply:
     """An error as the native API says it."""
     body = problem(error, request_id)
@@ -291,7 +294,7 @@ def as_problem(error: SaccadeError, request_id: str) -> Reply:
     headers = [("content-type", "application/problem+json")]
     if "retry_after_s" in body:
         headers.append(("retry-after", str(body["retry_after_s"])))
-    return Reply(body["status"], json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(), headers)
+    return Reply(body["status"], _WRITE(body).encode(), headers)
 
 
 async def asked(engine: Engine, request: Request, left: Leave | None, alone: Callable[[], bool] = bool) -> Answer:

@@ -67,6 +67,7 @@ class App:
         self.company = Company()
         self.routes = _share([*routes, *self._own()], part)
         self.protocols = tuple(protocols)
+        self._dialects = [(f"{prefix}/", p) for p in protocols for prefix in p.prefixes]
         self._given = tuple(routes)
         self._table = heads.Table(self.routes)
         self._hosts: set[str] = set()
@@ -227,7 +228,8 @@ class App:
 
     def _failure(self, error: SaccadeError, request_id: str, path: str) -> tuple[Reply, str]:
         """A refusal in the words of the dialect whose address it is, with the headers that every refusal carries."""
-        spoken = next((p for p in self.protocols if _below(path, p.prefixes)), None)
+        below = path.lower() + "/"
+        spoken = next((p for prefix, p in self._dialects if below.startswith(prefix)), None)
         code = error.code if error.code in STATUSES else "internal"
         reply = as_problem(error, request_id) if spoken is None else spoken.refuse(error, request_id)
         if reply.status in (429, 503) and not any(name == "retry-after" for name, _ in reply.headers):
@@ -329,10 +331,6 @@ def _share(routes: Sequence[Route], part: str) -> list[Route]:
 def guarded(settings: Settings, keys: Keys) -> bool:
     """True when a key is asked for: beyond loopback, or once one was made."""
     return not settings.insecure and (not settings.loopback or keys.any())
-
-
-def _below(path: str, prefixes: tuple[str, ...]) -> bool:
-    return any(path.lower() == prefix or path.lower().startswith(prefix + "/") for prefix in prefixes)
 
 
 def _leaving(receive: Receive) -> Leave:
