@@ -291,12 +291,18 @@ def test_a_package_is_served_loaded_and_told(tmp_path, capsys):
     record = json.loads(capsys.readouterr().out)
     assert record["host"] == process.host()
     assert "graph default" in record["what"]
-    loads = [f["load"].split(",")[0] for f in record["figures"]]
-    assert loads[:2] == ["closed", "closed"]
-    assert set(loads[2:]) == {"Poisson"}, "one where the first rate holds, and more on a machine that is busy meanwhile"
     assert all(f["answered"] > 0 and f["cpu_s"] > 0 for f in record["figures"])
-    assert all(f["errors"] == 0 for f in record["figures"][:2])
-    assert record["capacity_per_s"] > 0
+    *closed, first = record["figures"][:3]
+    assert [f["load"].split(",")[0] for f in record["figures"]] == ["closed"] * 2 + ["Poisson"] * (
+        len(record["figures"]) - 2
+    )
+    assert all(f["errors"] == 0 for f in closed)
+    held = [f for f in record["figures"][2:] if not f["errors"]]
+    assert held, "some rate holds"
+    assert (len(record["figures"]) == 3) == (held[0] is first), (
+        "more rates are tried only where the first one was refused"
+    )
+    assert record["capacity_per_s"] == held[-1]["per_s"] > 0
     assert record["peak_mib"] > 10
     assert "images/s at p99 <= 5000 ms" in record["sentence"]
     assert main(["bench", "http://127.0.0.1:9"]) == 2

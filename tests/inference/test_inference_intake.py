@@ -121,7 +121,7 @@ def test_who_comes_alone_is_undisturbed_once_no_two_met_for_a_while(monkeypatch:
     others.pending = 2
     assert not intake.alone()
     others.pending = 1
-    for later_s, undisturbed in ((0.0, False), (module.ALONE_S - 0.01, False), (0.02, True), (60.0, True)):
+    for later_s, undisturbed in ((0.0, False), (module.UNDISTURBED_S - 0.01, False), (0.02, True), (60.0, True)):
         now[0] += later_s
         assert intake.alone()
         assert intake.undisturbed() is undisturbed

@@ -204,7 +204,7 @@ def test_a_second_opening_that_memory_has_no_room_for_is_left(
 def test_a_row_beside_those_of_another_model_is_not_alone(
     tmp_path: Path, counting: Counting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intake_module, "ALONE_S", 0.0)
+    monkeypatch.setattr(intake_module, "UNDISTURBED_S", 0.0)
     intake = Intake(2)
     others = Others()
     with Model.open(colors(tmp_path / "q").path, intake=intake) as model:

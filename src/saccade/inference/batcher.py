@@ -136,7 +136,8 @@ class Batcher:
         """Rows that may share a run now: max_batch, or fewer under an objective."""
         self.sizes = Sizes(max_batch)
         self._lock = threading.RLock()
-        self._wake = threading.Condition(self._lock)  # taken by the lock itself, which takes no call of Python's
+        self._wake = threading.Condition(self._lock)
+        """Of the lock, which is taken by itself: a condition's own `with` is calls of Python's, each row takes a dozen."""
         self._closing = False
         self.row_s = 0.0
         """Moving mean of the time between two rows while all runners are at work, for whoever must guess a wait."""

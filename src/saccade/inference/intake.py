@@ -17,9 +17,9 @@ from saccade.inference.workers.decoder import Decoder
 from saccade.process import cores
 
 CLOSE_S = 10.0
-ALONE_S = 0.25
-"""Where no two have met for so long the next one will hardly meet another. Of those that come at random moments many are alone too as
-they come, and a run over all cores would hold up the next."""
+UNDISTURBED_S = 0.25
+"""Where no two pictures have met for so long the next one will hardly meet another. Of those that come at random moments many are
+alone too as they come, and a run over all cores would hold up the next."""
 QUIET_S = 2.0
 """After this long without a picture a decoder gives memory back."""
 
@@ -153,7 +153,7 @@ class Intake:
 
     def undisturbed(self) -> bool:
         """Whether so it was for a while."""
-        return self.alone() and time.monotonic() - self._met >= ALONE_S
+        return self.alone() and time.monotonic() - self._met >= UNDISTURBED_S
 
     def decoder(self) -> Decoder | None:
         """That of the calling thread; None where pictures are decoded in this process."""

@@ -131,12 +131,12 @@ class Stages:
         here_s = self._bound(here_s if self._intake.alone() else 0.0)
         if isinstance(source, Mapping):
             # Nothing to decode: a hop to the pool would cost more than the work.
-            here = self._sized and self._may_stay(here_s) and fits(here_s, row=_bytes(source))
+            here = self._sized and here_s > 0 and fits(here_s, row=_bytes(source))
             self._prepare(source, asked, at_once=here)
             if here:
                 self._brief.took(here_s, time.perf_counter() - asked.came)
             return asked.promise
-        if not tile and self._may_stay(here_s):
+        if here_s and not tile:
             header = self._headed(source, here_s)
             if header is not None:
                 self._prepare(source, asked, header)
@@ -344,15 +344,13 @@ class Stages:
         self._conclude(ran.result(), placement, timings, asked)
 
     def _bound(self, here_s: float) -> float:
-        """For how long the thread that brought what came now may be held up by it: as long as was said where those before it
-        kept to that, else for less or not at all."""
-        if not here_s or not self._near:
-            return 0.0
-        return next((bound for bound in (here_s, min(here_s, BRIEF_S)) if self._brief.expects(bound)), 0.0)
-
-    def _may_stay(self, here_s: float) -> bool:
-        """Whether what came now may be done by the thread that brought it, as far as its graph goes."""
-        return 0 < self._batcher.lone_s <= here_s
+        """For how long the thread that brought what came now may be held up by it: as long as was said, where its graph is over
+        by then and those before it were, else for less or not at all."""
+        if self._near:
+            for bound in (here_s, min(here_s, BRIEF_S)):
+                if 0 < self._batcher.lone_s <= bound and self._brief.expects(bound):
+                    return bound
+        return 0.0
 
     def _headed(self, source: Source, here_s: float) -> Header | None:
         """The header of a picture that is small enough for it; None for any other."""

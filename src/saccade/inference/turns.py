@@ -56,6 +56,7 @@ class Turns(Generic[T]):
         self._passed = 0
         """Urgent work that went before other work since that last had its turn."""
         self.waiting = 0
+        """How many there are."""
 
     def add(self, caller: Hashable, work: T, urgent: bool) -> None:
         (self._urgent if urgent else self._others).add(caller, work)
