@@ -83,7 +83,7 @@ def attacks() -> Iterator[tuple[str, bytes, str]]:
         "image_undecodable",
     )
     scan = JPEG[START : START + 2 + LENGTH]
-    yield "5,000 scans that libjpeg does not read", JPEG[:-2] + scan * 5_000 + b"\xff\xd9", ""
+    yield "5,000 scans that libjpeg does not read", JPEG[:-2] + scan * 5_000 + b"\xff\xd9", "image_too_complex"
     frame = JPEG.index(b"\xff\xc0")
     # The first scan holds one component, so libjpeg reads all that follow.
     parts = bytes((0xFF, 0xDA, 0, 8, 1, JPEG[frame + 10], 0, 0, 63, 0))
@@ -103,7 +103,7 @@ def attacks() -> Iterator[tuple[str, bytes, str]]:
     yield "a JPEG of 4 GP", bytes(sized), "image_too_many_pixels"
     yield "17 MB of comments", JPEG[:2] + (b"\xff\xfe\xff\xff" + b"x" * 65_533) * 260 + JPEG[2:], "image_too_complex"
     notes = (b"\xff\xfe\xff\xff" + b"x" * 65_533) * 250
-    yield "16 MB of comments behind the pixels", JPEG[:-2] + notes + b"\xff\xd9", ""
+    yield "16 MB of comments behind the pixels", JPEG[:-2] + notes + b"\xff\xd9", "image_too_complex"
     yield "a JPEG of fill bytes", b"\xff\xd8" + b"\xff" * 4_000_000, "image_undecodable"
     yield "a JPEG of start marks", b"\xff\xd8\xff\xd8" * 100_000, "image_undecodable"
     yield "a segment longer than the file", JPEG[:2] + b"\xff\xe0\xff\xff" + JPEG[2:], "image_undecodable"

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from saccade.errors import ImageError
+from saccade.images import header
 from saccade.images.decode import decode, from_base64, inspect, turn
 from saccade.images.preprocess import PreprocessSpec, load, reduction
 from saccade.limits import ImageLimits
@@ -50,16 +52,34 @@ def test_other_formats_need_an_explicit_option() -> None:
     assert decode(data, limits=ImageLimits(formats=("bmp",))).shape == (8, 8, 3)
 
 
-def test_a_jpeg_of_one_scan_says_the_same_whether_or_not_its_data_is_looked_through() -> None:
+def test_a_jpeg_says_the_same_whatever_stands_behind_its_end() -> None:
     plain, cut = encoded(photo(90, 70), "JPEG"), encoded(photo(90, 70), "JPEG")[:-2]
     kinds = [plain, encoded(photo(90, 70), "JPEG", progressive=True), encoded(photo(90, 70)[:, :, 0], "JPEG")]
     kinds += [encoded(photo(90, 70), "JPEG", restart_marker_blocks=2), plain + plain]
     for data in kinds:
-        # With a byte behind its end the end must be found, from marker to marker.
         assert inspect(data) == inspect(data + b"\0")
     assert [inspect(data).scans for data in kinds[:4]] == [1, 10, 1, 1]
     with pytest.raises(ImageError, match="ends before"):
         inspect(cut)
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None)
+def test_the_next_marker_is_where_an_expression_alone_finds_it(given_data: st.DataObject) -> None:
+    """Whatever the bytes, and wherever the parts end that are looked through at once."""
+    byte = st.sampled_from(
+        [b"\xff", b"\xff", b"\x00", b"\x00", b"\xd0", b"\xd7", b"\xd9", b"\xda", b"a", b"\xff\x00" * 20]
+    )
+    data = b"".join(given_data.draw(st.lists(byte, max_size=60)))
+    at = given_data.draw(st.integers(0, len(data)))
+    expected = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]").search(data, at)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(header, "_PART", given_data.draw(st.integers(1, 40)))
+        if expected is None:
+            with pytest.raises(ImageError, match="ends before"):
+                header._marker(data, at)
+        else:
+            assert header._marker(data, at) == expected.start()
 
 
 @pytest.mark.parametrize("progressive", [False, True])

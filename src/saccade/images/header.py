@@ -11,6 +11,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 
+import numpy as np
 from PIL import Image as pillow
 from PIL import UnidentifiedImageError
 
@@ -25,9 +26,9 @@ PILLOW_FAULTS = (
 """What Pillow is known to raise on damaged or malicious files; wider than its documentation says."""
 
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_SEQUENTIAL = (0xC0, 0xC1)
-"""Frames whose scans each end what they begin: baseline and extended, Huffman coded."""
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+_PART = 1 << 17
+"""Bytes of a JPEG's data that are looked through at once: they stay in the caches meanwhile."""
 _ORIENTATION = 0x0112
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
@@ -124,17 +125,13 @@ def _check_metadata(size: int, limits: ImageLimits) -> None:
 
 
 def _jpeg(data: bytes, limits: ImageLimits) -> Header:
-    """Markers of ITU-T T.81 B.1.1, from SOI to EOI; of a file that ends with one, to a scan that holds everything. What
-    follows (second pictures of phones, or metadata, which then is bounded by the file's size alone) is not looked at."""
+    """Markers of ITU-T T.81 B.1.1, from SOI to EOI. What follows EOI (second pictures of phones) is not looked at."""
     at, end, orientation, scans, metadata = 2, len(data), 1, 0, 0
-    frame = bits = height = width = components = 0
+    bits = height = width = components = 0
     while True:
         if at + 1 >= end or data[at] != 0xFF or data[at + 1] in (0x00, 0xFF):
             # Compressed data, fill bytes or debris: libjpeg skips to the next marker, so do we.
-            following = _MARKER.search(data, at)
-            if following is None:
-                raise _cut()
-            at = following.start()
+            at = _marker(data, at)
         marker = data[at + 1]
         if marker == 0xD9:
             break
@@ -150,16 +147,10 @@ def _jpeg(data: bytes, limits: ImageLimits) -> Header:
             if length < 8:
                 raise damaged()
             bits, height, width, components = struct.unpack_from(">BHHB", data, at + 4)
-            frame = marker
             check_size(width, height, limits)
         elif marker == 0xDA:
             scans += 1
             _check_scans(scans, width * height, limits)
-            only = scans == 1 and frame in _SEQUENTIAL and length > 2 and data[at + 4] == components
-            if only and data.endswith(b"\xff\xd9"):
-                # Where the first scan has all components and no passes follow, libjpeg reads no other (JERR_EOI_EXPECTED).
-                # To look for markers in its megabytes would hold the interpreter's lock for a millisecond.
-                break
         elif 0xE0 <= marker <= 0xEF or marker == 0xFE:
             metadata += length + 2
             _check_metadata(metadata, limits)
@@ -171,6 +162,25 @@ def _jpeg(data: bytes, limits: ImageLimits) -> Header:
     if not scans or not width:
         raise damaged()
     return _upright("jpeg", width, height, orientation, components, bits, scans=scans)
+
+
+def _marker(data: bytes, at: int) -> int:
+    """Where the next marker stands, from `at` on. Raises ImageError where none does.
+
+    Compressed data writes its own FF as FF 00, one in some hundred bytes: an expression alone stops at each, with the
+    interpreter's lock held, 0.9 ms for a photo of 12 megapixels. So parts in which no FF stands before anything else are
+    passed over first, in a third of that.
+    """
+    found = None
+    while found is None and len(data) - at > _PART:
+        part = np.frombuffer(data, np.uint8, _PART + 1, at)
+        if ((part[:-1] == 0xFF) & (part[1:] != 0)).any():
+            found = _MARKER.search(data, at, at + len(part))
+        at += _PART
+    found = found or _MARKER.search(data, at)
+    if found is None:
+        raise _cut()
+    return found.start()
 
 
 def _check_scans(scans: int, pixels: int, limits: ImageLimits) -> None:
